@@ -1,0 +1,104 @@
+//! The stable error codes of the SDK (`api.md`, table E). Every crate's error type maps onto one of them.
+
+use std::fmt;
+
+/// Machine-readable kind of an error. Codes are never renumbered or reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Unexpected internal failure: a bug.
+    Internal,
+    /// The feature exists in the contract but not for this call.
+    Unsupported,
+    /// The instance, store, transaction or stream was closed before the call (API-044).
+    Closed,
+    /// A field of the configuration is invalid (API-027).
+    InvalidConfig,
+    /// Another instance holds the persistence directory (API-026).
+    PersistenceDirectoryLocked,
+    /// The statement is not valid DQL (API-421).
+    QueryInvalid,
+    /// An argument is missing or of an unsupported type (API-048).
+    QueryArguments,
+    /// An expression could not be evaluated.
+    QueryEvaluation,
+    /// The statement could not be carried out.
+    QueryExecution,
+    /// The statement is valid DQL but not allowed here, as LIMIT in a subscription.
+    QueryUnsupported,
+    /// The storage engine failed.
+    StoreBackend,
+    /// The database file is damaged.
+    StoreCorrupt,
+    /// The database file was written by a newer release.
+    StoreVersion,
+    /// A document id is not allowed.
+    DocumentId,
+    /// A mutating statement in a read-only transaction.
+    TransactionReadOnly,
+    /// The transaction was already committed or rolled back (API-122).
+    TransactionClosed,
+    /// A statement or transaction from inside a transaction of the same store (API-121).
+    NestedTransaction,
+    /// Something is larger than its limit.
+    SizeLimitExceeded,
+    /// Something is nested deeper than its limit.
+    DepthLimitExceeded,
+    /// Text is not JSON.
+    InvalidJson,
+    /// Bytes are not CBOR.
+    InvalidCbor,
+    /// A file or directory could not be read or written.
+    Io,
+    /// Sync is not running.
+    SyncNotActive,
+    /// The peer is not in the mesh or not connected.
+    PeerNotFound,
+    /// A Bus message could not be sent.
+    BusSendFailed,
+    /// A Bus message exceeds its limit.
+    BusPayloadTooLarge,
+    /// The outgoing Bus queue is full.
+    BusQueueFull,
+}
+
+impl ErrorKind {
+    /// The code as text, `group/name`.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::Internal => "internal",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Closed => "lifecycle/closed",
+            ErrorKind::InvalidConfig => "validation/invalid-ditto-config",
+            ErrorKind::PersistenceDirectoryLocked => "store/persistence-directory-locked",
+            ErrorKind::QueryInvalid => "query/invalid",
+            ErrorKind::QueryArguments => "query/arguments-invalid",
+            ErrorKind::QueryEvaluation => "query/evaluation",
+            ErrorKind::QueryExecution => "query/execution",
+            ErrorKind::QueryUnsupported => "query/unsupported",
+            ErrorKind::StoreBackend => "store/backend",
+            ErrorKind::StoreCorrupt => "store/corrupt",
+            ErrorKind::StoreVersion => "store/version",
+            ErrorKind::DocumentId => "store/document-id",
+            ErrorKind::TransactionReadOnly => "store/transaction-read-only",
+            ErrorKind::TransactionClosed => "store/transaction-closed",
+            ErrorKind::NestedTransaction => "store/nested-transaction",
+            ErrorKind::SizeLimitExceeded => "validation/size-limit-exceeded",
+            ErrorKind::DepthLimitExceeded => "validation/depth-limit-exceeded",
+            ErrorKind::InvalidJson => "validation/invalid-json",
+            ErrorKind::InvalidCbor => "validation/invalid-cbor",
+            ErrorKind::Io => "io/operation-failed",
+            ErrorKind::SyncNotActive => "sync/not-active",
+            ErrorKind::PeerNotFound => "mesh/peer-not-found",
+            ErrorKind::BusSendFailed => "bus/send-failed",
+            ErrorKind::BusPayloadTooLarge => "bus/payload-too-large",
+            ErrorKind::BusQueueFull => "bus/queue-full",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
