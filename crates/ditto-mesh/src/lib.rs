@@ -1,1 +1,3 @@
-//! Placeholder while the crate is being written.
+//! Identity, admission, secure links, frames, sessions and presence of the peer-to-peer mesh.
+
+pub mod transport;
