@@ -1,1 +1,54 @@
-//! Placeholder while the crate is being written.
+//! Document state: a lattice of stamped leaves that merges without conflicts.
+//!
+//! A [`Doc`] is what one replica knows of one document. Local writes are [`Op`]s; replicas exchange whole documents or
+//! [deltas](Doc::delta), and [`Doc::merge`] them in any order. `design.md` 1 has the reasons and rules D1 to D4.
+//!
+//! ```
+//! use ditto_crdt::{Doc, FieldKind, Op};
+//! use ditto_types::{Hlc, Object, Path, SiteId, Stamp, Value};
+//!
+//! let site = |n| SiteId { id: [n; 16], incarnation: 0 };
+//! let at = |ms, n| Stamp::new(Hlc::from_ms(ms), site(n));
+//! let set = |name: &str, value: i64| Op::Set {
+//!     path: Path::new([name]),
+//!     value: value.into(),
+//!     kind: FieldKind::Inferred,
+//! };
+//!
+//! // One replica inserts, another gets a copy; both change it while apart.
+//! let mut a = Doc::fresh(&Object::from([("n".into(), Value::Int(1))]), at(1, 1));
+//! let mut b = a.clone();
+//! a.apply(&set("x", 10), at(2, 1)).unwrap();
+//! b.apply(&set("n", 2), at(3, 2)).unwrap();
+//!
+//! // They exchange what the other lacks and are equal.
+//! let (to_a, to_b) = (b.delta(&a.vv()), a.delta(&b.vv()));
+//! a.merge(&to_a);
+//! b.merge(&to_b);
+//! assert_eq!(a, b);
+//! assert_eq!(a.get(&["n".into()]), Some(Value::Int(2)));
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`doc`](Doc) | state, merge, version vector, delta |
+//! | `write`, `read` | local writes; what queries see |
+//! | `leaf`, `version` | slots and values; version vectors |
+//! | `encode`, `decode`, `view` | the canonical encoding, its strict reader, reading in place |
+
+mod decode;
+mod doc;
+mod encode;
+mod leaf;
+mod read;
+mod version;
+mod view;
+mod write;
+
+pub use decode::{DecodeError, DictReader, decode};
+pub use doc::Doc;
+pub use encode::{DictWriter, encode};
+pub use leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
+pub use version::VersionVector;
+pub use view::DocView;
+pub use write::{Op, OpError};
