@@ -1,1 +1,81 @@
-//! Placeholder while the crate is being written.
+//! Replication: the state machine that keeps subscribed documents converged between stores.
+//!
+//! The crate is pure. A [`SyncEngine`] takes [`Input`]s (sessions, messages, commits, subscriptions, time) and
+//! gives back [`Action`]s; it reads and writes documents only through a [`SyncStore`]. The same code serves both
+//! roles of every peer: the *receiver*, who subscribes, and the *sender*, who holds documents.
+//!
+//! # How it works
+//!
+//! The receiver holds the cursor: how far it is in the sender's commit sequence, per sender and query. With a
+//! valid cursor the sender scans what changed since (RESUME). Without one it streams its view if the receiver
+//! holds nothing (FULL); otherwise both compare their views (RECON): first a fingerprint (ROOT), then, if it
+//! differs, a listing (LIST). From then on commits are pushed as they are made.
+//!
+//! A document that leaves the view is still the receiver's business while the receiver holds a copy that
+//! matches. The sender says so with HINT (or sends the tombstone), and the receiver asks with WANT if it cares.
+//! In the other direction the receiver announces with HAVE what it gained from elsewhere.
+//!
+//! # Decisions
+//!
+//! * **Two lanes** lead to a peer, [`Lane::Live`] and [`Lane::Bulk`], without order between them. Documents are
+//!   merged whatever the state of the subscription. A cursor moves only while its subscription is LIVE: after
+//!   the end marker of the scan came on the bulk lane, after SUBST came on the live lane (so that everything
+//!   pushed before the scan has arrived too), and while no WANT to that peer is unanswered. A stale cursor is
+//!   always safe; a too-new one never is.
+//! * **A sender that falls behind** (the live lane is full, or a commit is too large to push) drops the peer's
+//!   subscriptions and says so with SUBST `Again`, behind all pushes; the receiver asks again with its cursor.
+//! * **ROOT** comes on the bulk lane, so that the receiver compares what it holds after older copies have come.
+//! * **Deltas** are pushed when the document was in the receiver's view before the commit, also when the commit
+//!   takes it out or deletes it. A receiver that lacks the base asks on the live lane and is answered on the
+//!   bulk lane, behind whatever older copy is still under way there. Hence no push can be overtaken and undone.
+//! * **Digests known to the peer** are those it sent and those pushed to it on the live lane; never those sent on
+//!   the bulk lane, because a token on the live lane may arrive before them.
+//! * **Held filter**: none yet. The sender behaves as with the filter "everything": it hints at every changed
+//!   document of the collection that is out of view, and sends tombstones.
+//! * **Announcements** (HAVE) cover documents newly matching a subscription. They are left out for documents that
+//!   are pushed whole to that peer anyway: if the peer knows more it replies with its state. They are made for
+//!   subscriptions to a whole collection too: a tombstone of a document that was not held is not stored, so the
+//!   sender must be told when the document turns up from elsewhere.
+//! * **`own_seq` of a cursor** only passes an announced commit after the sender confirmed that it looked at the
+//!   announcement (the mark of HAVE, echoed in HINT) and what it hinted at has arrived.
+//! * **EVICT** deletes the cursors in its own commit. Until the engine hears of that commit, `seen_seq` in
+//!   [`ApplyBatch`] keeps it from writing them again; then the subscriptions are asked anew under new numbers
+//!   before anything else is processed.
+//! * **Symbols** (rateless sketches) have a codec but no behaviour yet: RECON goes from ROOT to LIST.
+//! * **Lazy links** are not implemented: the `dup` bit of ACK is sent and counted, every link is eager.
+//! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that
+//!   were asked for in the session, and gets only documents of collections that it subscribed to.
+//!
+//! # Modules
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`store`] | [`SyncStore`], what the engine needs from a store, and the shapes it exchanges with it |
+//! | [`event`] | [`Input`], [`Action`], progress and status |
+//! | [`engine`] | [`SyncEngine`], sessions, subscriptions |
+//! | [`peer`] | [`PeerId`], [`Lane`] |
+//! | [`config`] | [`SyncConfig`] |
+//! | [`query`] | [`query_hash`] |
+
+pub mod config;
+pub mod engine;
+pub mod event;
+mod limits;
+pub mod peer;
+pub mod query;
+pub mod store;
+mod wire;
+
+#[cfg(test)]
+mod sim;
+
+pub use config::SyncConfig;
+pub use engine::SyncEngine;
+pub use event::{Action, Input, PeerSyncStatus, SyncProgress, SyncState};
+pub use limits::{MAX_ARGS_BYTES, MAX_DICT_ENTRIES, MAX_MESSAGE_BYTES, MAX_QUERY_BYTES};
+pub use peer::{Lane, PeerId};
+pub use query::query_hash;
+pub use store::{
+    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, Cursor, CursorKey, CursorWrite, ItemBody, ItemOutcome,
+    LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError, ViewPage,
+};

@@ -1,0 +1,256 @@
+//! Taking in documents: from TXN to one commit of the store.
+
+use ditto_crdt::{DictReader, Doc, VersionVector, decode};
+use ditto_types::{Digest, KeyHash, SiteId, Stamp};
+
+use super::session::Session;
+use super::{Core, Fault};
+use crate::peer::Lane;
+use crate::store::{ApplyBatch, ApplyItem, CursorWrite, ItemBody, ItemOutcome, RefusalCode, SyncStore};
+use crate::wire::dict::LaneReader;
+use crate::wire::{Form, Message, Reject, Txn, TxnItem};
+
+/// Where a batch came from.
+#[derive(Clone, Copy)]
+struct Origin {
+    lane: Lane,
+    /// Whether the items answer WANT.
+    answer: bool,
+    /// Token of the live lane that comes with the batch.
+    token: Option<u64>,
+}
+
+/// What is needed of an item after the store has taken it.
+struct Sent {
+    key: KeyHash,
+    /// Whether the peer knows every write that the merge gives, unless the outcome says otherwise.
+    covers: bool,
+    /// Whether its state is then the same for certain.
+    exact: bool,
+}
+
+impl<S: SyncStore> Session<S> {
+    /// Takes in a TXN.
+    pub(crate) fn on_txn(
+        &mut self,
+        core: &mut Core<S>,
+        lane: Lane,
+        mut txn: Txn,
+        size: usize,
+    ) -> Result<(), Fault> {
+        if txn.staged {
+            return Err(Fault::Staged);
+        }
+        let dict = match lane {
+            Lane::Live => &mut self.live_in,
+            Lane::Bulk => &mut self.bulk_in,
+        };
+        dict.define(&mut txn)?;
+        let mut items = txn.items.drain(..).map(|i| read_item(i, dict)).collect::<Result<Vec<_>, _>>()?;
+        if items.iter().any(|i| !self.recv.collections.contains(&i.collection)) {
+            return Err(Fault::Unasked);
+        }
+        self.stats.documents_received += items.len() as u64;
+        if !items.is_empty() {
+            self.stats.last_update_ms = Some(core.now);
+        }
+        match lane {
+            Lane::Live => {
+                if txn.first == self.recv.collecting.is_some() {
+                    return Err(Fault::Framing);
+                }
+                if let Some((mut before, bytes)) = self.recv.collecting.take() {
+                    before.append(&mut items);
+                    items = before;
+                    let total = bytes + size;
+                    if total > core.config.max_commit_bytes {
+                        return Err(Fault::CommitTooLarge(core.config.max_commit_bytes));
+                    }
+                    if !txn.last {
+                        self.recv.collecting = Some((items, total));
+                        return Ok(());
+                    }
+                } else if !txn.last {
+                    self.recv.collecting = Some((items, size));
+                    return Ok(());
+                }
+                self.apply(core, items, Origin { lane, answer: false, token: txn.token })
+            }
+            Lane::Bulk => {
+                let n = items.len() as u64;
+                if !items.is_empty() {
+                    self.apply(core, items, Origin { lane, answer: txn.answer, token: None })?;
+                }
+                if let Some(sid) = txn.sid {
+                    if txn.last {
+                        let token = txn.token.ok_or(Fault::Framing)?;
+                        self.finish_scan(sid, token);
+                    }
+                    if let Some(sub) = self.recv.sids.get_mut(&sid) {
+                        sub.loaded += n;
+                        self.report(core, sid);
+                    }
+                } else if txn.answer {
+                    self.count_answers(core, n);
+                }
+                self.try_live(core)
+            }
+        }
+    }
+
+    /// Counts documents that reconciliation asked for towards the subscriptions that wait for them.
+    fn count_answers(&mut self, core: &mut Core<S>, n: u64) {
+        let waiting: Vec<_> = self.recv.sids.iter().filter(|(_, s)| !s.live).map(|(sid, _)| *sid).collect();
+        for sid in waiting {
+            if let Some(sub) = self.recv.sids.get_mut(&sid) {
+                sub.loaded += n;
+            }
+            self.report(core, sid);
+        }
+    }
+
+    fn apply(&mut self, core: &mut Core<S>, items: Vec<ApplyItem>, origin: Origin) -> Result<(), Fault> {
+        let mut sent = Vec::with_capacity(items.len());
+        let mut based = true;
+        for item in &items {
+            let key = core.store.hash_key().key_hash(&item.collection, &item.id);
+            let (mut covers, mut exact) = (true, true);
+            if let ItemBody::Delta { base, doc } = &item.body {
+                let local = core.store.load(key)?.map(|d| d.doc.vv()).unwrap_or_default();
+                based &= local.covers_all(base);
+                let mut theirs = base.clone();
+                doc.vv().iter().for_each(|(site, hlc)| theirs.insert(Stamp::new(hlc, *site)));
+                // The base of an answer is what we said we know, not what the peer knows.
+                covers = origin.answer || theirs.covers_all(&local);
+                // Stamps at the beginning of time say nothing about values, so only digests could tell.
+                exact = covers && !origin.answer && local.get(&SiteId::ZERO).is_none();
+            }
+            sent.push(Sent { key, covers, exact });
+        }
+        // The row goes into the commit only if nothing in it can turn out to be missing.
+        let cursors = match origin.token {
+            Some(token) if based => self.eager_rows(core, token.max(self.recv.live_token)),
+            _ => Vec::new(),
+        };
+        if items.is_empty() && cursors.is_empty() {
+            return self.applied(core, origin, false);
+        }
+        let names: Vec<_> =
+            items.iter().map(|i| (i.collection.clone(), i.id.clone(), dot(&i.body))).collect();
+        let outcome = core.store.apply(ApplyBatch {
+            source: self.peer,
+            items,
+            cursors: cursors.clone(),
+            delete_cursors: Vec::new(),
+            seen_seq: core.processed,
+        })?;
+        self.rows_written(&cursors);
+        let mut dup = !sent.is_empty();
+        let mut newer = Vec::new();
+        for ((sent, outcome_of), (collection, id, dot)) in sent.iter().zip(outcome.items).zip(names) {
+            let key = sent.key;
+            if origin.answer {
+                self.answered(core, key);
+            }
+            dup &= matches!(outcome_of, ItemOutcome::Unchanged { .. });
+            match outcome_of {
+                ItemOutcome::Changed { digest } => self.note_exact(sent, origin, outcome.seq, digest),
+                ItemOutcome::Unchanged { digest } if sent.exact => self.known.insert(key, digest),
+                ItemOutcome::Unchanged { .. } if sent.covers => {}
+                ItemOutcome::Unchanged { .. } | ItemOutcome::LocalNewer { .. } => newer.push(key),
+                ItemOutcome::NeedsBase { .. } => self.recv.wants.add(key)?,
+                ItemOutcome::NotHeld => {
+                    if self.recv.wants.is_inflight(key) {
+                        self.recv.wants.add(key)?;
+                    }
+                }
+                ItemOutcome::Refused(code) => {
+                    if code == RefusalCode::Future {
+                        self.freeze(core, &collection, !cursors.is_empty())?;
+                    }
+                    self.put(core, Lane::Live, &Message::Rej(Reject { collection, id, dot, code }));
+                }
+            }
+        }
+        self.reply_newer(core, &newer)?;
+        self.applied(core, origin, dup)
+    }
+
+    /// What follows every batch: the token counts, requests go out, progress is confirmed.
+    fn applied(&mut self, core: &mut Core<S>, origin: Origin, dup: bool) -> Result<(), Fault> {
+        if let Some(token) = origin.token {
+            self.recv.live_token = self.recv.live_token.max(token);
+        }
+        self.settle_soon(core, 1);
+        self.send_wants(core)?;
+        if origin.lane == Lane::Live {
+            self.try_live(core)?;
+            self.acknowledge(core, dup);
+        }
+        Ok(())
+    }
+
+    fn note_exact(&mut self, sent: &Sent, origin: Origin, seq: u64, digest: Digest) {
+        if !sent.exact {
+            return;
+        }
+        match origin.lane {
+            Lane::Live => self.known.insert(sent.key, digest),
+            Lane::Bulk => self.known.add_echo(seq, sent.key, digest),
+        }
+    }
+
+    /// Keeps the cursors of a collection where they are, so that a refused document is offered again.
+    /// `written` says that the commit with the refusal moved them already.
+    fn freeze(&mut self, core: &mut Core<S>, collection: &str, written: bool) -> Result<(), Fault> {
+        let (mut cursors, mut delete_cursors) = (Vec::new(), Vec::new());
+        let thawed: Vec<_> = self
+            .recv
+            .sids
+            .values_mut()
+            .filter(|s| s.collection == collection && !s.frozen)
+            .map(|s| {
+                s.frozen = true;
+                (s.hash, s.row_before)
+            })
+            .collect();
+        for (hash, before) in thawed {
+            let key = self.cursor_key(hash);
+            match before {
+                Some(cursor) => cursors.push(CursorWrite { key, collection: collection.into(), cursor }),
+                None => delete_cursors.push(key),
+            }
+        }
+        if written {
+            let (source, items, seen_seq) = (self.peer, Vec::new(), core.processed);
+            core.store.apply(ApplyBatch { source, items, cursors, delete_cursors, seen_seq })?;
+        }
+        Ok(())
+    }
+}
+
+/// The newest stamp's time in what was sent, for REJ.
+fn dot(body: &ItemBody) -> Stamp {
+    let doc = match body {
+        ItemBody::Full(doc) | ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc,
+    };
+    doc.vv().iter().map(|(site, hlc)| Stamp::new(hlc, *site)).max().unwrap_or_default()
+}
+
+fn read_item(item: TxnItem, dict: &LaneReader) -> Result<ApplyItem, Fault> {
+    let collection = dict.key(item.collection).ok_or(Fault::Reference(item.collection))?.clone();
+    let doc: Doc = decode(&item.body, dict)?;
+    let body = match item.form {
+        Form::Full => ItemBody::Full(doc),
+        Form::Tomb => ItemBody::Tomb(doc),
+        Form::Delta(sites) => {
+            let mut base = VersionVector::default();
+            for (site, hlc) in sites {
+                let site = dict.site(site).ok_or(Fault::Reference(site))?;
+                base.insert(Stamp::new(hlc, site));
+            }
+            ItemBody::Delta { base, doc }
+        }
+    };
+    Ok(ApplyItem { collection, id: item.id, body })
+}

@@ -1,0 +1,211 @@
+//! The bulk lane: scans, loads, listings and answers, read from the store as fast as the lane drains.
+
+use ditto_types::KeyHash;
+
+use super::receive::short;
+use super::recon::fingerprint;
+use super::sender::Shape;
+use super::session::Session;
+use super::{Core, Fault, Rule};
+use crate::limits::{LIST_ENTRIES, MAX_KEYS};
+use crate::peer::Lane;
+use crate::store::{StoredDoc, SyncStore};
+use crate::wire::{GoneReason, KeyDigest, Keys, List, Message, Root, Txn, TxnItem, Want};
+
+/// Pages that one call may read before others get their turn.
+const PAGES_PER_CALL: usize = 16;
+
+/// Work for the bulk lane, done in order.
+pub(crate) enum Job {
+    /// Changes after a token.
+    Scan { sid: u32, after: u64, token: u64, own: Vec<KeyDigest> },
+    /// The whole view.
+    Full { sid: u32, after: Option<KeyHash>, token: u64 },
+    /// The view's fingerprint.
+    Root { sid: u32, token: u64 },
+    /// The view's keys and digests.
+    List { sid: u32, entries: Option<Vec<KeyDigest>>, at: usize },
+}
+
+impl Job {
+    pub(crate) fn sid(&self) -> u32 {
+        match self {
+            Job::Scan { sid, .. } | Job::Full { sid, .. } | Job::Root { sid, .. } | Job::List { sid, .. } => {
+                *sid
+            }
+        }
+    }
+}
+
+impl<S: SyncStore> Session<S> {
+    /// Sends what the bulk lane has room for.
+    pub(crate) fn pump(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
+        self.pump_again = false;
+        for _ in 0..PAGES_PER_CALL {
+            if self.bulk_queue >= core.config.bulk_queue_bytes {
+                return Ok(());
+            }
+            if !self.send.answers.is_empty() {
+                self.answer_page(core)?;
+            } else if let Some(job) = self.send.jobs.pop_front() {
+                if let Some(rest) = self.step(core, job)? {
+                    self.send.jobs.push_front(rest);
+                }
+            } else {
+                return Ok(());
+            }
+        }
+        self.pump_again = !self.send.answers.is_empty() || !self.send.jobs.is_empty();
+        Ok(())
+    }
+
+    /// Does one page of a job and gives back what is left of it.
+    fn step(&mut self, core: &mut Core<S>, job: Job) -> Result<Option<Job>, Fault> {
+        let Some(sub) = self.send.subs.get_mut(&job.sid()) else { return Ok(None) };
+        let (max_docs, max_bytes) = (core.config.page_docs, core.config.page_bytes);
+        match job {
+            Job::Scan { sid, after, token, own } => {
+                if !own.is_empty() {
+                    let (mut docs, hints) = self.compare(core, &own)?;
+                    docs.sort_by_key(|d| d.key);
+                    self.hint_bulk(core, &hints);
+                    self.send_page(core, sid, &docs, None);
+                    return Ok(Some(Job::Scan { sid, after, token, own: Vec::new() }));
+                }
+                let whole = sub.whole;
+                let mut page = core.store.changes(&sub.query, after, max_docs, max_bytes)?;
+                if core.broken(Rule::Tombs) {
+                    page.docs.retain(|d| d.doc.is_alive());
+                }
+                page.docs.retain(|d| !self.known.has(d.key, d.digest));
+                if !whole && !core.broken(Rule::Hints) {
+                    let hints: Vec<_> = page.others.iter().map(short).collect();
+                    self.hint_bulk(core, &hints);
+                }
+                let done = page.done || page.scanned_to >= token;
+                if done || !page.docs.is_empty() {
+                    self.send_page(core, sid, &page.docs, done.then_some(token));
+                }
+                if !done && page.scanned_to <= after {
+                    return Err(Fault::StuckScan);
+                }
+                let after = page.scanned_to;
+                Ok((!done).then_some(Job::Scan { sid, after, token, own: Vec::new() }))
+            }
+            Job::Full { sid, after, token } => {
+                let mut page = core.store.view_page(&sub.query, after, max_docs, max_bytes)?;
+                page.docs.retain(|d| !self.known.has(d.key, d.digest));
+                let done = page.next.is_none();
+                if done || !page.docs.is_empty() {
+                    self.send_page(core, sid, &page.docs, done.then_some(token));
+                }
+                Ok((!done).then_some(Job::Full { sid, after: page.next, token }))
+            }
+            Job::Root { sid, token } => {
+                sub.root_sent = true;
+                let view = core.store.view(&sub.query)?;
+                let salt = self.salt(core, sid);
+                let (count, sum) = (view.len() as u64, fingerprint(&salt, &view));
+                self.put(core, Lane::Bulk, &Message::Root(Root { sid, token, count, sum, salt }));
+                Ok(None)
+            }
+            Job::List { sid, entries, at } => {
+                let entries = match entries {
+                    Some(entries) => entries,
+                    None => core.store.view(&sub.query)?.iter().map(short).collect(),
+                };
+                let end = entries.len().min(at + LIST_ENTRIES);
+                let last = end == entries.len();
+                let keys = entries[at..end].to_vec();
+                self.put(core, Lane::Bulk, &Message::List(List { sid, last, keys }));
+                Ok((!last).then_some(Job::List { sid, entries: Some(entries), at: end }))
+            }
+        }
+    }
+
+    /// Makes fingerprints differ from session to session, so that nobody can prepare a collision.
+    fn salt(&self, core: &Core<S>, sid: u32) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&core.store.identity().epoch);
+        hasher.update(self.peer.as_bytes());
+        hasher.update(&core.now.to_le_bytes());
+        hasher.update(&sid.to_le_bytes());
+        hasher.update(&core.processed.to_le_bytes());
+        let mut salt = [0; 8];
+        salt.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        salt
+    }
+
+    fn hint_bulk(&mut self, core: &mut Core<S>, hints: &[KeyDigest]) {
+        for keys in hints.chunks(MAX_KEYS) {
+            self.put(core, Lane::Bulk, &Message::Hint(Keys { mark: None, keys: keys.to_vec() }));
+        }
+    }
+
+    /// Sends a page of a scan; with a token if it is the last one.
+    fn send_page(&mut self, core: &mut Core<S>, sid: u32, docs: &[StoredDoc], token: Option<u64>) {
+        if docs.is_empty() && token.is_none() {
+            return;
+        }
+        self.bulk_out.begin();
+        let items = docs
+            .iter()
+            .map(|d| Shape::whole(&d.doc).item(&mut self.bulk_out, &d.collection, &d.id))
+            .collect();
+        self.stats.documents_sent += docs.len() as u64;
+        let mut txn = Txn { last: token.is_some(), token, sid: Some(sid), items, ..Txn::default() };
+        self.bulk_out.finish(&mut txn);
+        self.put(core, Lane::Bulk, &Message::Txn(txn));
+    }
+
+    /// Answers the first requests in the queue.
+    fn answer_page(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
+        self.bulk_out.begin();
+        let (mut items, mut covered, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        let mut size = 0;
+        while size < core.config.page_bytes && items.len() < core.config.page_docs {
+            let Some(want) = self.send.answers.pop_front() else { break };
+            self.send.answering.remove(&want.key);
+            match core.store.load(want.key)? {
+                Some(doc) if self.serves(&doc.collection) => match self.answer(&doc, &want) {
+                    Some(item) => {
+                        size += item.size();
+                        items.push(item);
+                    }
+                    None => covered.push(want.key),
+                },
+                _ => missing.push(want.key),
+            }
+        }
+        self.stats.documents_sent += items.len() as u64;
+        if !items.is_empty() {
+            let mut txn = Txn { first: true, last: true, answer: true, items, ..Txn::default() };
+            self.bulk_out.finish(&mut txn);
+            self.put(core, Lane::Bulk, &Message::Txn(txn));
+        }
+        for (reason, keys) in [(GoneReason::Covered, covered), (GoneReason::NotHeld, missing)] {
+            for keys in keys.chunks(MAX_KEYS) {
+                self.put(core, Lane::Bulk, &Message::Gone { reason, keys: keys.to_vec() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of a document that the requester does not know; `None` if it knows everything.
+    fn answer(&mut self, doc: &StoredDoc, want: &Want) -> Option<TxnItem> {
+        let dict = &mut self.bulk_out;
+        let whole = |dict| Some(Shape::whole(&doc.doc).item(dict, &doc.collection, &doc.id));
+        let Some(vv) = want.vv.as_ref().filter(|_| doc.doc.is_alive()) else { return whole(dict) };
+        let local = doc.doc.vv();
+        // Equal stamps may hide different values: from the beginning of time, or from a cloned store.
+        if local.get(&ditto_types::SiteId::ZERO).is_some() || (vv.covers_all(&local) && local.covers_all(vv))
+        {
+            return whole(dict);
+        }
+        if vv.covers_all(&local) {
+            return None;
+        }
+        let delta = doc.doc.delta(vv);
+        Some(Shape::Delta(vv, &delta).item(dict, &doc.collection, &doc.id))
+    }
+}

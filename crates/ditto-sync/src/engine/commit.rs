@@ -1,0 +1,190 @@
+//! What a commit means for a peer: pushes of documents, hints, announcements.
+
+use std::collections::BTreeMap;
+
+use super::sender::Shape;
+use super::session::Session;
+use super::{Core, Fault, Rule};
+use crate::limits::MAX_KEYS;
+use crate::peer::Lane;
+use crate::store::{LocalChange, LocalCommit, SyncStore};
+use crate::wire::{Keys, Message, Txn};
+
+/// Which queries the changes of a commit match, computed once for all peers.
+pub(crate) struct Matches<'a> {
+    commit: &'a LocalCommit,
+    known: BTreeMap<([u8; 16], usize), (bool, bool)>,
+}
+
+impl<'a> Matches<'a> {
+    pub(crate) fn new(commit: &'a LocalCommit) -> Self {
+        Self { commit, known: BTreeMap::new() }
+    }
+
+    /// Whether a change's document matched before the commit, and whether it does now.
+    fn get<S: SyncStore>(
+        &mut self,
+        core: &Core<S>,
+        hash: &[u8; 16],
+        query: &S::Query,
+        index: usize,
+    ) -> (bool, bool) {
+        *self.known.entry((*hash, index)).or_insert_with(|| {
+            let c = &self.commit.changes[index];
+            let matches = |doc: &Option<std::sync::Arc<ditto_crdt::Doc>>| {
+                doc.as_ref().is_some_and(|d| core.store.matches(query, &c.collection, &c.id, d))
+            };
+            (matches(&c.old), matches(&c.new))
+        })
+    }
+}
+
+/// What the peer gets of a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Push {
+    Full,
+    Delta,
+    Tomb,
+    Hint,
+    Nothing,
+}
+
+impl<S: SyncStore> Session<S> {
+    /// Serves a commit to the peer.
+    pub(crate) fn commit(
+        &mut self,
+        core: &mut Core<S>,
+        commit: &LocalCommit,
+        matches: &mut Matches<'_>,
+    ) -> Result<(), Fault> {
+        let echo = self.known.take_echo(commit.seq);
+        let from_peer = commit.source == Some(self.peer);
+        if self.live_queue > core.config.live_queue_bytes && !self.send.subs.is_empty() {
+            self.fall_behind(core);
+        }
+        let pushing = !self.send.subs.is_empty();
+        let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gained = false;
+        for (i, change) in commit.changes.iter().enumerate() {
+            if change.new.is_none() {
+                continue;
+            }
+            let echoed = from_peer && echo.get(&change.key) == Some(&change.digest);
+            let push = if !pushing || echoed || self.known.has(change.key, change.digest) {
+                Push::Nothing
+            } else {
+                self.push_of(core, change, i, matches)
+            };
+            match push {
+                Push::Nothing => {}
+                Push::Hint => hints.push((change.key, change.digest.short())),
+                push => pushes.push((change, push)),
+            }
+            if !from_peer && !core.broken(Rule::Announce) && self.gains(core, change, i, matches) {
+                gained = true;
+                // Who gets the document whole replies if it knows more.
+                if push != Push::Full {
+                    haves.push((change.key, change.digest.short()));
+                }
+            }
+        }
+        // Hints go before the token: once it is stored, they would not be repeated.
+        for keys in hints.chunks(MAX_KEYS) {
+            self.put(core, Lane::Live, &Message::Hint(Keys { mark: None, keys: keys.to_vec() }));
+        }
+        if !pushes.is_empty() {
+            self.push_commit(core, commit.seq, &pushes);
+        }
+        for keys in haves.chunks(MAX_KEYS) {
+            self.put(core, Lane::Live, &Message::Have(Keys { mark: None, keys: keys.to_vec() }));
+        }
+        if gained {
+            let first = self.recv.unconfirmed.map_or(commit.seq, |(first, _)| first);
+            self.recv.unconfirmed = Some((first, commit.seq));
+            self.settle_soon(core, 1);
+        } else if !self.recv.sids.is_empty() {
+            self.settle_soon(core, 4);
+        }
+        if !self.send.subs.is_empty() && self.send.pushed < core.processed && self.send.settle_at.is_none() {
+            self.send.settle_at = Some(core.now + core.config.settle_ms);
+        }
+        Ok(())
+    }
+
+    fn push_of(&self, core: &Core<S>, change: &LocalChange, index: usize, matches: &mut Matches<'_>) -> Push {
+        let (mut before, mut after, mut any, mut whole) = (false, false, false, true);
+        for sub in self.send.subs.values().filter(|s| s.collection == change.collection) {
+            let (old, new) = matches.get(core, &sub.hash, &sub.query, index);
+            before |= old;
+            after |= new;
+            whole &= sub.whole;
+            any = true;
+        }
+        let alive = change.new.as_ref().is_some_and(|d| d.is_alive());
+        if !any {
+            Push::Nothing
+        } else if before && !change.base.is_empty() && (after || !core.broken(Rule::MoveOutDelta)) {
+            Push::Delta
+        } else if after {
+            Push::Full
+        } else if !alive {
+            if core.broken(Rule::Tombs) { Push::Nothing } else { Push::Tomb }
+        } else if whole || core.broken(Rule::Hints) {
+            Push::Nothing
+        } else {
+            Push::Hint
+        }
+    }
+
+    /// Whether the change makes a document match one of our subscriptions at the peer.
+    fn gains(&self, core: &Core<S>, change: &LocalChange, index: usize, matches: &mut Matches<'_>) -> bool {
+        self.recv.sids.values().filter(|s| s.collection == change.collection && s.failed.is_none()).any(|s| {
+            let (old, new) = matches.get(core, &s.hash, &s.query, index);
+            new && !old
+        })
+    }
+
+    /// Sends the documents of a commit as one TXN, in several messages if it is large.
+    fn push_commit(&mut self, core: &mut Core<S>, seq: u64, pushes: &[(&LocalChange, Push)]) {
+        if pushes.len() > core.config.max_commit_docs {
+            return self.fall_behind(core);
+        }
+        let mut txns = Vec::new();
+        let mut txn = Txn { first: true, ..Txn::default() };
+        let (mut size, mut total) = (0, 0);
+        self.live_out.begin();
+        for (change, push) in pushes {
+            let Some(new) = &change.new else { continue };
+            let shape = match push {
+                Push::Delta => Shape::Delta(&change.base, &change.delta),
+                _ => Shape::whole(new),
+            };
+            let item = shape.item(&mut self.live_out, &change.collection, &change.id);
+            size += item.size();
+            total += item.size();
+            txn.items.push(item);
+            if total > core.config.max_commit_bytes / 4 * 3 {
+                self.live_out.restart();
+                return self.fall_behind(core);
+            }
+            if size > core.config.txn_bytes {
+                self.live_out.finish(&mut txn);
+                txns.push(std::mem::take(&mut txn));
+                self.live_out.begin();
+                size = 0;
+            }
+        }
+        txn.last = true;
+        txn.token = Some(seq);
+        self.live_out.finish(&mut txn);
+        txns.push(txn);
+        for txn in txns {
+            self.stats.documents_sent += txn.items.len() as u64;
+            self.put(core, Lane::Live, &Message::Txn(txn));
+        }
+        for (change, _) in pushes {
+            self.known.insert(change.key, change.digest);
+        }
+        self.send.pushed = seq;
+    }
+}

@@ -1,0 +1,4 @@
+//! Simulation: the real engine over an in-memory store and a network with virtual time.
+
+mod rng;
+mod store;

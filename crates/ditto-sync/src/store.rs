@@ -1,0 +1,284 @@
+//! What replication needs from a store.
+
+use std::sync::Arc;
+
+use ditto_crdt::{Doc, VersionVector};
+use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
+use smol_str::SmolStr;
+
+use crate::peer::PeerId;
+
+/// The store failed. The text is for a log line; the engine ends the session that ran into it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("store: {0}")]
+pub struct SyncStoreError(pub String);
+
+/// Which store this is, and which continuous stretch of its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreIdentity {
+    /// Random bytes of the database.
+    pub store_id: [u8; 16],
+    /// Renewed whenever the commit sequence may have gone back.
+    pub epoch: [u8; 8],
+}
+
+/// A document as the store holds it, alive or dead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredDoc {
+    /// Collection of the document.
+    pub collection: SmolStr,
+    /// Its id.
+    pub id: DocId,
+    /// Its short name.
+    pub key: KeyHash,
+    /// Digest of `doc`.
+    pub digest: Digest,
+    /// Commit that changed it last.
+    pub seq: u64,
+    /// Its state.
+    pub doc: Doc,
+}
+
+/// Part of the changes after a token, in the order of their commits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangePage {
+    /// Changed documents that match the query, and dead ones of its collection.
+    pub docs: Vec<StoredDoc>,
+    /// Changed documents of the collection that are alive and do not match.
+    pub others: Vec<(KeyHash, Digest)>,
+    /// Every change up to this commit is on this page or an earlier one.
+    pub scanned_to: u64,
+    /// Whether this is the last page.
+    pub done: bool,
+}
+
+/// Part of a view, ascending by key hash.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ViewPage {
+    /// Documents that are alive and match.
+    pub docs: Vec<StoredDoc>,
+    /// Where the next page starts (exclusive); `None` at the end.
+    pub next: Option<KeyHash>,
+}
+
+/// Names a receiver-held cursor (`design.md` 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CursorKey {
+    /// The sender's store.
+    pub store_id: [u8; 16],
+    /// The sender's epoch.
+    pub epoch: [u8; 8],
+    /// [`crate::query_hash`] of the subscription.
+    pub query_hash: [u8; 16],
+    /// Hash of the read permission; all zero while there are no permissions.
+    pub perm_hash: [u8; 8],
+}
+
+/// How far the receiver is with one subscription at one sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The sender's token: everything up to it is here.
+    pub token: u64,
+    /// This store's own sequence: every change up to it is known to the sender.
+    pub own_seq: u64,
+}
+
+/// A cursor row to write with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorWrite {
+    /// Which row.
+    pub key: CursorKey,
+    /// Collection of the query. EVICT on it deletes the row in the same commit (rule R2).
+    pub collection: SmolStr,
+    /// The row's value.
+    pub cursor: Cursor,
+}
+
+/// A state that a peer sent for one document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemBody {
+    /// The whole state.
+    Full(Doc),
+    /// What is newer than `base`. Merged only if the local version vector covers `base` (rule D4).
+    Delta {
+        /// The sender's version vector before the delta.
+        base: VersionVector,
+        /// The newer parts.
+        doc: Doc,
+    },
+    /// The whole state of a deleted document. Not stored if the document was never held.
+    Tomb(Doc),
+}
+
+/// One document of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyItem {
+    /// Collection of the document.
+    pub collection: SmolStr,
+    /// Its id.
+    pub id: DocId,
+    /// What the peer sent.
+    pub body: ItemBody,
+}
+
+/// One commit of received data. Items and cursors are written in one transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyBatch {
+    /// The peer it came from; becomes [`LocalCommit::source`].
+    pub source: PeerId,
+    /// Documents to merge.
+    pub items: Vec<ApplyItem>,
+    /// Cursor rows to write.
+    pub cursors: Vec<CursorWrite>,
+    /// Cursor rows to delete.
+    pub delete_cursors: Vec<CursorKey>,
+    /// The last commit that the engine has been told of. A row of `cursors` must be left out if its
+    /// collection was evicted by a later commit: that EVICT deleted the row, and the engine, which does not
+    /// know yet, must not bring it back (rules R2 and R6).
+    pub seen_seq: u64,
+}
+
+/// Why a store refuses an item. The numbers are on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// A stamp is too far in the future.
+    Future,
+    /// The document would exceed the size limit.
+    TooLarge,
+    /// The peer may not write the document.
+    NotWritable,
+    /// The document was deleted long ago and only its gravestone is left.
+    Gravestone,
+    /// Anything else.
+    Other,
+}
+
+/// What became of one item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemOutcome {
+    /// Merged; the local state is now the state the peer has.
+    Changed {
+        /// Digest after the merge.
+        digest: Digest,
+    },
+    /// Everything in it was known, and nothing more.
+    Unchanged {
+        /// Digest of the local state.
+        digest: Digest,
+    },
+    /// The local state (changed or not) knows more than the peer.
+    LocalNewer {
+        /// Digest of the local state.
+        digest: Digest,
+    },
+    /// The delta does not fit onto the local state, which has this version vector.
+    NeedsBase {
+        /// Version vector of the local state.
+        vv: VersionVector,
+    },
+    /// Not merged.
+    Refused(RefusalCode),
+    /// A tombstone of a document that was never held.
+    NotHeld,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyOutcome {
+    /// The head after it.
+    pub seq: u64,
+    /// One entry per item, in order.
+    pub items: Vec<ItemOutcome>,
+}
+
+/// A commit of the local store, as it is published after it became durable.
+#[derive(Clone, Debug)]
+pub struct LocalCommit {
+    /// Its place in the store's sequence. Commits arrive in this order and each once.
+    pub seq: u64,
+    /// The peer whose batch it was; `None` for a local write.
+    pub source: Option<PeerId>,
+    /// Documents it changed.
+    pub changes: Vec<LocalChange>,
+    /// Collections from which it evicted documents.
+    pub evicted_collections: Vec<SmolStr>,
+}
+
+/// One changed document of a commit.
+#[derive(Clone, Debug)]
+pub struct LocalChange {
+    /// Collection of the document.
+    pub collection: SmolStr,
+    /// Its id.
+    pub id: DocId,
+    /// Its short name.
+    pub key: KeyHash,
+    /// Digest of the new state.
+    pub digest: Digest,
+    /// State before; `None` if it was not held.
+    pub old: Option<Arc<Doc>>,
+    /// State after; `None` if it was evicted.
+    pub new: Option<Arc<Doc>>,
+    /// What the commit added.
+    pub delta: Arc<Doc>,
+    /// Version vector of `old`.
+    pub base: Arc<VersionVector>,
+}
+
+/// The store below the replication engine. All methods may block shortly; none may call the engine back.
+///
+/// The engine learns of commits through [`crate::Input::Commit`], later than the store made them. It takes
+/// `head()` only once, when it is made: the feed of commits must start no later than that.
+pub trait SyncStore {
+    /// A compiled subscription query.
+    type Query: Clone;
+
+    /// Which store this is.
+    fn identity(&self) -> StoreIdentity;
+    /// Sequence of the newest commit.
+    fn head(&self) -> u64;
+    /// The key of the document hashes.
+    fn hash_key(&self) -> &HashKey;
+    /// Compiles a subscription.
+    fn compile(&self, text: &str, args: &Object) -> Result<Self::Query, SyncStoreError>;
+    /// Collection that the query reads.
+    fn collection<'q>(&self, query: &'q Self::Query) -> &'q str;
+    /// Whether every live document of the collection matches.
+    fn is_whole_collection(&self, query: &Self::Query) -> bool;
+    /// Whether a document is alive and matches.
+    fn matches(&self, query: &Self::Query, collection: &str, id: &DocId, doc: &Doc) -> bool;
+    /// Changes after commit `after`, in commit order.
+    fn changes(
+        &self,
+        query: &Self::Query,
+        after: u64,
+        max_docs: usize,
+        max_bytes: usize,
+    ) -> Result<ChangePage, SyncStoreError>;
+    /// Keys and digests of all live matching documents, ascending by key hash.
+    fn view(&self, query: &Self::Query) -> Result<Vec<(KeyHash, Digest)>, SyncStoreError>;
+    /// Live matching documents with a key hash above `after`.
+    fn view_page(
+        &self,
+        query: &Self::Query,
+        after: Option<KeyHash>,
+        max_docs: usize,
+        max_bytes: usize,
+    ) -> Result<ViewPage, SyncStoreError>;
+    /// One document, alive or dead.
+    fn load(&self, key: KeyHash) -> Result<Option<StoredDoc>, SyncStoreError>;
+    /// Live matching documents changed after commit `after`; `None` if there are more than `limit`.
+    fn own_changes(
+        &self,
+        query: &Self::Query,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<Vec<(KeyHash, Digest)>>, SyncStoreError>;
+    /// A cursor row.
+    fn cursor(&self, key: &CursorKey) -> Result<Option<Cursor>, SyncStoreError>;
+    /// Deletes the rows of a query for all senders.
+    fn delete_cursors(&self, query_hash: [u8; 16]) -> Result<(), SyncStoreError>;
+    /// Merges a batch. If it changes no document it uses no sequence number, but cursors are still written.
+    fn apply(&self, batch: ApplyBatch) -> Result<ApplyOutcome, SyncStoreError>;
+}
