@@ -56,8 +56,9 @@ impl<'a> DocView<'a> {
             }
         }
         match self.object(node)? {
-            Some(object) => Ok(Some(Value::Object(object))),
-            None => Ok(decode(self.bytes, self.dict)?.get(path)),
+            // An empty map and a node of nothing but removals look alike from here.
+            Some(object) if path.is_empty() || !object.is_empty() => Ok(Some(Value::Object(object))),
+            _ => Ok(decode(self.bytes, self.dict)?.get(path)),
         }
     }
 

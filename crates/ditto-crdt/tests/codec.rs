@@ -1,0 +1,193 @@
+//! The encoding: golden bytes, size budget, hostile input.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use ditto_crdt::{DecodeError, DictReader, Doc, DocView, FieldKind, Op, decode, encode};
+use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, json};
+use proptest::prelude::*;
+
+fn site(n: u8) -> SiteId {
+    SiteId { id: [n; 16], incarnation: u32::from(n) }
+}
+
+fn at(ms: u64, n: u8) -> Stamp {
+    Stamp::new(Hlc::from_ms(ms), site(n))
+}
+
+fn fields(text: &str) -> Object {
+    json::from_str(text).unwrap().as_object().unwrap().clone()
+}
+
+/// Names are `f0`, `f1`, …; any site number below 4 is known.
+struct Dict {
+    names: Vec<SmolStr>,
+}
+
+impl Dict {
+    fn new() -> Self {
+        Self { names: (0..64).map(|i| format!("f{i}").into()).collect() }
+    }
+}
+
+impl DictReader for Dict {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        self.names.get(number as usize)
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        (number < 4).then(|| site(number as u8))
+    }
+}
+
+impl ditto_crdt::DictWriter for Dict {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        self.names.iter().position(|n| n == name).unwrap() as u32
+    }
+
+    fn site_ref(&mut self, s: &SiteId) -> u32 {
+        (0..4).find(|n| site(*n as u8) == *s).unwrap()
+    }
+}
+
+/// T1.7: metadata of a fresh document of 8 fields, without the offset table, is at most 16 bytes. Names and values are
+/// data: a tag and a one-byte number a field stand for the name.
+#[test]
+fn a_fresh_document_costs_few_bytes() {
+    let text = r#"{"f0":1,"f1":2,"f2":3,"f3":4,"f4":5,"f5":6,"f6":7,"f7":8}"#;
+    let doc = Doc::fresh(&fields(text), at(1_700_000_000_000, 1));
+    let bytes = encode(&doc, &mut Dict::new()).len();
+    let (offsets, tags_and_names, values) = (8 * 2, 8 * 2, 8 * 2);
+    let metadata = bytes - offsets - tags_and_names - values;
+    assert_eq!(metadata, 13, "format, flags, sites, base time and count");
+}
+
+/// T1.3: these bytes are on disks and on wires. A change of them is a new format version.
+#[test]
+fn golden_vectors() {
+    if std::env::var_os("DITTO_WRITE_GOLDEN").is_some() {
+        write_golden();
+    }
+    let file = std::fs::read_to_string("tests/golden/documents.json").unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&file).unwrap();
+    let docs = golden_documents();
+    assert_eq!(cases.len(), docs.len());
+    for (case, (name, doc)) in cases.iter().zip(docs) {
+        assert_eq!(case["name"], name);
+        let hex: String = doc.canonical().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(case["canonical"], hex, "{name}");
+        let visible: Object = fields(&case["visible"].to_string());
+        assert_eq!(doc.to_object(), visible, "{name}");
+        assert_eq!(Doc::from_canonical(&doc.canonical()).unwrap(), doc);
+    }
+}
+
+fn golden_documents() -> Vec<(&'static str, Doc)> {
+    let fresh = Doc::fresh(&fields(r#"{"a":1,"b":{"c":"x","d":[1,2.5,null]}}"#), at(1_700_000_000_000, 1));
+    let apply = |doc: &Doc, ops: &[(Op, Stamp)]| {
+        let mut doc = doc.clone();
+        ops.iter().for_each(|(op, stamp)| doc.apply(op, *stamp).unwrap());
+        doc
+    };
+    let path = |p: &[&str]| Path::new(p.iter().copied());
+    let set = |p: &[&str], v: &str, kind| Op::Set { path: path(p), value: json::from_str(v).unwrap(), kind };
+    let changed = apply(
+        &fresh,
+        &[
+            (set(&["a"], "2", FieldKind::Inferred), at(1_700_000_000_500, 2)),
+            (set(&["b", "c"], "\"y\"", FieldKind::Inferred), at(1_700_000_000_500, 2)),
+            (Op::Increment { path: path(&["n"]), by: 5 }, at(1_700_000_001_000, 1)),
+            (Op::Restart { path: path(&["m"]), to: 100 }, at(1_700_000_002_000, 1)),
+            (Op::Increment { path: path(&["m"]), by: -3 }, at(1_700_000_003_000, 2)),
+            (Op::PnIncrement { path: path(&["p"]), by: 1.5 }, at(1_700_000_004_000, 3)),
+        ],
+    );
+    let removed = apply(&changed, &[(Op::Unset { path: path(&["b"]) }, at(1_700_000_005_000, 1))]);
+    let deleted = apply(&changed, &[(Op::Delete, at(1_700_000_006_000, 2))]);
+    let register = apply(
+        &Doc::default(),
+        &[(Op::Create, Stamp::ZERO), (set(&["r"], r#"{"k":true}"#, FieldKind::Register), Stamp::ZERO)],
+    );
+    vec![
+        ("empty", Doc::default()),
+        ("fresh", fresh),
+        ("changed", changed),
+        ("removed", removed),
+        ("deleted", deleted),
+        ("initial register", register),
+    ]
+}
+
+/// After a deliberate change of the format: `DITTO_WRITE_GOLDEN=1 cargo test -p ditto-crdt golden`.
+fn write_golden() {
+    let cases: Vec<_> = golden_documents()
+        .into_iter()
+        .map(|(name, doc)| {
+            let hex: String = doc.canonical().iter().map(|b| format!("{b:02x}")).collect();
+            let visible = json::to_string(&doc.to_object().into());
+            serde_json::json!({
+                "name": name,
+                "visible": serde_json::from_str::<serde_json::Value>(&visible).unwrap(),
+                "canonical": hex,
+            })
+        })
+        .collect();
+    std::fs::write("tests/golden/documents.json", serde_json::to_string_pretty(&cases).unwrap() + "\n").unwrap();
+}
+
+#[test]
+fn every_truncation_and_many_flips_are_refused_or_mean_themselves() {
+    for (name, doc) in golden_documents() {
+        let bytes = doc.canonical();
+        for n in 0..bytes.len() {
+            assert!(Doc::from_canonical(&bytes[..n]).is_err(), "{name} cut at {n}");
+        }
+        for i in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[i] ^= 1 << bit;
+                if let Ok(other) = Doc::from_canonical(&flipped) {
+                    assert_eq!(other.canonical(), flipped, "{name} bit {bit} of byte {i}");
+                }
+            }
+        }
+    }
+    assert_eq!(Doc::from_canonical(&[9, 0]), Err(DecodeError::Format(9)));
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let names = vec!["f0"; 64];
+    let op = Op::Set { path: Path::new(names), value: 1.into(), kind: FieldKind::Inferred };
+    assert!(Doc::default().apply(&op, at(1, 1)).is_err());
+    // A hand-made chain of nodes deeper than any document.
+    let mut node = vec![2, 0, 0, 0, 0, 0];
+    for _ in 0..100 {
+        let mut outer = vec![2, 0, 0, 7, 0];
+        ditto_types::wire::put_bytes(&mut outer, &node);
+        node = outer;
+    }
+    let mut bytes = vec![1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend(node);
+    assert!(decode(&bytes, &Dict::new()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), plain: bool) {
+        if plain && bytes.len() > 3 {
+            // Past the first checks more often than chance would.
+            bytes[..3].copy_from_slice(&[1, 0, 1]);
+        }
+        if let Ok(doc) = Doc::from_canonical(&bytes) {
+            prop_assert_eq!(doc.canonical(), bytes.clone());
+        }
+        let dict = Dict::new();
+        if let Ok(doc) = decode(&bytes, &dict) {
+            prop_assert_eq!(encode(&doc, &mut Dict::new()), bytes.clone());
+        }
+        if let Ok(view) = DocView::new(&bytes, &dict) {
+            let _ = view.to_object();
+            let _ = view.get(&["f0".into(), "f1".into()]);
+        }
+    }
+}

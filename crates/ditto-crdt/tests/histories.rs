@@ -1,0 +1,363 @@
+//! Random histories of several replicas on the real codec: every state that is exchanged goes through bytes.
+//!
+//! The plan follows `models/crdt_model.py` of the design: convergence, delta completeness, lattice laws, and equality with
+//! an oracle that is computed from the list of operations. `DITTO_HISTORIES` sets how many histories run.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use ditto_crdt::{DictReader, DictWriter, Doc, FieldKind, LeafValue, Op, Slot, decode, encode};
+use ditto_types::{Hlc, HlcClock, Path, SiteId, SmolStr, Stamp, Value};
+
+/// SplitMix64: small, and the same everywhere, so that a seed is a history.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}
+
+#[derive(Default)]
+struct Dict {
+    names: Vec<SmolStr>,
+    sites: Vec<SiteId>,
+}
+
+impl DictWriter for Dict {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        let at = self.names.iter().position(|n| n == name).unwrap_or_else(|| {
+            self.names.push(name.into());
+            self.names.len() - 1
+        });
+        at as u32
+    }
+
+    fn site_ref(&mut self, site: &SiteId) -> u32 {
+        let at = self.sites.iter().position(|s| s == site).unwrap_or_else(|| {
+            self.sites.push(*site);
+            self.sites.len() - 1
+        });
+        at as u32
+    }
+}
+
+impl DictReader for Dict {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        self.names.get(number as usize)
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        self.sites.get(number as usize).copied()
+    }
+}
+
+/// Through the bytes of both forms.
+fn through_bytes(doc: &Doc, dict: &mut Dict) -> Doc {
+    let bytes = encode(doc, dict);
+    let back = decode(&bytes, dict).unwrap();
+    assert_eq!(&back, doc, "dictionary form");
+    let view = ditto_crdt::DocView::new(&bytes, dict).unwrap();
+    assert_eq!(view.is_alive(), doc.is_alive());
+    assert_eq!(view.to_object().unwrap(), doc.to_object(), "in-place reading of the document");
+    for path in PATHS.iter().chain(REMOVABLE) {
+        let path = names(path);
+        assert_eq!(view.get(&path).unwrap(), doc.get(&path), "in-place reading of {path:?}");
+    }
+    Doc::from_canonical(&doc.canonical()).unwrap()
+}
+
+const PATHS: &[&[&str]] = &[&["a"], &["b"], &["m", "x"], &["m", "y"], &["m", "z", "q"]];
+const REMOVABLE: &[&[&str]] = &[&["m"], &["a"], &["m", "x"], &["m", "z"]];
+
+fn names(path: &[&str]) -> Vec<SmolStr> {
+    path.iter().map(|n| SmolStr::new(n)).collect()
+}
+
+struct Peer {
+    site: SiteId,
+    clock: HlcClock,
+    wall: u64,
+    doc: Doc,
+}
+
+impl Peer {
+    fn stamp(&mut self) -> Stamp {
+        // The time before a transaction's is reserved; see `Doc::apply`.
+        self.clock.now(self.wall);
+        Stamp::new(self.clock.now(self.wall), self.site)
+    }
+
+    fn apply(&mut self, op: &Op, stamp: Stamp) {
+        self.doc.apply(op, stamp).unwrap();
+    }
+}
+
+/// What the oracle remembers of a local write.
+enum Event {
+    Wrote(Path, Slot, Stamp, LeafValue),
+    Removed(Path, Stamp),
+    Deleted(Stamp),
+}
+
+struct Run {
+    rng: Rng,
+    peers: Vec<Peer>,
+    events: Vec<Event>,
+    dict: Dict,
+    evict: bool,
+}
+
+impl Run {
+    fn new(seed: u64, evict: bool) -> Self {
+        let mut rng = Rng(seed);
+        let peers = (0..2 + rng.below(4))
+            .map(|i| Peer {
+                site: SiteId { id: [i as u8 + 1; 16], incarnation: 0 },
+                clock: HlcClock::default(),
+                wall: 1000 + rng.next() % 50,
+                doc: Doc::default(),
+            })
+            .collect();
+        Self { rng, peers, events: Vec::new(), dict: Dict::default(), evict }
+    }
+
+    /// Notes what a local write did to the leaves, by comparing before and after.
+    fn write(&mut self, i: usize, op: &Op, stamp: Stamp) {
+        let before = self.peers[i].doc.clone();
+        self.peers[i].apply(op, stamp);
+        let after = &self.peers[i].doc;
+        for (path, slot, leaf) in after.leaves() {
+            if leaf.stamp == stamp && !before.leaves().any(|(p, s, l)| (p, s, l) == (path, slot, leaf)) {
+                self.events.push(Event::Wrote(path.clone(), slot, stamp, leaf.value.clone()));
+            }
+        }
+        for (path, tomb) in after.tombs() {
+            if tomb.dot == stamp {
+                self.events.push(Event::Removed(path.clone(), tomb.obs));
+            }
+        }
+        if let (Op::Delete, Some(dead)) = (op, after.dead()) {
+            self.events.push(Event::Deleted(dead));
+        }
+    }
+
+    fn step(&mut self) {
+        let i = self.rng.below(self.peers.len());
+        if self.rng.chance(30) {
+            self.peers[i].wall += self.rng.next() % 50;
+        }
+        if self.rng.chance(2) {
+            // A clock that is set back.
+            self.peers[i].wall /= 2;
+        }
+        let alive = self.peers[i].doc.is_alive();
+        match self.rng.below(100) {
+            0..38 if alive => {
+                let path = Path::new(PATHS[self.rng.below(PATHS.len())].iter().copied());
+                let op = match self.rng.below(10) {
+                    0..5 => {
+                        let value = match self.rng.below(4) {
+                            0 => Value::Object([("x".into(), Value::Int(1))].into()),
+                            1 => Value::Object(Default::default()),
+                            n => Value::Int(n as i64),
+                        };
+                        let kind =
+                            if self.rng.chance(20) { FieldKind::Register } else { FieldKind::Inferred };
+                        Op::Set { path, value, kind }
+                    }
+                    5..8 => Op::Increment { path, by: self.rng.below(9) as i64 - 4 },
+                    8 => Op::Restart { path, to: self.rng.below(100) as i64 },
+                    _ => Op::PnIncrement { path, by: self.rng.below(9) as f64 },
+                };
+                let stamp = self.peers[i].stamp();
+                self.write(i, &op, stamp);
+            }
+            38..48 if alive => {
+                let path = Path::new(REMOVABLE[self.rng.below(REMOVABLE.len())].iter().copied());
+                let stamp = self.peers[i].stamp();
+                self.write(i, &Op::Unset { path }, stamp);
+            }
+            48..53 if alive => {
+                let stamp = self.peers[i].stamp();
+                self.write(i, &Op::Delete, stamp);
+            }
+            53..60 if !alive => {
+                let initial = self.rng.chance(20);
+                if initial && !self.peers[i].doc.is_empty() {
+                    return;
+                }
+                let stamp = if initial { Stamp::ZERO } else { self.peers[i].stamp() };
+                self.write(i, &Op::Create, stamp);
+                let set = Op::Set { path: Path::new(["a"]), value: "init".into(), kind: FieldKind::Inferred };
+                self.write(i, &set, stamp);
+            }
+            60.. => self.exchange(i),
+            _ => {}
+        }
+        if self.evict && self.rng.chance(3) {
+            self.peers[i].doc = Doc::default();
+            // Rule D3: forgetting needs a new author.
+            self.peers[i].site.incarnation += 1;
+        }
+    }
+
+    fn exchange(&mut self, to: usize) {
+        let from = self.rng.below(self.peers.len());
+        if from == to {
+            return;
+        }
+        let source = self.peers[from].doc.clone();
+        let sent = if self.rng.chance(80) { source.delta(&self.peers[to].doc.vv()) } else { source.clone() };
+        let sent = through_bytes(&sent, &mut self.dict);
+        let mut whole = self.peers[to].doc.clone();
+        whole.merge(&source);
+        let peer = &mut self.peers[to];
+        peer.clock.see(source.max_hlc());
+        peer.doc.merge(&sent);
+        assert_eq!(peer.doc, whole, "a delta lacked something");
+    }
+
+    fn converge(&mut self) {
+        for _ in 0..3 {
+            for to in 0..self.peers.len() {
+                for from in 0..self.peers.len() {
+                    let delta = self.peers[from].doc.delta(&self.peers[to].doc.vv());
+                    self.peers[to].doc.merge(&delta);
+                }
+            }
+        }
+        let first = self.peers[0].doc.clone();
+        assert!(self.peers.iter().all(|p| p.doc == first), "replicas differ");
+        let bytes = first.canonical();
+        assert!(self.peers.iter().all(|p| p.doc.canonical() == bytes), "equal states, different bytes");
+    }
+
+    /// The leaves that must be there, from the list of operations alone.
+    fn oracle(&self) -> BTreeMap<(Path, Slot), (Stamp, Vec<u8>)> {
+        let dead =
+            self.events.iter().filter_map(|e| if let Event::Deleted(s) = e { Some(*s) } else { None }).max();
+        let mut want: BTreeMap<(Path, Slot), (Stamp, Vec<u8>)> = BTreeMap::new();
+        for event in &self.events {
+            let Event::Wrote(path, slot, stamp, value) = event else { continue };
+            let removed = self
+                .events
+                .iter()
+                .any(|e| matches!(e, Event::Removed(p, obs) if p.is_prefix_of(path) && stamp <= obs));
+            if removed || dead.is_some_and(|d| *stamp <= d) {
+                continue;
+            }
+            let entry = (*stamp, format!("{value:?}").into_bytes());
+            let old = want.entry((path.clone(), *slot)).or_insert_with(|| entry.clone());
+            if entry.0 > old.0 {
+                *old = entry;
+            }
+        }
+        want
+    }
+}
+
+fn laws(pool: &[Doc]) {
+    let merged = |a: &Doc, b: &Doc| {
+        let mut out = a.clone();
+        out.merge(b);
+        out
+    };
+    for a in pool {
+        assert_eq!(&merged(a, a), a, "not idempotent");
+        for b in pool {
+            let ab = merged(a, b);
+            assert_eq!(ab, merged(b, a), "not commutative");
+            for c in pool.iter().take(3) {
+                assert_eq!(merged(&ab, c), merged(a, &merged(b, c)), "not associative");
+            }
+        }
+    }
+}
+
+fn history(seed: u64, evict: bool) {
+    let mut run = Run::new(seed, evict);
+    for _ in 0..5 + run.rng.below(65) {
+        run.step();
+    }
+    let pool: Vec<Doc> = run.peers.iter().map(|p| p.doc.clone()).collect();
+    run.converge();
+    laws(&pool);
+    if !evict {
+        let got: BTreeMap<_, _> = run.peers[0]
+            .doc
+            .leaves()
+            .map(|(p, s, l)| ((p.clone(), s), (l.stamp, format!("{:?}", l.value).into_bytes())))
+            .collect();
+        assert_eq!(got, run.oracle(), "the oracle disagrees");
+    }
+}
+
+fn count() -> u64 {
+    std::env::var("DITTO_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
+}
+
+fn run_all(evict: bool) {
+    for seed in 0..count() / 2 {
+        if let Err(e) = std::panic::catch_unwind(|| history(seed, evict)) {
+            println!("history failed: seed {seed}, evict {evict}");
+            std::panic::resume_unwind(e);
+        }
+    }
+}
+
+#[test]
+fn histories_converge() {
+    run_all(false);
+}
+
+#[test]
+fn histories_with_eviction_converge() {
+    run_all(true);
+}
+
+/// Rule D3 is not decoration: without a new incarnation some history must break.
+#[test]
+fn eviction_without_a_new_incarnation_diverges() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let broken = (0..3_000).any(|seed| {
+        std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed, true);
+            for _ in 0..60 {
+                run.step();
+                run.peers.iter_mut().for_each(|p| p.site.incarnation = 0);
+            }
+            run.converge();
+        })
+        .is_err()
+    });
+    std::panic::set_hook(hook);
+    assert!(broken, "the rule made no difference");
+}
+
+#[test]
+fn a_counter_total_wider_than_64_bits_survives_the_codec() {
+    let site = SiteId { id: [1; 16], incarnation: 0 };
+    let mut doc = Doc::default();
+    doc.apply(&Op::Create, Stamp::new(Hlc::from_ms(1), site)).unwrap();
+    for ms in 2..5 {
+        let op = Op::Increment { path: Path::new(["c"]), by: i64::MAX };
+        doc.apply(&op, Stamp::new(Hlc::from_ms(ms), site)).unwrap();
+    }
+    assert_eq!(doc.get(&names(&["c"])), Some(Value::Int(i64::MAX)));
+    assert_eq!(through_bytes(&doc, &mut Dict::default()), doc);
+}

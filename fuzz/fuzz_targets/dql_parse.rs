@@ -1,0 +1,12 @@
+//! Statements: an error with a place, or a plan. Never a panic, never a stack overflow.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(prepared) = ditto_dql::prepare(text) {
+        let _ = prepared.bind(&Default::default());
+    }
+    let _ = ditto_dql::prepare_subscription(text);
+});
