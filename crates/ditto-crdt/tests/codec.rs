@@ -131,7 +131,8 @@ fn write_golden() {
             })
         })
         .collect();
-    std::fs::write("tests/golden/documents.json", serde_json::to_string_pretty(&cases).unwrap() + "\n").unwrap();
+    std::fs::write("tests/golden/documents.json", serde_json::to_string_pretty(&cases).unwrap() + "\n")
+        .unwrap();
 }
 
 #[test]

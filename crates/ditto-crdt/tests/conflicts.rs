@@ -47,9 +47,12 @@ fn merged_from(base: &Doc, first: &[Op], second: &[Op]) -> Option<String> {
     ab.is_alive().then(|| json::to_string(&ab.to_object().into()))
 }
 
+/// Name, start, writes of the first, writes of the second, visible result.
+type Case = (&'static str, &'static str, Vec<Op>, Vec<Op>, Option<&'static str>);
+
 #[test]
 fn matrix() {
-    let cases: &[(&str, &str, Vec<Op>, Vec<Op>, Option<&str>)] = &[
+    let cases: &[Case] = &[
         ("the later SET wins", r#"{"x":0}"#, vec![set("x", "1")], vec![set("x", "2")], Some(r#"{"x":2}"#)),
         (
             "keys of a map merge",
