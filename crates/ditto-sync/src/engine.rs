@@ -34,7 +34,7 @@ const MAX_PAST: usize = 1_024;
 /// Feed it with [`SyncEngine::handle`], then take actions with [`SyncEngine::poll`] until there are none, and
 /// hand in [`Input::Tick`] when [`SyncEngine::next_deadline`] has passed.
 pub struct SyncEngine<S: SyncStore> {
-    core: Core<S>,
+    pub(crate) core: Core<S>,
     sessions: BTreeMap<PeerId, Session<S>>,
     past: BTreeMap<PeerId, PeerSyncStatus>,
 }

@@ -41,9 +41,10 @@ impl<S: SyncStore> Session<S> {
         Ok((tombs, hints))
     }
 
-    /// Whether the peer subscribes to anything in the collection.
+    /// Whether the peer subscribed to anything in the collection. Requests under way when subscriptions are
+    /// dropped must still be answered: the receiver counts on what it gets.
     pub(crate) fn serves(&self, collection: &str) -> bool {
-        self.send.subs.values().any(|s| s.collection == collection)
+        self.send.collections.contains(collection)
     }
 
     /// The sender has other states of documents that are out of its view: ask where it matters.

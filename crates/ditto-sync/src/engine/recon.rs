@@ -106,9 +106,9 @@ impl<S: SyncStore> Session<S> {
             recon.extras.extend_from_slice(&recon.view[recon.at..]);
             recon.view = Vec::new();
             recon.complete = true;
-            return self.next_extras(core, m.sid);
+            self.next_extras(core, m.sid)?;
         }
-        Ok(())
+        self.send_wants(core)
     }
 
     /// Announces what only this store has, one message at a time; then the comparison is over.

@@ -133,6 +133,7 @@ impl<S: SyncStore> Session<S> {
             query,
             root_sent: false,
         };
+        self.send.collections.insert(sub.collection.clone());
         self.send.subs.insert(sid, sub);
         self.send.jobs.push_back(job);
         self.put(core, Lane::Live, &Message::Subst(Subst { sid, mode, count }));

@@ -65,6 +65,8 @@ pub(crate) struct Receiver<Q> {
 /// The sending role.
 pub(crate) struct Sender<Q> {
     pub(crate) subs: BTreeMap<u32, SendSub<Q>>,
+    /// Collections of all subscriptions of this session.
+    pub(crate) collections: BTreeSet<SmolStr>,
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) answers: VecDeque<Want>,
     /// Keys of `answers`.
@@ -174,6 +176,7 @@ impl<S: SyncStore> Session<S> {
             },
             send: Sender {
                 subs: BTreeMap::new(),
+                collections: BTreeSet::new(),
                 jobs: VecDeque::new(),
                 answers: VecDeque::new(),
                 answering: BTreeSet::new(),

@@ -1,0 +1,183 @@
+//! Random schedules: the model of the replication rules, run on the real code.
+
+use std::collections::BTreeSet;
+
+use super::net::{Broken, Net};
+use super::store::StoreRule;
+use crate::SyncConfig;
+use crate::engine::Rule;
+
+const IDS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
+const QUERIES: [&str; 5] = [
+    "SELECT * FROM c WHERE v = 0",
+    "SELECT * FROM c WHERE v = 1",
+    "SELECT * FROM c WHERE v = 2",
+    "SELECT * FROM d",
+    "SELECT * FROM d WHERE v = 1",
+];
+
+/// What is switched off.
+#[derive(Clone, Debug, Default)]
+struct Faults {
+    rules: BTreeSet<Rule>,
+    store: BTreeSet<StoreRule>,
+}
+
+impl Faults {
+    fn rule(rules: &[Rule]) -> Self {
+        Self { rules: rules.iter().copied().collect(), store: BTreeSet::new() }
+    }
+
+    fn store(rules: &[Rule], store: &[StoreRule]) -> Self {
+        Self { rules: rules.iter().copied().collect(), store: store.iter().copied().collect() }
+    }
+}
+
+/// Small limits, so that pages, batches and fall-backs occur with a handful of documents.
+fn config(net_seed: u64) -> SyncConfig {
+    let small = net_seed.is_multiple_of(2);
+    SyncConfig {
+        page_docs: if small { 1 } else { 3 },
+        max_wants: if small { 2 } else { 100 },
+        max_own: if net_seed.is_multiple_of(3) { 1 } else { 100 },
+        bulk_queue_bytes: if small { 100 } else { 10_000 },
+        live_queue_bytes: if net_seed.is_multiple_of(5) { 200 } else { 100_000 },
+        txn_bytes: if net_seed.is_multiple_of(7) { 60 } else { 10_000 },
+        max_commit_docs: if net_seed.is_multiple_of(11) { 2 } else { 100 },
+        ..SyncConfig::default()
+    }
+}
+
+fn setup(seed: u64, faults: &Faults) -> Net {
+    let n = 2 + (seed % 4) as usize;
+    let mut net = Net::with_faults(n, seed, config(seed / 4), faults.rules.clone());
+    net.trace = std::env::var_os("DITTO_TRACE").is_some();
+    for i in 0..n {
+        net.nodes[i].store.set_faults(faults.store.clone());
+        for q in 0..QUERIES.len() {
+            if net.rng.chance(25) {
+                net.subscribe(i, q as u64, QUERIES[q]);
+            }
+        }
+        net.nodes[i].store.checkpoint();
+    }
+    net
+}
+
+/// One random thing that a user or the world does.
+fn act(net: &mut Net) {
+    let n = net.rng.below(net.nodes.len());
+    let collection = if net.rng.chance(75) { "c" } else { "d" };
+    let id = IDS[net.rng.below(IDS.len())];
+    let value = net.rng.below(4) as i64;
+    let field = ["v", "a", "b"][net.rng.below(3)];
+    let store = net.nodes[n].store.clone();
+    let ms = net.rng.below(5) as u64;
+    net.advance(ms);
+    match net.rng.below(100) {
+        0..20 => store.put(collection, id, &[("v", value), ("a", value)]),
+        20..30 => store.update(collection, id, field, value),
+        30..33 => store.unset(collection, id, field),
+        33..38 => store.delete(collection, id),
+        38..40 => {
+            let fields = |v| vec![ditto_crdt::Op::Create, super::store::set("v", v)];
+            let writes: Vec<_> = IDS.iter().take(4).map(|id| (*id, fields(value))).collect();
+            store.write(collection, &writes);
+        }
+        40..58 => {
+            let other = net.rng.below(net.nodes.len());
+            if net.links.contains(&(n, other)) {
+                net.down(n, other);
+            } else {
+                net.up(n, other);
+            }
+        }
+        58..66 => store.checkpoint(),
+        66..74 => net.crash(n),
+        74..84 => {
+            let ids: Vec<_> = IDS.into_iter().filter(|_| net.rng.chance(40)).collect();
+            store.evict(collection, &ids);
+            if net.rng.chance(50) {
+                store.checkpoint();
+            }
+        }
+        84..92 => {
+            let q = net.rng.below(QUERIES.len());
+            if net.nodes[n].subs.contains_key(&(q as u64)) {
+                net.unsubscribe(n, q as u64);
+            } else {
+                net.subscribe(n, q as u64, QUERIES[q]);
+            }
+        }
+        _ => net.tick(),
+    }
+}
+
+/// Everything is delivered and checked after every step.
+fn calm(seed: u64, faults: &Faults) -> Result<(), Broken> {
+    let mut net = setup(seed, faults);
+    for _ in 0..5 + net.rng.below(40) {
+        act(&mut net);
+        finish(&mut net)?;
+    }
+    Ok(())
+}
+
+/// Steps, deliveries and timers in any order; everything is delivered and checked now and then.
+fn wild(seed: u64, faults: &Faults) -> Result<(), Broken> {
+    let mut net = setup(seed, faults);
+    for _ in 0..1 + net.rng.below(4) {
+        for _ in 0..net.rng.below(30) {
+            act(&mut net);
+            for _ in 0..net.rng.below(8) {
+                net.random_event();
+            }
+            if net.rng.chance(10) {
+                net.advance(400);
+                net.tick();
+            }
+        }
+        finish(&mut net)?;
+    }
+    Ok(())
+}
+
+fn finish(net: &mut Net) -> Result<(), Broken> {
+    net.drain()?;
+    if let Some(reason) = net.disconnects.first() {
+        return Err(format!("disconnect: {reason}"));
+    }
+    if !net.all_live() {
+        return Err(format!("not live at rest: {:?}", net.not_live()));
+    }
+    net.check()
+}
+
+/// Replays one seed with a trace: `DITTO_TRACE=wild:302 cargo test -p ditto-sync replay -- --nocapture`.
+#[test]
+fn replay() {
+    let Ok(which) = std::env::var("DITTO_TRACE") else { return };
+    let (kind, seed) = which.split_once(':').unwrap();
+    let seed = seed.parse().unwrap();
+    let result = if kind == "wild" { wild(seed, &Faults::default()) } else { calm(seed, &Faults::default()) };
+    result.unwrap();
+}
+
+fn schedules() -> u64 {
+    std::env::var("DITTO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
+}
+
+/// The first failing seed, if any.
+fn first_failure(n: u64, faults: &Faults) -> Option<(u64, &'static str, Broken)> {
+    (0..n).find_map(|seed| {
+        let wild = wild(seed, faults).err().map(|e| (seed, "wild", e));
+        wild.or_else(|| calm(seed, faults).err().map(|e| (seed, "calm", e)))
+    })
+}
+
+#[test]
+fn invariants_hold_with_all_rules() {
+    if let Some((seed, kind, e)) = first_failure(schedules() / 2, &Faults::default()) {
+        panic!("{kind} schedule {seed}: {e}");
+    }
+}
