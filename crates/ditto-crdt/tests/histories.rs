@@ -3,7 +3,7 @@
 //! The plan follows `models/crdt_model.py` of the design: convergence, delta completeness, lattice laws, and equality with
 //! an oracle that is computed from the list of operations. `DITTO_HISTORIES` sets how many histories run.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::collections::BTreeMap;
 
