@@ -1,0 +1,189 @@
+//! Verifies a file: everything that can be recomputed is.
+
+use std::collections::HashMap;
+
+use ditto_crdt::DictReader;
+use ditto_types::{Digest, HashKey, Hlc, SmolStr};
+
+use crate::StoreError;
+use crate::dict::{Dict, WriterDict};
+use crate::driver::{Db, SqlRow};
+use crate::meta;
+use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_from_sql};
+use crate::select::{doc_id, id_text};
+
+/// Problems listed in a report; further ones are only counted.
+const MAX_LISTED: usize = 1_000;
+
+/// What [`crate::Store::check`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Documents that are not deleted.
+    pub documents: usize,
+    /// Deleted documents of which the tombstone is kept.
+    pub tombstones: usize,
+    /// Deleted documents of which only a gravestone is kept.
+    pub gravestones: usize,
+    /// Collections that ever held a document.
+    pub collections: usize,
+    /// Number of the newest commit.
+    pub head: u64,
+    /// What does not fit, in words; the first thousand.
+    pub problems: Vec<String>,
+    /// How many problems there are.
+    pub problem_count: usize,
+}
+
+impl CheckReport {
+    /// Whether everything fits.
+    pub fn is_clean(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    fn problem(&mut self, text: String) {
+        self.problem_count += 1;
+        if self.problems.len() < MAX_LISTED {
+            self.problems.push(text);
+        }
+    }
+}
+
+/// Checks the snapshot that `db` sees. Damage is reported, not returned as an error, as far as the engine can go on.
+pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError> {
+    let mut report = CheckReport { head: meta::head(db)?, ..CheckReport::default() };
+    for line in db.text_pragma("integrity_check(100)")? {
+        if line != "ok" {
+            report.problem(format!("storage engine: {line}"));
+        }
+    }
+    // From the file, and not the one in memory, which may know entries that the file lacks.
+    let dict = match WriterDict::load(db) {
+        Ok(dict) => dict,
+        Err(e) => {
+            report.problem(e.to_string());
+            return Ok(report);
+        }
+    };
+    let names: HashMap<u32, SmolStr> = dict.shared().collection_list().into_iter().collect();
+    report.collections = names.len();
+    let peers = db.query_one("SELECT count(*) FROM peer", &[], |r| r.uint(0))?.unwrap_or(0);
+    let against =
+        Against { db, dict: dict.shared(), names: &names, hash_key, peers, clock: meta::clock(db)? };
+    db.query(
+        "SELECT rid, coll, id, khash, seq, digest, src, flags, body FROM docs ORDER BY rid",
+        &[],
+        |row| {
+            match Document::read(row) {
+                Ok(d) => d.check(&against, &mut report),
+                Err(e) => report.problem(format!("row {}: {e}", row.int(0)?)),
+            }
+            Ok(true)
+        },
+    )?;
+    db.query(
+        "SELECT coll, khash, count(*) FROM docs GROUP BY coll, khash HAVING count(*) > 1",
+        &[],
+        |row| {
+            let key = khash_from_sql(row.int(1)?);
+            report.problem(format!(
+                "collection {}: {} documents share key hash {:016x}",
+                row.int(0)?,
+                row.int(2)?,
+                key.0
+            ));
+            Ok(true)
+        },
+    )?;
+    db.query("SELECT coll, site FROM grave", &[], |row| {
+        report.gravestones += 1;
+        if !names.contains_key(&row.ordinal(0)?) || dict.shared().site(row.ordinal(1)?).is_none() {
+            report.problem("a gravestone names an unknown collection or site".to_string());
+        }
+        Ok(true)
+    })?;
+    db.query("SELECT own_seq FROM cursor", &[], |row| {
+        if row.uint(0)? > report.head {
+            report.problem(format!("a cursor stands at commit {}, after the newest", row.int(0)?));
+        }
+        Ok(true)
+    })?;
+    Ok(report)
+}
+
+/// What documents are checked against.
+struct Against<'a> {
+    db: &'a Db,
+    dict: &'a Dict,
+    names: &'a HashMap<u32, SmolStr>,
+    hash_key: &'a HashKey,
+    peers: u64,
+    clock: Hlc,
+}
+
+struct Document<'r> {
+    rid: i64,
+    coll: u32,
+    id: &'r [u8],
+    khash: i64,
+    seq: u64,
+    digest: Digest,
+    src: u32,
+    flags: i64,
+    body: &'r [u8],
+}
+
+impl<'r> Document<'r> {
+    fn read(row: &'r SqlRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            rid: row.int(0)?,
+            coll: row.ordinal(1)?,
+            id: row.blob(2)?,
+            khash: row.int(3)?,
+            seq: row.uint(4)?,
+            digest: Digest(row.array(5)?),
+            src: row.ordinal(6)?,
+            flags: row.int(7)?,
+            body: row.blob(8)?,
+        })
+    }
+
+    fn check(&self, against: &Against<'_>, report: &mut CheckReport) {
+        let at = format!("row {}", self.rid);
+        let Some(name) = against.names.get(&self.coll) else {
+            report.problem(format!("{at}: unknown collection {}", self.coll));
+            return;
+        };
+        let id = match doc_id(against.db, self.id) {
+            Ok(id) => id,
+            Err(e) => {
+                report.problem(format!("{at}: {e}"));
+                return;
+            }
+        };
+        let head = report.head;
+        let at = format!("document {} of {name}", id_text(&id));
+        let mut expect = |holds: bool, what: &str| {
+            if !holds {
+                report.problem(format!("{at}: {what}"));
+            }
+        };
+        expect(self.rid >> RID_SHIFT == i64::from(self.coll), "the row lies outside of its collection");
+        expect(khash_from_sql(self.khash) == against.hash_key.key_hash(name, &id), "the key hash is wrong");
+        expect(self.seq >= 1, "it belongs to no commit");
+        expect(self.seq <= head, "it belongs to a commit after the newest");
+        expect(u64::from(self.src) <= against.peers, "it names an unknown peer");
+        match ditto_crdt::decode(self.body, against.dict) {
+            Err(e) => expect(false, &format!("the stored state cannot be read: {e}")),
+            Ok(doc) => {
+                expect(doc.digest(against.hash_key) == self.digest, "the digest is wrong");
+                expect(doc.is_alive() == (self.flags & FLAG_DEAD == 0), "the deletion flag is wrong");
+                expect(doc.max_hlc() <= against.clock, "it has a stamp after the newest of the clock");
+                if doc.is_alive() {
+                    report.documents += 1;
+                } else {
+                    report.tombstones += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The writer's hands: loading and storing documents, stamps, savepoints and commits on the one writing connection.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ditto_crdt::{Doc, Op};
+use ditto_types::{Digest, DocId, HashKey, Hlc, KeyHash, Stamp};
+
+use crate::StoreError;
+use crate::dict::WriterDict;
+use crate::driver::{Db, Param};
+use crate::meta::{self, State};
+use crate::options::{RandomSource, WallClock};
+use crate::schema::{FLAG_DEAD, khash_to_sql};
+use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
+use crate::unit::{Effects, Touched, Unit};
+use ditto_crdt::DictReader;
+
+/// Longest name of a collection, in bytes.
+const MAX_COLLECTION_BYTES: usize = 255;
+
+/// Everything that only the writer thread touches.
+pub(crate) struct Core {
+    pub(crate) db: Db,
+    pub(crate) dict: WriterDict,
+    pub(crate) state: State,
+    pub(crate) hash_key: HashKey,
+    pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) random: Arc<dyn RandomSource>,
+    /// Next free row id per collection. May run ahead of the file after a rollback, which only leaves a gap.
+    next_rid: HashMap<u32, i64>,
+    /// Sequence number of the last EVICT per collection, since the store was opened. May name one that was rolled
+    /// back, which only keeps a cursor from being written once.
+    pub(crate) evicted_at: HashMap<u32, u64>,
+}
+
+/// A document that the store has, dead or alive.
+pub(crate) struct Held {
+    /// `None` for a document of which only the gravestone is left.
+    pub(crate) rid: Option<i64>,
+    pub(crate) digest: Digest,
+    pub(crate) doc: Arc<Doc>,
+    /// Size of its stored form.
+    pub(crate) size: usize,
+}
+
+impl Core {
+    pub(crate) fn new(
+        db: Db,
+        dict: WriterDict,
+        state: State,
+        hash_key: HashKey,
+        clock: Arc<dyn WallClock>,
+        random: Arc<dyn RandomSource>,
+    ) -> Self {
+        Self {
+            db,
+            dict,
+            state,
+            hash_key,
+            clock,
+            random,
+            next_rid: HashMap::new(),
+            evicted_at: HashMap::new(),
+        }
+    }
+
+    /// Runs `f` in a savepoint: either all of its effects join `unit`, or none are left in the file.
+    ///
+    /// A panic inside `f` is a bug, but one statement's; it becomes an error of that statement.
+    pub(crate) fn in_savepoint<T>(
+        &mut self,
+        unit: &mut Unit,
+        f: impl FnOnce(&mut Core, &mut Unit, &mut Effects) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (state, stamp) = (self.state, unit.stamp);
+        let mut effects = Effects::default();
+        self.db.exec("SAVEPOINT one", &[])?;
+        let out = catch_unwind(AssertUnwindSafe(|| f(self, unit, &mut effects)))
+            .unwrap_or_else(|p| Err(StoreError::Internal(panic_text(&*p))))
+            .and_then(|out| self.db.exec("RELEASE one", &[]).map(|_| out));
+        match out {
+            Ok(out) => {
+                unit.absorb(effects);
+                Ok(out)
+            }
+            Err(e) => {
+                let last = self.state.clock.last();
+                (self.state, unit.stamp) = (state, stamp);
+                // Time does not go back, or a stamp could be given out twice with different contents.
+                self.state.clock.see(last);
+                if self.db.in_transaction() {
+                    self.db.exec("ROLLBACK TO one", &[])?;
+                    self.db.exec("RELEASE one", &[])?;
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Makes what happened since BEGIN durable, with new dictionary entries and the state.
+    pub(crate) fn commit(&mut self, before: State) -> Result<(), StoreError> {
+        if !self.db.in_transaction() {
+            return Err(StoreError::Backend(
+                "the storage engine rolled the transaction back after an earlier error".to_string(),
+            ));
+        }
+        self.dict.write_pending(&self.db)?;
+        if (self.state.head, self.state.clock.last()) != (before.head, before.clock.last()) {
+            meta::save(&self.db, &self.state)?;
+        }
+        self.db.exec("COMMIT", &[])?;
+        self.dict.committed();
+        Ok(())
+    }
+
+    /// Takes everything since BEGIN back.
+    pub(crate) fn rollback(&mut self, before: State) {
+        let last = self.state.clock.last();
+        self.state = before;
+        self.state.clock.see(last);
+        if self.db.in_transaction()
+            && let Err(e) = self.db.exec("ROLLBACK", &[])
+        {
+            tracing::error!(error = %e, "rollback failed");
+        }
+    }
+
+    /// The stamp of the unit's local writes.
+    pub(crate) fn stamp(&mut self, unit: &mut Unit) -> Result<Stamp, StoreError> {
+        if self.state.site_stale {
+            // Rule D3: who has forgotten documents must not sign with the old name any more.
+            self.state.site.incarnation = self
+                .state
+                .site
+                .incarnation
+                .checked_add(1)
+                .ok_or_else(|| StoreError::Internal("no site incarnation is left".to_string()))?;
+            self.state.site_stale = false;
+            meta::save_site(&self.db, &self.state)?;
+            unit.stamp = None;
+        }
+        Ok(*unit
+            .stamp
+            .get_or_insert_with(|| Stamp::new(self.state.clock.now(self.clock.now_ms()), self.state.site)))
+    }
+
+    /// Ordinal of a collection that is going to be written to.
+    pub(crate) fn writable_collection(&mut self, name: &str) -> Result<u32, StoreError> {
+        if name.is_empty() {
+            return Err(StoreError::Collection("the name is empty"));
+        }
+        if name.len() > MAX_COLLECTION_BYTES {
+            return Err(StoreError::Collection("the name is longer than 255 bytes"));
+        }
+        self.refuse_system(name)?;
+        let coll = self.dict.collection_ref(name);
+        if coll > MAX_COLLECTION_REF {
+            return Err(StoreError::Execution("the store has too many collections".to_string()));
+        }
+        Ok(coll)
+    }
+
+    /// Refuses to write to a virtual collection.
+    pub(crate) fn refuse_system(&self, name: &str) -> Result<(), StoreError> {
+        if name.starts_with("system:") {
+            return Err(StoreError::Collection("system collections are read-only"));
+        }
+        Ok(())
+    }
+
+    /// Notes that the store has forgotten documents: the next local write is signed with a new incarnation.
+    pub(crate) fn mark_site_stale(&mut self) -> Result<(), StoreError> {
+        self.state.site_stale = true;
+        meta::save_site(&self.db, &self.state)
+    }
+
+    /// Loads a document; a gravestone counts as the deleted document it stands for.
+    pub(crate) fn load(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
+        let (db, dict) = (&self.db, self.dict.shared());
+        let row = db.query_one(
+            "SELECT rid, digest, body FROM docs WHERE coll = ?1 AND id = ?2",
+            &[Param::Int(coll.into()), Param::Blob(id.as_bytes())],
+            |r| {
+                let body = r.blob(2)?;
+                let doc = ditto_crdt::decode(body, &**dict).map_err(|e| damaged(db, id, &e))?;
+                Ok(Held {
+                    rid: Some(r.int(0)?),
+                    digest: Digest(r.array(1)?),
+                    doc: Arc::new(doc),
+                    size: body.len(),
+                })
+            },
+        )?;
+        match row {
+            Some(held) => Ok(Some(held)),
+            None => self.load_grave(coll, id, key),
+        }
+    }
+
+    fn load_grave(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
+        let grave = self.db.query_one(
+            "SELECT hlc, site FROM grave WHERE coll = ?1 AND khash = ?2",
+            &[Param::Int(coll.into()), Param::Int(khash_to_sql(key))],
+            |r| Ok((Hlc(r.int(0)? as u64), r.ordinal(1)?)),
+        )?;
+        let Some((hlc, site)) = grave else { return Ok(None) };
+        let site =
+            self.dict.shared().site(site).ok_or_else(|| {
+                damaged(&self.db, id, &format!("its gravestone names the unknown site {site}"))
+            })?;
+        let mut doc = Doc::default();
+        doc.apply(&Op::Delete, Stamp::new(hlc, site)).map_err(|e| damaged(&self.db, id, &e))?;
+        let digest = doc.digest(&self.hash_key);
+        Ok(Some(Held { rid: None, digest, doc: Arc::new(doc), size: 0 }))
+    }
+
+    /// Writes the new state of a document. Returns its digest, and whether that differs from the old one.
+    ///
+    /// `limit` is asked with the size of the stored form before anything is written.
+    pub(crate) fn store(
+        &mut self,
+        unit: &Unit,
+        effects: &mut Effects,
+        (coll, id, key): (u32, DocId, KeyHash),
+        held: Option<Held>,
+        new: Doc,
+        limit: impl FnOnce(&DocId, usize) -> Result<(), StoreError>,
+    ) -> Result<(Digest, bool), StoreError> {
+        let digest = new.digest(&self.hash_key);
+        if let Some(held) = &held
+            && held.digest == digest
+        {
+            return Ok((digest, false));
+        }
+        let body = ditto_crdt::encode(&new, &mut self.dict);
+        limit(&id, body.len())?;
+        let flags = if new.is_alive() { 0 } else { FLAG_DEAD };
+        let (seq, src) = (Param::Int(unit.seq as i64), Param::Int(unit.src.into()));
+        if let Some(rid) = held.as_ref().and_then(|h| h.rid) {
+            self.db.exec(
+                "UPDATE docs SET seq = ?2, digest = ?3, src = ?4, flags = ?5, body = ?6 WHERE rid = ?1",
+                &[Param::Int(rid), seq, Param::Blob(&digest.0), src, Param::Int(flags), Param::Blob(&body)],
+            )?;
+        } else {
+            let rid = self.next_rid(coll)?;
+            self.db.exec(
+                "INSERT INTO docs(rid, coll, id, khash, seq, digest, src, flags, body)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                &[
+                    Param::Int(rid),
+                    Param::Int(coll.into()),
+                    Param::Blob(id.as_bytes()),
+                    Param::Int(khash_to_sql(key)),
+                    seq,
+                    Param::Blob(&digest.0),
+                    src,
+                    Param::Int(flags),
+                    Param::Blob(&body),
+                ],
+            )?;
+            if held.is_some() {
+                self.db.exec(
+                    "DELETE FROM grave WHERE coll = ?1 AND khash = ?2",
+                    &[Param::Int(coll.into()), Param::Int(khash_to_sql(key))],
+                )?;
+            }
+        }
+        let old = held.map(|h| h.doc);
+        effects.touched.push(Touched { coll, id, key, digest, old, new: Some(Arc::new(new)) });
+        Ok((digest, true))
+    }
+
+    /// Deletes a document's row; nothing of it is left here.
+    pub(crate) fn forget(
+        &mut self,
+        effects: &mut Effects,
+        (coll, id, key): (u32, DocId, KeyHash),
+        held: Held,
+    ) -> Result<(), StoreError> {
+        if let Some(rid) = held.rid {
+            self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
+        }
+        effects.evicted.insert(coll);
+        let (digest, old) = (held.digest, Some(held.doc));
+        effects.touched.push(Touched { coll, id, key, digest, old, new: None });
+        Ok(())
+    }
+
+    fn next_rid(&mut self, coll: u32) -> Result<i64, StoreError> {
+        let (first, last) = rid_range(coll);
+        let next = match self.next_rid.get(&coll) {
+            Some(next) => *next,
+            None => self
+                .db
+                .query_one(
+                    "SELECT rid FROM docs WHERE rid BETWEEN ?1 AND ?2 ORDER BY rid DESC LIMIT 1",
+                    &[Param::Int(first), Param::Int(last)],
+                    |r| Ok(r.int(0)? + 1),
+                )?
+                .unwrap_or(first),
+        };
+        if next > last {
+            return Err(StoreError::Execution("the collection is full".to_string()));
+        }
+        self.next_rid.insert(coll, next + 1);
+        Ok(next)
+    }
+}
+
+fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        p.downcast_ref::<&str>().map(ToString::to_string).or_else(|| p.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "panic".to_string())
+}

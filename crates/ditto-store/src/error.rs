@@ -1,0 +1,141 @@
+//! What can go wrong in a store.
+
+use std::path::{Path, PathBuf};
+
+use ditto_dql::{DqlError, Position};
+use ditto_types::{DocIdError, ErrorKind};
+
+/// An error of the store. Cloneable, because statements that share a commit share its failure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store was closed before the call.
+    #[error("the store is closed")]
+    Closed,
+    /// Another store instance, in this process or another, has the directory open.
+    #[error("the persistence directory {} is in use by another instance", .0.display())]
+    Locked(PathBuf),
+    /// A file is damaged or no database of this library. Nothing was written to it.
+    #[error("the database file {} is damaged: {detail}", .file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What did not fit.
+        detail: String,
+    },
+    /// The file was written by a newer release.
+    #[error("the database file {} has format {found}; this release reads up to {supported}", .file.display())]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The newest format version that this release knows.
+        supported: u32,
+    },
+    /// The directory holds another database.
+    #[error("the directory {} holds database {found}, not {expected}", .directory.display())]
+    OtherDatabase {
+        /// The directory.
+        directory: PathBuf,
+        /// Database id in the file.
+        found: String,
+        /// Database id in the options.
+        expected: String,
+    },
+    /// The storage engine failed: disk full, no permission, input/output error.
+    #[error("the storage engine failed: {0}")]
+    Backend(String),
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} {}: {reason}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Reason given by the operating system.
+        reason: String,
+    },
+    /// The statement or its arguments are wrong, or it could not be evaluated.
+    #[error(transparent)]
+    Query(#[from] DqlError),
+    /// INSERT with the FAIL policy met an existing document. Holds the id as JSON.
+    #[error("Identifier conflict on document {0}: using FAIL conflict policy")]
+    IdConflict(String),
+    /// One INSERT lists an id twice.
+    #[error("Expected unique document identifiers")]
+    DuplicateIds,
+    /// A value cannot be a document id.
+    #[error(transparent)]
+    DocumentId(#[from] DocIdError),
+    /// A document would exceed the hard size limit. Holds the id as JSON.
+    #[error("Document `_id = {id}` size is {size} bytes and exceeds limit of {limit} bytes")]
+    TooLarge {
+        /// The id as JSON.
+        id: String,
+        /// Size that the document would have.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A document or id is nested deeper than allowed.
+    #[error("document is nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// A name cannot be a collection.
+    #[error("invalid collection name: {0}")]
+    Collection(&'static str),
+    /// The statement cannot be carried out on this data.
+    #[error("{0}")]
+    Execution(String),
+    /// A mutating statement in a read-only transaction.
+    #[error("a read-only transaction cannot run a mutating statement")]
+    ReadOnly,
+    /// The transaction was finished before the call.
+    #[error("the transaction is closed")]
+    TransactionClosed,
+    /// A wait for the writer by code that holds it.
+    #[error("a transaction of this store is already active here")]
+    NestedTransaction,
+    /// A bug: an invariant of the store does not hold.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    /// The stable error code.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::Closed => ErrorKind::Closed,
+            StoreError::Locked(_) => ErrorKind::PersistenceDirectoryLocked,
+            StoreError::Corrupt { .. } => ErrorKind::StoreCorrupt,
+            StoreError::Version { .. } => ErrorKind::StoreVersion,
+            StoreError::OtherDatabase { .. } => ErrorKind::InvalidConfig,
+            StoreError::Backend(_) => ErrorKind::StoreBackend,
+            StoreError::Io { .. } => ErrorKind::Io,
+            StoreError::Query(e) => e.kind(),
+            StoreError::IdConflict(_) | StoreError::DuplicateIds | StoreError::Execution(_) => {
+                ErrorKind::QueryExecution
+            }
+            StoreError::DocumentId(_) => ErrorKind::DocumentId,
+            StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
+            StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
+            StoreError::Collection(_) => ErrorKind::QueryInvalid,
+            StoreError::ReadOnly => ErrorKind::TransactionReadOnly,
+            StoreError::TransactionClosed => ErrorKind::TransactionClosed,
+            StoreError::NestedTransaction => ErrorKind::NestedTransaction,
+            StoreError::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Where in the statement the fault is, when a place in its text is meant.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            StoreError::Query(e) => e.position(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, e: &std::io::Error) -> Self {
+        StoreError::Io { action, path: path.to_path_buf(), reason: e.to_string() }
+    }
+}

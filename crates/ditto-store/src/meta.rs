@@ -1,0 +1,338 @@
+//! Facts about the store itself: identity, site, commit counter, clock and how it was last closed.
+
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use ditto_types::wire::{Reader, WireError};
+use ditto_types::{Hlc, HlcClock, SiteId};
+
+use crate::StoreError;
+use crate::driver::{Db, Param};
+use crate::options::{Durability, RandomSource, StoreOptions};
+use crate::schema;
+
+const DATABASE: &str = "database";
+const STORE_ID: &str = "store_id";
+const EPOCH: &str = "epoch";
+const SITE: &str = "site";
+/// 1 after an EVICT: the next local write begins a new incarnation of the site (rule D3 of design 1.4).
+const SITE_STALE: &str = "site_stale";
+/// Commit counter and clock, the only row that changes with every commit.
+const STATE: &str = "state";
+const BOOT: &str = "boot";
+const CLEAN: &str = "clean";
+const DURABILITY: &str = "durability";
+const GUARD: &str = "guard";
+
+/// Names a store and the history of its sequence numbers to its peers (design 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// Random, for the life of the store.
+    pub store_id: [u8; 16],
+    /// Renewed when the sequence may have gone backwards.
+    pub epoch: [u8; 8],
+}
+
+/// What every commit carries forward. Copied at the start of a commit, so that a failed one can be taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    /// Sequence number of the newest commit.
+    pub(crate) head: u64,
+    /// Source of stamps.
+    pub(crate) clock: HlcClock,
+    /// Author of local writes.
+    pub(crate) site: SiteId,
+    /// Whether the next local write must begin a new incarnation.
+    pub(crate) site_stale: bool,
+}
+
+/// Reads or makes the meta rows of a file that was just opened, and marks it as in use.
+pub(crate) fn open(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
+    // This mark must reach the disk before anything else does: if a power cut could lose it together with the
+    // commits after it, the store would look cleanly closed and reuse sequence numbers.
+    schema::set_durability(db, Durability::Full)?;
+    db.batch("BEGIN IMMEDIATE")?;
+    let opened = match get(db, DATABASE)? {
+        None => create(db, options),
+        Some(found) => reopen(db, options, &found),
+    };
+    match opened {
+        Ok(out) => {
+            db.batch("COMMIT")?;
+            schema::set_durability(db, options.durability)?;
+            Ok(out)
+        }
+        Err(e) => {
+            if db.in_transaction() {
+                db.batch("ROLLBACK")?;
+            }
+            Err(e)
+        }
+    }
+}
+
+/// Writes what changes with every commit.
+pub(crate) fn save(db: &Db, state: &State) -> Result<(), StoreError> {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&state.head.to_le_bytes());
+    bytes[8..].copy_from_slice(&state.clock.last().0.to_le_bytes());
+    put(db, STATE, &bytes)
+}
+
+/// Writes the site, after it or its staleness changed.
+pub(crate) fn save_site(db: &Db, state: &State) -> Result<(), StoreError> {
+    let mut bytes = Vec::with_capacity(20);
+    state.site.encode(&mut bytes);
+    put(db, SITE, &bytes)?;
+    put(db, SITE_STALE, &[u8::from(state.site_stale)])
+}
+
+/// Newest sequence number in the snapshot that the connection sees.
+pub(crate) fn head(db: &Db) -> Result<u64, StoreError> {
+    Ok(state_row(db)?.0)
+}
+
+/// Newest stamp that the store has given out or merged, in the snapshot that the connection sees.
+pub(crate) fn clock(db: &Db) -> Result<Hlc, StoreError> {
+    Ok(state_row(db)?.1)
+}
+
+/// Marks the store as cleanly closed, on the disk.
+pub(crate) fn close(db: &Db) -> Result<(), StoreError> {
+    schema::set_durability(db, Durability::Full)?;
+    put(db, CLEAN, &[1])
+}
+
+fn create(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
+    let identity = StoreIdentity { store_id: random(&*options.random), epoch: random(&*options.random) };
+    let state = State {
+        head: 0,
+        clock: HlcClock::default(),
+        site: SiteId { id: random(&*options.random), incarnation: 0 },
+        site_stale: false,
+    };
+    put(db, DATABASE, options.database.as_bytes())?;
+    put(db, STORE_ID, &identity.store_id)?;
+    put(db, EPOCH, &identity.epoch)?;
+    save_site(db, &state)?;
+    save(db, &state)?;
+    mark_open(db, options)?;
+    Ok((identity, state))
+}
+
+fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIdentity, State), StoreError> {
+    if database != options.database.as_bytes() {
+        return Err(StoreError::OtherDatabase {
+            directory: db.file().parent().unwrap_or(Path::new("")).to_path_buf(),
+            found: <[u8; 16]>::try_from(database)
+                .map_or_else(|_| "?".to_string(), |b| uuid::Uuid::from_bytes(b).to_string()),
+            expected: options.database.to_string(),
+        });
+    }
+    let mut identity = StoreIdentity { store_id: array(db, STORE_ID)?, epoch: array(db, EPOCH)? };
+    let (head, last) = state_row(db)?;
+    let site_bytes = required(db, SITE)?;
+    let mut r = Reader::new(&site_bytes);
+    let site =
+        SiteId::decode(&mut r).and_then(|s| r.finish().map(|()| s)).map_err(|e| damaged(db, SITE, &e))?;
+    let mut state =
+        State { head, clock: HlcClock::new(last), site, site_stale: array::<1>(db, SITE_STALE)? != [0] };
+    let guard = guard(db.file());
+    let kept = get(db, GUARD)?.unwrap_or_default();
+    if !guard.is_empty() && !kept.is_empty() && guard != kept {
+        // The file is a copy: restored from a backup, or a twin of one that is still in use. Two stores must never
+        // share an author or a history of sequence numbers.
+        tracing::info!(file = %db.file().display(), "the database file was copied; it continues as a new store");
+        identity = StoreIdentity { store_id: random(&*options.random), epoch: random(&*options.random) };
+        state.site = SiteId { id: random(&*options.random), incarnation: 0 };
+        state.site_stale = false;
+        put(db, STORE_ID, &identity.store_id)?;
+        put(db, EPOCH, &identity.epoch)?;
+        save_site(db, &state)?;
+    } else if sequence_may_have_gone_back(db)? {
+        tracing::info!("the machine stopped while the store was open; its epoch is renewed");
+        identity.epoch = random(&*options.random);
+        put(db, EPOCH, &identity.epoch)?;
+    }
+    mark_open(db, options)?;
+    Ok((identity, state))
+}
+
+/// Whether commits that peers have heard of may be gone: the last owner did not close the store, its commits did not
+/// wait for the disk, and the machine may have been down since.
+fn sequence_may_have_gone_back(db: &Db) -> Result<bool, StoreError> {
+    let clean = array::<1>(db, CLEAN)? == [1];
+    let full = array::<1>(db, DURABILITY)? == [1];
+    let boot = get(db, BOOT)?.unwrap_or_default();
+    let same_boot = !boot.is_empty() && boot == boot_id();
+    Ok(!clean && !full && !same_boot)
+}
+
+fn mark_open(db: &Db, options: &StoreOptions) -> Result<(), StoreError> {
+    put(db, CLEAN, &[0])?;
+    put(db, DURABILITY, &[u8::from(options.durability == Durability::Full)])?;
+    put(db, BOOT, &boot_id())?;
+    put(db, GUARD, &guard(db.file()))
+}
+
+/// Changes with every start of the machine; empty where the system has no such thing.
+fn boot_id() -> Vec<u8> {
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Tells a file from its copies; empty where the file system does not say. The device number is left out, since it
+/// is not stable over restarts of the machine.
+fn guard(file: &Path) -> Vec<u8> {
+    let Ok(meta) = std::fs::metadata(file) else { return Vec::new() };
+    let mut out = inode(&meta);
+    if let Some(born) = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()) {
+        out.extend_from_slice(&born.as_nanos().to_le_bytes());
+    }
+    out
+}
+
+#[cfg(unix)]
+fn inode(meta: &std::fs::Metadata) -> Vec<u8> {
+    std::os::unix::fs::MetadataExt::ino(meta).to_le_bytes().to_vec()
+}
+
+#[cfg(not(unix))]
+fn inode(_: &std::fs::Metadata) -> Vec<u8> {
+    Vec::new()
+}
+
+fn state_row(db: &Db) -> Result<(u64, Hlc), StoreError> {
+    let bytes: [u8; 16] = array(db, STATE)?;
+    let half = |i: usize| {
+        let mut b = [0; 8];
+        b.copy_from_slice(&bytes[i..i + 8]);
+        u64::from_le_bytes(b)
+    };
+    Ok((half(0), Hlc(half(8))))
+}
+
+fn get(db: &Db, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    db.query_one("SELECT value FROM meta WHERE key = ?1", &[Param::Text(key)], |r| Ok(r.blob(0)?.to_vec()))
+}
+
+fn required(db: &Db, key: &str) -> Result<Vec<u8>, StoreError> {
+    get(db, key)?.ok_or_else(|| damaged(db, key, &"missing"))
+}
+
+fn array<const N: usize>(db: &Db, key: &str) -> Result<[u8; N], StoreError> {
+    required(db, key)?.try_into().map_err(|_| damaged(db, key, &WireError::Truncated(0)))
+}
+
+fn put(db: &Db, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    db.exec(
+        "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        &[Param::Text(key), Param::Blob(value)],
+    )?;
+    Ok(())
+}
+
+fn damaged(db: &Db, key: &str, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { file: db.file().to_path_buf(), detail: format!("meta row {key}: {why}") }
+}
+
+fn random<const N: usize>(source: &dyn RandomSource) -> [u8; N] {
+    let mut out = [0; N];
+    source.fill(&mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{DB_FILE, open_file};
+    use ditto_types::DatabaseId;
+
+    const DB: &str = "07070707-0707-0707-0707-070707070707";
+
+    fn options(dir: &Path, durability: Durability) -> StoreOptions {
+        StoreOptions { durability, ..StoreOptions::new(dir, DB.parse().unwrap()) }
+    }
+
+    fn open_in(dir: &Path, durability: Durability) -> (Db, StoreIdentity, State) {
+        let db = open_file(&dir.join(DB_FILE), durability).unwrap();
+        let (identity, state) = open(&db, &options(dir, durability)).unwrap();
+        (db, identity, state)
+    }
+
+    #[test]
+    fn epoch_changes_only_when_commits_may_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, first, _) = open_in(dir.path(), Durability::Normal);
+        drop(db);
+        // A killed process on a machine that stayed up lost nothing.
+        let (db, second, _) = open_in(dir.path(), Durability::Normal);
+        if cfg!(target_os = "linux") {
+            assert_eq!(second, first);
+        }
+        put(&db, BOOT, b"another boot").unwrap();
+        drop(db);
+        let (db, third, _) = open_in(dir.path(), Durability::Normal);
+        assert_eq!(third.store_id, second.store_id);
+        assert_ne!(third.epoch, second.epoch);
+        // Closed cleanly, a restart of the machine is harmless.
+        close(&db).unwrap();
+        put(&db, BOOT, b"another boot").unwrap();
+        drop(db);
+        let (db, fourth, _) = open_in(dir.path(), Durability::Full);
+        assert_eq!(fourth, third);
+        // And so is a crash when every commit waited for the disk.
+        put(&db, BOOT, b"another boot").unwrap();
+        drop(db);
+        let (_, fifth, _) = open_in(dir.path(), Durability::Normal);
+        assert_eq!(fifth, fourth);
+    }
+
+    #[test]
+    fn state_and_site_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, _, mut state) = open_in(dir.path(), Durability::Normal);
+        state.head = 9;
+        state.clock.see(Hlc(77));
+        state.site.incarnation = 3;
+        state.site_stale = true;
+        save(&db, &state).unwrap();
+        save_site(&db, &state).unwrap();
+        assert_eq!(head(&db).unwrap(), 9);
+        drop(db);
+        let (_, _, again) = open_in(dir.path(), Durability::Normal);
+        assert_eq!((again.head, again.clock.last(), again.site), (9, Hlc(77), state.site));
+        assert!(again.site_stale);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_copied_file_becomes_another_store() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (db, first, state) = open_in(a.path(), Durability::Full);
+        close(&db).unwrap();
+        drop(db);
+        std::fs::copy(a.path().join(DB_FILE), b.path().join(DB_FILE)).unwrap();
+        let (_, copy, copy_state) = open_in(b.path(), Durability::Full);
+        assert_ne!(copy.store_id, first.store_id);
+        assert_ne!(copy_state.site.id, state.site.id);
+        let (_, original, original_state) = open_in(a.path(), Durability::Full);
+        assert_eq!(original, first);
+        assert_eq!(original_state.site, state.site);
+    }
+
+    #[test]
+    fn another_database_id_is_refused_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, first, _) = open_in(dir.path(), Durability::Normal);
+        close(&db).unwrap();
+        let other = StoreOptions::new(dir.path(), DatabaseId::DEFAULT);
+        assert!(matches!(open(&db, &other), Err(StoreError::OtherDatabase { .. })));
+        assert_eq!(array::<1>(&db, CLEAN).unwrap(), [1]);
+        drop(db);
+        assert_eq!(open_in(dir.path(), Durability::Normal).1, first);
+    }
+}

@@ -1,0 +1,231 @@
+//! Writing statements: INSERT, UPDATE, DELETE and EVICT on the writer's connection.
+
+use std::collections::{BTreeSet, HashSet};
+
+use ditto_crdt::{Doc, Op};
+use ditto_dql::{Access, ConflictPolicy, DeletePlan, InsertPlan, Plan, TargetRun, UpdatePlan};
+use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
+
+use crate::StoreError;
+use crate::core::{Core, Held};
+use crate::driver::Param;
+use crate::fields::{self, crdt_op};
+use crate::result::QueryResult;
+use crate::row::DocRow;
+use crate::select::{each_alive, id_text, select};
+use crate::unit::{Effects, Unit};
+
+/// Documents above this size are written with a warning in the log.
+pub(crate) const SOFT_LIMIT: usize = 256 * 1024;
+
+/// Local writes above this size fail.
+pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
+
+/// Runs one statement inside its own savepoint: an error leaves no trace of it.
+pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
+    if let Plan::Select(plan) = plan {
+        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), plan)?));
+    }
+    let mutated = core.in_savepoint(unit, |core, unit, effects| {
+        effects.mutation = true;
+        match plan {
+            Plan::Select(_) => Ok(Vec::new()),
+            Plan::Insert(plan) => insert(core, unit, effects, plan),
+            Plan::Update(plan) => update(core, unit, effects, plan),
+            Plan::Delete(plan) => delete(core, unit, effects, plan),
+            Plan::Evict(plan) => evict(core, unit, effects, plan),
+        }
+    })?;
+    Ok(QueryResult::mutation(mutated, unit.slot.clone()))
+}
+
+fn insert(
+    core: &mut Core,
+    unit: &mut Unit,
+    effects: &mut Effects,
+    plan: &InsertPlan,
+) -> Result<Vec<DocId>, StoreError> {
+    let documents = plan.documents()?;
+    let coll = core.writable_collection(plan.collection())?;
+    let mut seen = HashSet::with_capacity(documents.len());
+    let mut written = Vec::with_capacity(documents.len());
+    for mut fields in documents {
+        let id = match fields.remove("_id") {
+            Some(value) => DocId::new(&value)?,
+            None => generate_id(core)?,
+        };
+        if !seen.insert(id.clone()) {
+            return Err(StoreError::DuplicateIds);
+        }
+        let key = core.hash_key.key_hash(plan.collection(), &id);
+        let held = core.load(coll, &id, key)?;
+        let Some(new) = inserted(core, unit, plan, &id, fields, held.as_ref())? else { continue };
+        let old_size = held.as_ref().map_or(0, |h| h.size);
+        core.store(unit, effects, (coll, id.clone(), key), held, new, |id, size| {
+            check_size(id, size, old_size)
+        })?;
+        written.push(id);
+    }
+    Ok(written)
+}
+
+/// The state of a document after an INSERT; `None` when it stays as it is.
+fn inserted(
+    core: &mut Core,
+    unit: &mut Unit,
+    plan: &InsertPlan,
+    id: &DocId,
+    fields: Object,
+    held: Option<&Held>,
+) -> Result<Option<Doc>, StoreError> {
+    let Some(held) = held else {
+        // Time zero: equal seeds on several devices are the same write.
+        let stamp = if plan.is_initial() { Stamp::ZERO } else { core.stamp(unit)? };
+        if plan.declared().is_empty() {
+            fields::check_depth(&fields)?;
+            return Ok(Some(Doc::fresh(&fields, stamp)));
+        }
+        let mut ops = vec![Op::Create];
+        fields::set_all(fields, plan.declared(), &mut ops);
+        return Ok(Some(applied(Doc::default(), &ops, stamp)?));
+    };
+    if plan.is_initial() {
+        // A seed never wins against a document that exists, and never brings back one that was deleted.
+        return Ok(None);
+    }
+    let mut ops = vec![Op::Create];
+    if !held.doc.is_alive() {
+        fields::set_all(fields, plan.declared(), &mut ops);
+    } else {
+        match plan.policy() {
+            ConflictPolicy::Fail => return Err(StoreError::IdConflict(id_text(id))),
+            ConflictPolicy::DoNothing => return Ok(None),
+            ConflictPolicy::DoUpdate => fields::set_all(fields, plan.declared(), &mut ops),
+            ConflictPolicy::DoUpdateLocalDiff => {
+                fields::set_different(&held.doc, fields, plan.declared(), &mut ops);
+                if ops.len() == 1 {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+    let stamp = core.stamp(unit)?;
+    Ok(Some(applied(held.doc.as_ref().clone(), &ops, stamp)?))
+}
+
+fn update(
+    core: &mut Core,
+    unit: &mut Unit,
+    effects: &mut Effects,
+    plan: &UpdatePlan,
+) -> Result<Vec<DocId>, StoreError> {
+    core.refuse_system(plan.collection())?;
+    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    for_each(core, plan.collection(), &targets, |core, place, held| {
+        let ops = plan.ops(&DocRow::new(&place.1, &held.doc))?;
+        let ops: Vec<Op> = ops.into_iter().map(crdt_op).collect();
+        let stamp = core.stamp(unit)?;
+        let new = applied(held.doc.as_ref().clone(), &ops, stamp)?;
+        let old_size = held.size;
+        core.store(unit, effects, place, Some(held), new, |id, size| check_size(id, size, old_size))?;
+        Ok(())
+    })?;
+    Ok(targets)
+}
+
+fn delete(
+    core: &mut Core,
+    unit: &mut Unit,
+    effects: &mut Effects,
+    plan: &DeletePlan,
+) -> Result<Vec<DocId>, StoreError> {
+    core.refuse_system(plan.collection())?;
+    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    for_each(core, plan.collection(), &targets, |core, place, held| {
+        let stamp = core.stamp(unit)?;
+        let new = applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?;
+        core.store(unit, effects, place, Some(held), new, |_, _| Ok(()))?;
+        Ok(())
+    })?;
+    Ok(targets)
+}
+
+fn evict(
+    core: &mut Core,
+    unit: &Unit,
+    effects: &mut Effects,
+    plan: &DeletePlan,
+) -> Result<Vec<DocId>, StoreError> {
+    core.refuse_system(plan.collection())?;
+    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    for_each(core, plan.collection(), &targets, |core, place, held| core.forget(effects, place, held))?;
+    if let Some(coll) = effects.evicted.first().copied() {
+        // Rule R2: every subscription on the collection has to reconcile, also those that did not match what is
+        // gone, since other peers may hold a state of it that they match.
+        core.db.exec("DELETE FROM cursor WHERE coll = ?1 OR coll IS NULL", &[Param::Int(coll.into())])?;
+        core.evicted_at.insert(coll, unit.seq);
+        core.mark_site_stale()?;
+    }
+    Ok(targets)
+}
+
+/// The documents that a statement is about.
+fn choose(
+    core: &Core,
+    collection: &str,
+    access: &Access,
+    mut run: TargetRun<'_>,
+) -> Result<Vec<DocId>, StoreError> {
+    let dict = core.dict.shared();
+    each_alive(&core.db, dict, dict.collection_ref(collection), access, |id, row| {
+        Ok(run.push(id.clone(), row)?)
+    })?;
+    Ok(run.finish())
+}
+
+/// Loads each chosen document whole and hands it to `f`.
+fn for_each(
+    core: &mut Core,
+    collection: &str,
+    targets: &[DocId],
+    mut f: impl FnMut(&mut Core, (u32, DocId, KeyHash), Held) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let Some(coll) = core.dict.shared().collection_ref(collection) else { return Ok(()) };
+    let mut done = BTreeSet::new();
+    for id in targets {
+        if !done.insert(id) {
+            continue;
+        }
+        let key = core.hash_key.key_hash(collection, id);
+        if let Some(held) = core.load(coll, id, key)? {
+            f(core, (coll, id.clone(), key), held)?;
+        }
+    }
+    Ok(())
+}
+
+fn applied(mut doc: Doc, ops: &[Op], stamp: Stamp) -> Result<Doc, StoreError> {
+    for op in ops {
+        doc.apply(op, stamp).map_err(fields::op_error)?;
+    }
+    Ok(doc)
+}
+
+fn generate_id(core: &Core) -> Result<DocId, StoreError> {
+    let mut bytes = [0; 16];
+    core.random.fill(&mut bytes);
+    let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    Ok(DocId::new(&Value::Str(SmolStr::new(id.to_string())))?)
+}
+
+/// A write that makes an oversized document smaller is allowed: otherwise nothing could ever repair one that merging
+/// made too large.
+fn check_size(id: &DocId, size: usize, old_size: usize) -> Result<(), StoreError> {
+    if size > HARD_LIMIT && size >= old_size {
+        return Err(StoreError::TooLarge { id: id_text(id), size, limit: HARD_LIMIT });
+    }
+    if size > SOFT_LIMIT {
+        tracing::warn!(size, limit = SOFT_LIMIT, "document size exceeds the recommended limit");
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Reading: the rows of a collection for SELECT and for the choice of documents to change.
+
+use ditto_crdt::DocView;
+use ditto_dql::{Access, SelectPlan};
+use ditto_types::{DocId, Value};
+
+use crate::StoreError;
+use crate::dict::Dict;
+use crate::driver::{Db, Param, SqlRow};
+use crate::row::ViewRow;
+use crate::schema::{FLAG_DEAD, RID_SHIFT};
+
+/// Largest collection ordinal whose row ids fit.
+pub(crate) const MAX_COLLECTION_REF: u32 = (1 << (63 - RID_SHIFT)) - 1;
+
+/// Runs a SELECT on the snapshot that `db` sees.
+pub(crate) fn select(db: &Db, dict: &Dict, plan: &SelectPlan) -> Result<Vec<Value>, StoreError> {
+    let mut run = plan.start();
+    let coll = dict.collection_ref(plan.collection());
+    each_alive(db, dict, coll, plan.access(), |_, row| Ok(run.push(row)?))?;
+    Ok(run.finish()?)
+}
+
+/// Calls `f` for each document that is not deleted, until it returns `false`.
+///
+/// Documents come in the order of their ids for [`Access::Ids`], else in the order of their first arrival.
+pub(crate) fn each_alive(
+    db: &Db,
+    dict: &Dict,
+    coll: Option<u32>,
+    access: &Access,
+    mut f: impl FnMut(&DocId, &ViewRow<'_>) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    // A collection without ordinal never held a document.
+    let Some(coll) = coll else { return Ok(()) };
+    match access {
+        Access::Ids(ids) => {
+            for id in ids {
+                let go_on = db.query_one(
+                    "SELECT flags, body FROM docs WHERE coll = ?1 AND id = ?2",
+                    &[Param::Int(coll.into()), Param::Blob(id.as_bytes())],
+                    |r| {
+                        if r.int(0)? & FLAG_DEAD != 0 {
+                            Ok(true)
+                        } else {
+                            with_row(db, dict, r, 1, id, &mut f)
+                        }
+                    },
+                )?;
+                if go_on == Some(false) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        Access::Scan => {
+            let (first, last) = rid_range(coll);
+            db.query(
+                "SELECT id, body FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
+                &[Param::Int(first), Param::Int(last)],
+                |r| with_row(db, dict, r, 1, &doc_id(db, r.blob(0)?)?, &mut f),
+            )
+        }
+    }
+}
+
+/// Reads the body in column `column` in place and hands it to `f`.
+pub(crate) fn with_row<T>(
+    db: &Db,
+    dict: &Dict,
+    sql: &SqlRow<'_>,
+    column: usize,
+    id: &DocId,
+    f: impl FnOnce(&DocId, &ViewRow<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let view = DocView::new(sql.blob(column)?, dict).map_err(|e| damaged(db, id, &e))?;
+    let row = ViewRow::new(id, view);
+    let out = f(id, &row)?;
+    match row.damage() {
+        Some(e) => Err(damaged(db, id, &e)),
+        None => Ok(out),
+    }
+}
+
+/// Smallest and largest row id of a collection.
+pub(crate) fn rid_range(coll: u32) -> (i64, i64) {
+    let first = i64::from(coll) << RID_SHIFT;
+    (first, first | ((1 << RID_SHIFT) - 1))
+}
+
+/// An id from the file.
+pub(crate) fn doc_id(db: &Db, bytes: &[u8]) -> Result<DocId, StoreError> {
+    DocId::from_bytes(bytes).map_err(|e| StoreError::Corrupt {
+        file: db.file().to_path_buf(),
+        detail: format!("a document id: {e}"),
+    })
+}
+
+/// A document of the file that cannot be read.
+pub(crate) fn damaged(db: &Db, id: &DocId, e: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { file: db.file().to_path_buf(), detail: format!("document {}: {e}", id_text(id)) }
+}
+
+/// A document id as JSON, for messages.
+pub(crate) fn id_text(id: &DocId) -> String {
+    ditto_types::json::to_string(&id.to_value())
+}

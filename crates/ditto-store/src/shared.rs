@@ -1,0 +1,139 @@
+//! What the handles of a store, its writer and its observers share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use ditto_types::HashKey;
+
+use crate::apply::CursorCollections;
+use crate::commit::Commit;
+use crate::dict::Dict;
+use crate::meta::StoreIdentity;
+use crate::observers::Observers;
+use crate::readers::ReaderPool;
+use crate::statements::StatementCache;
+
+pub(crate) struct Shared {
+    pub(crate) identity: StoreIdentity,
+    pub(crate) hash_key: HashKey,
+    pub(crate) dict: Arc<Dict>,
+    pub(crate) readers: ReaderPool,
+    pub(crate) statements: StatementCache,
+    pub(crate) observers: Observers,
+    /// Replaced as a whole when an entry is added, so that batches can carry it without copying.
+    cursor_collections: Mutex<Arc<CursorCollections>>,
+    head: AtomicU64,
+    closed: AtomicBool,
+    subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
+    active: Mutex<Option<Active>>,
+}
+
+/// The read-write transaction that holds the writer.
+struct Active {
+    id: u64,
+    hint: Option<String>,
+    since: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        identity: StoreIdentity,
+        hash_key: HashKey,
+        dict: Arc<Dict>,
+        readers: ReaderPool,
+        head: u64,
+    ) -> Self {
+        Self {
+            identity,
+            hash_key,
+            observers: Observers::new(dict.clone(), readers.clone()),
+            dict,
+            readers,
+            statements: StatementCache::default(),
+            cursor_collections: Mutex::default(),
+            head: AtomicU64::new(head),
+            closed: AtomicBool::new(false),
+            subscribers: Mutex::default(),
+            active: Mutex::default(),
+        }
+    }
+
+    /// Newest durable commit.
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_head(&self, head: u64) {
+        self.head.store(head, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Refuses calls from now on. Returns whether it was open.
+    pub(crate) fn set_closed(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn subscribe(&self) -> Receiver<Arc<Commit>> {
+        let (sender, receiver) = unbounded();
+        // After closing, the sender goes at once and the receiver reports the end.
+        if !self.is_closed() {
+            lock(&self.subscribers).push(sender);
+        }
+        receiver
+    }
+
+    /// Hands durable commits to everyone who listens. Only the writer calls it, so their order is kept.
+    pub(crate) fn publish(&self, commits: &[Arc<Commit>]) {
+        if commits.is_empty() {
+            return;
+        }
+        lock(&self.subscribers).retain(|s| commits.iter().all(|c| s.send(c.clone()).is_ok()));
+        for commit in commits {
+            self.observers.on_commit(commit);
+        }
+    }
+
+    /// Ends the streams of commits.
+    pub(crate) fn end_subscriptions(&self) {
+        lock(&self.subscribers).clear();
+    }
+
+    pub(crate) fn cursor_collections(&self) -> Arc<CursorCollections> {
+        lock(&self.cursor_collections).clone()
+    }
+
+    pub(crate) fn name_query(&self, query_hash: [u8; 16], collection: &str) {
+        let mut map = lock(&self.cursor_collections);
+        if map.get(&query_hash).is_none_or(|c| c != collection) {
+            Arc::make_mut(&mut map).insert(query_hash, collection.into());
+        }
+    }
+
+    /// Notes which transaction holds the writer.
+    pub(crate) fn set_active(&self, transaction: Option<(u64, Option<&str>)>) {
+        *lock(&self.active) = transaction.map(|(id, hint)| Active {
+            id,
+            hint: hint.map(ToString::to_string),
+            since: Instant::now(),
+        });
+    }
+
+    /// How long the writer has been held by a transaction.
+    pub(crate) fn active_for(&self) -> Option<Duration> {
+        lock(&self.active).as_ref().map(|a| a.since.elapsed())
+    }
+
+    /// Id and hint of the transaction that holds the writer.
+    pub(crate) fn active(&self) -> Option<(u64, Option<String>)> {
+        lock(&self.active).as_ref().map(|a| (a.id, a.hint.clone()))
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}

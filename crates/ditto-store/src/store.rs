@@ -1,0 +1,356 @@
+//! The store handle: opening, statements, transactions, observers and the replication side.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use ditto_dql::Plan;
+use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
+
+use crate::check::{self, CheckReport};
+use crate::commit::Commit;
+use crate::core::Core;
+use crate::dict::WriterDict;
+use crate::lock::DirectoryLock;
+use crate::meta::{self, StoreIdentity};
+use crate::observers::{Callback, Observation, SignalCallback};
+use crate::options::{StoreOptions, TransactionOptions};
+use crate::readers::ReaderPool;
+use crate::replication::{
+    ApplyBatch, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage,
+};
+use crate::result::QueryResult;
+use crate::select::select;
+use crate::shared::Shared;
+use crate::transaction::Transaction;
+use crate::writer::{Job, Reply, Writer};
+use crate::{StoreError, scan, schema};
+
+/// A database in a directory. Clones are handles of the same store; the last one closes it.
+///
+/// All calls block and may come from any thread.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    directory: PathBuf,
+    next_transaction: AtomicU64,
+}
+
+impl Store {
+    /// Opens the store in a directory, or creates it. Fails without leaving the directory locked.
+    ///
+    /// [`StoreError::Locked`] when another instance has it open, [`StoreError::Corrupt`] when the file is damaged or
+    /// not ours, [`StoreError::Version`] when it is from a newer release, [`StoreError::OtherDatabase`] when it
+    /// belongs to another database id.
+    pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
+        let lock = DirectoryLock::acquire(&options.directory)?;
+        let directory = lock.directory().to_path_buf();
+        let file = directory.join(schema::DB_FILE);
+        let db = schema::open_file(&file, options.durability)?;
+        let (identity, state) = meta::open(&db, &options)?;
+        let dict = WriterDict::load(&db)?;
+        let readers = ReaderPool::open(&file)?;
+        let hash_key = HashKey::new(&options.database);
+        let shared =
+            Arc::new(Shared::new(identity, hash_key.clone(), dict.shared().clone(), readers, state.head));
+        let core = Core::new(db, dict, state, hash_key, options.clock, options.random);
+        let (jobs, queue) = unbounded();
+        let writer = Writer::new(core, shared.clone(), queue, lock);
+        let thread = std::thread::Builder::new()
+            .name("ditto-writer".to_string())
+            .spawn(move || writer.run())
+            .map_err(|e| StoreError::io("start a writer thread for", &directory, &e))?;
+        tracing::debug!(directory = %directory.display(), head = state.head, "store open");
+        Ok(Store {
+            inner: Arc::new(Inner {
+                shared,
+                jobs,
+                writer: Mutex::new(Some(thread)),
+                directory,
+                next_transaction: AtomicU64::new(1),
+            }),
+        })
+    }
+
+    /// Finishes what is queued, ends all observers, moves the log into the file and releases the directory.
+    ///
+    /// Later calls on any handle give [`StoreError::Closed`]. Repeating it is harmless. An open transaction is
+    /// waited for; one that stays idle for ten seconds is rolled back.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// The canonical directory.
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// Runs one statement with its own commit (API-046). Writes wait their turn.
+    pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
+        let shared = &self.inner.shared;
+        self.inner.open()?;
+        match self.inner.plan(text, args)? {
+            Plan::Select(plan) => {
+                let rows = shared.readers.get()?.snapshot(|db| select(db, &shared.dict, &plan))?;
+                Ok(QueryResult::rows(rows))
+            }
+            plan => self.ask(|reply| Job::Statement { plan, reply }),
+        }
+    }
+
+    /// Begins a transaction. A read-write one waits until everything that was asked for before it is done.
+    pub fn begin(&self, options: TransactionOptions) -> Result<Transaction, StoreError> {
+        self.inner.open()?;
+        let id = self.inner.next_transaction.fetch_add(1, Ordering::Relaxed);
+        let TransactionOptions { read_only, hint } = options;
+        if read_only {
+            let reader = self.inner.shared.readers.get()?;
+            let db = reader.db()?;
+            db.batch("BEGIN")?;
+            // The snapshot is taken by the first read, and has to be the one of this moment.
+            meta::head(db)?;
+            return Ok(Transaction::read(self.inner.clone(), id, hint, reader));
+        }
+        let steps = self.ask(|reply| Job::Begin { id, hint: hint.clone(), reply })?;
+        Ok(Transaction::write(self.inner.clone(), id, hint, steps))
+    }
+
+    /// Id and hint of the read-write transaction that holds the writer now.
+    ///
+    /// Code that opened it must not call [`Store::execute`] with a mutation or [`Store::begin`] before it ends: that
+    /// would wait for itself. Callers that can tell on whose behalf they run compare the id with their own and
+    /// return [`StoreError::NestedTransaction`].
+    pub fn active_transaction(&self) -> Option<(u64, Option<String>)> {
+        self.inner.shared.active()
+    }
+
+    /// Calls `callback` with the result of a SELECT soon after, and again whenever it has changed (API-072).
+    ///
+    /// Calls of one observer are in order and never overlap; changes in quick succession arrive as one. Commits that
+    /// leave the result as it is make no call. The observer lives until [`Observation::cancel`] or
+    /// [`Store::close`]; dropping the handle does not end it (API-079).
+    pub fn observe(&self, text: &str, args: &Object, callback: Callback) -> Result<Observation, StoreError> {
+        self.observe_with_signal(
+            text,
+            args,
+            Box::new({
+                let mut callback = callback;
+                move |result, signal| {
+                    callback(result);
+                    signal();
+                }
+            }),
+        )
+    }
+
+    /// As [`Store::observe`], but after one call the observer stays silent until the signal it was given is called
+    /// (API-073). Whatever changes in between arrives as one result.
+    pub fn observe_with_signal(
+        &self,
+        text: &str,
+        args: &Object,
+        callback: SignalCallback,
+    ) -> Result<Observation, StoreError> {
+        self.inner.open()?;
+        let plan = match ditto_dql::prepare_observer(text)?.bind(args)? {
+            Plan::Select(plan) => plan,
+            _ => return Err(not_a_select()),
+        };
+        self.inner.shared.observers.register(plan, text, args, callback)
+    }
+
+    /// The observers that are active now (API-053).
+    pub fn observers(&self) -> Vec<Observation> {
+        self.inner.shared.observers.active()
+    }
+
+    /// Every commit from now on, in order, each once and after it is durable. Ends when the store is closed.
+    ///
+    /// What is not received stays in memory.
+    pub fn subscribe_commits(&self) -> Receiver<Arc<Commit>> {
+        self.inner.shared.subscribe()
+    }
+
+    /// Recomputes every digest, hash and reference, and lets the engine check its structures.
+    pub fn check(&self) -> Result<CheckReport, StoreError> {
+        self.inner.open()?;
+        let shared = &self.inner.shared;
+        shared.readers.get()?.snapshot(|db| check::run(db, &shared.hash_key))
+    }
+
+    /// Names of the store and of its sequence.
+    pub fn identity(&self) -> StoreIdentity {
+        self.inner.shared.identity
+    }
+
+    /// Number of the newest commit.
+    pub fn head(&self) -> u64 {
+        self.inner.shared.head()
+    }
+
+    /// The key of the database's hashes.
+    pub fn hash_key(&self) -> &HashKey {
+        &self.inner.shared.hash_key
+    }
+
+    /// Compiles the query of a subscription; its restrictions are those of dql.md 11.1.
+    pub fn compile_subscription(&self, text: &str, args: &Object) -> Result<Arc<CompiledQuery>, StoreError> {
+        self.inner.open()?;
+        match ditto_dql::prepare_subscription(text)?.bind(args)? {
+            Plan::Select(plan) => Ok(Arc::new(CompiledQuery { plan })),
+            _ => Err(not_a_select()),
+        }
+    }
+
+    /// Tells which collection the cursors of a query belong to, so that an EVICT elsewhere leaves them alone.
+    pub fn register_query(&self, query_hash: [u8; 16], query: &CompiledQuery) {
+        self.inner.shared.name_query(query_hash, query.collection());
+    }
+
+    /// Changes of the query's collection after commit `after`, whole commits only.
+    ///
+    /// A page ends with the commit in which `max_docs` or `max_bytes` (of stored form) is reached.
+    pub fn changes(
+        &self,
+        query: &CompiledQuery,
+        after: u64,
+        max_docs: usize,
+        max_bytes: usize,
+    ) -> Result<ChangePage, StoreError> {
+        let dict = &self.inner.shared.dict;
+        let reader = self.inner.shared.readers.get()?;
+        reader.snapshot(|db| scan::changes(db, dict, query, after, max_docs, max_bytes))
+    }
+
+    /// Keys and digests of the documents that are alive and match, ascending by key hash.
+    pub fn view(&self, query: &CompiledQuery) -> Result<Vec<(KeyHash, ditto_types::Digest)>, StoreError> {
+        let dict = &self.inner.shared.dict;
+        self.inner.shared.readers.get()?.snapshot(|db| scan::view(db, dict, query))
+    }
+
+    /// Documents that are alive and match, in the order of key hashes, after the key hash `after`.
+    pub fn view_page(
+        &self,
+        query: &CompiledQuery,
+        after: Option<KeyHash>,
+        max_docs: usize,
+        max_bytes: usize,
+    ) -> Result<ViewPage, StoreError> {
+        let dict = &self.inner.shared.dict;
+        let reader = self.inner.shared.readers.get()?;
+        reader.snapshot(|db| scan::view_page(db, dict, query, after, max_docs, max_bytes))
+    }
+
+    /// A document by its key hash, also a deleted one.
+    pub fn load(&self, key: KeyHash) -> Result<Option<StoredDoc>, StoreError> {
+        let dict = &self.inner.shared.dict;
+        self.inner.shared.readers.get()?.snapshot(|db| scan::load(db, dict, key))
+    }
+
+    /// Keys and digests of matching documents that changed after commit `after`; `None` when there are more than
+    /// `limit`.
+    pub fn own_changes(
+        &self,
+        query: &CompiledQuery,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<Vec<(KeyHash, ditto_types::Digest)>>, StoreError> {
+        let dict = &self.inner.shared.dict;
+        let reader = self.inner.shared.readers.get()?;
+        reader.snapshot(|db| scan::own_changes(db, dict, query, after, limit))
+    }
+
+    /// A cursor, when it is still valid here.
+    pub fn cursor(&self, key: &CursorKey) -> Result<Option<Cursor>, StoreError> {
+        scan::cursor(self.inner.shared.readers.get()?.db()?, key)
+    }
+
+    /// Deletes the cursors of a query at every sender.
+    pub fn delete_cursors(&self, query_hash: [u8; 16]) -> Result<(), StoreError> {
+        self.ask(|reply| Job::DeleteCursors { query_hash, reply })
+    }
+
+    /// Merges documents from a peer and writes cursors, in one commit.
+    pub fn apply(&self, batch: ApplyBatch) -> Result<ApplyOutcome, StoreError> {
+        self.apply_job(batch, None)
+    }
+
+    /// As [`Store::apply`], for a caller that follows the store's commits with a delay: cursors on collections that
+    /// had documents evicted after commit `seen` are not written, since their tokens claim what is gone.
+    pub fn apply_seen(&self, batch: ApplyBatch, seen: u64) -> Result<ApplyOutcome, StoreError> {
+        self.apply_job(batch, Some(seen))
+    }
+
+    fn apply_job(&self, batch: ApplyBatch, seen: Option<u64>) -> Result<ApplyOutcome, StoreError> {
+        let collections = self.inner.shared.cursor_collections();
+        self.ask(|reply| Job::Apply { batch, seen, collections, reply })
+    }
+
+    fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        self.inner.open()?;
+        ask(&self.inner.shared, |reply| self.inner.jobs.send(job(reply)).is_ok())
+    }
+}
+
+/// Sends a request with a place for its answer, and waits for it.
+pub(crate) fn ask<T>(shared: &Shared, send: impl FnOnce(Reply<T>) -> bool) -> Result<T, StoreError> {
+    let (reply, answer) = bounded(1);
+    let answer = if send(reply) { answer.recv().ok() } else { None };
+    answer.unwrap_or_else(|| {
+        Err(if shared.is_closed() {
+            StoreError::Closed
+        } else {
+            StoreError::Internal("the writer has stopped".to_string())
+        })
+    })
+}
+
+fn not_a_select() -> StoreError {
+    StoreError::Internal(format!("{}: an observer or subscription is no SELECT", ErrorKind::QueryUnsupported))
+}
+
+impl Inner {
+    fn open(&self) -> Result<(), StoreError> {
+        if self.shared.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Prepares and binds a statement. Also while the store is being closed: transactions may end in peace.
+    pub(crate) fn plan(&self, text: &str, args: &Object) -> Result<Plan, StoreError> {
+        Ok(self.shared.statements.get(text)?.bind(args)?)
+    }
+
+    fn close(&self) {
+        if self.shared.set_closed() {
+            self.shared.observers.cancel_all();
+            drop(self.jobs.send(Job::Close));
+        }
+        // A second caller waits here for the first.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = writer.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer thread has panicked");
+        }
+        self.shared.end_subscriptions();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("directory", &self.inner.directory).finish_non_exhaustive()
+    }
+}
