@@ -84,7 +84,7 @@ const PATHS: &[&[&str]] = &[&["a"], &["b"], &["m", "x"], &["m", "y"], &["m", "z"
 const REMOVABLE: &[&[&str]] = &[&["m"], &["a"], &["m", "x"], &["m", "z"]];
 
 fn names(path: &[&str]) -> Vec<SmolStr> {
-    path.iter().map(|n| SmolStr::new(n)).collect()
+    path.iter().map(SmolStr::new).collect()
 }
 
 struct Peer {
