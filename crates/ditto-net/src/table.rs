@@ -1,0 +1,229 @@
+//! Which links a transport has, what is queued on them, and how many tasks serve it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ditto_mesh::transport::{ACCEPTED_LINK_BIT, LinkId};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A snapshot of what a transport holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetStats {
+    /// Links that are open or being dialled.
+    pub links: usize,
+    /// Tasks that run for links, dials, the listener and discovery.
+    pub tasks: usize,
+    /// Bytes given to `write` that have not left yet, over all links.
+    pub queued_bytes: usize,
+}
+
+/// The link's side of a table entry.
+pub(crate) struct LinkPort {
+    /// What the transport was asked to write, in order. Ends after the last write when the link is closed.
+    pub(crate) outbox: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// Resolves when the link is closed from this side.
+    pub(crate) closed: oneshot::Receiver<()>,
+    /// Bytes written to the entry and not yet taken by the operating system.
+    pub(crate) queued: Arc<AtomicUsize>,
+}
+
+struct Entry {
+    outbox: mpsc::UnboundedSender<Vec<u8>>,
+    /// Dropped with the entry, which is what tells the link.
+    _close: oneshot::Sender<()>,
+    queued: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Links {
+    entries: HashMap<LinkId, Entry>,
+    accepted: usize,
+    last_accepted: u64,
+    shut: bool,
+}
+
+impl Links {
+    fn insert(&mut self, link: LinkId) -> LinkPort {
+        let (outbox, outbox_end) = mpsc::unbounded_channel();
+        let (close, closed) = oneshot::channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone() });
+        LinkPort { outbox: outbox_end, closed, queued }
+    }
+}
+
+/// The links of one transport. An entry lives from the dial or accept until the link is closed from either side.
+pub(crate) struct LinkTable {
+    links: Mutex<Links>,
+    tasks: watch::Sender<usize>,
+    runtime: Handle,
+}
+
+/// Why a dialled link was not entered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DialRefusal {
+    /// The transport is shut down: nothing is answered any more.
+    Shut,
+    /// The id is in use; an answer would be taken for one about the other link.
+    Duplicate,
+    /// The id has the bit of accepted links.
+    Reserved,
+}
+
+/// Why an accepted link was not entered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AcceptRefusal {
+    Shut,
+    /// As many accepted links as allowed are open.
+    Full,
+}
+
+impl LinkTable {
+    /// Must be called inside a tokio runtime, which then runs the tasks.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            links: Mutex::new(Links::default()),
+            tasks: watch::Sender::new(0),
+            runtime: Handle::current(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Links> {
+        // Every change under the lock is one step, so that a panic elsewhere cannot leave it half done.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn dialled(&self, link: LinkId) -> Result<LinkPort, DialRefusal> {
+        if link.is_accepted() {
+            return Err(DialRefusal::Reserved);
+        }
+        let mut links = self.lock();
+        if links.shut {
+            return Err(DialRefusal::Shut);
+        }
+        if links.entries.contains_key(&link) {
+            return Err(DialRefusal::Duplicate);
+        }
+        Ok(links.insert(link))
+    }
+
+    /// Enters an accepted link under a new id, unless `limit` of them are open.
+    pub(crate) fn accepted(&self, limit: usize) -> Result<(LinkId, LinkPort), AcceptRefusal> {
+        let mut links = self.lock();
+        if links.shut {
+            return Err(AcceptRefusal::Shut);
+        }
+        if links.accepted >= limit {
+            return Err(AcceptRefusal::Full);
+        }
+        links.accepted += 1;
+        links.last_accepted += 1;
+        let link = LinkId(links.last_accepted | ACCEPTED_LINK_BIT);
+        let port = links.insert(link);
+        Ok((link, port))
+    }
+
+    pub(crate) fn write(&self, link: LinkId, bytes: Vec<u8>) {
+        let links = self.lock();
+        if let Some(entry) = links.entries.get(&link) {
+            let len = bytes.len();
+            entry.queued.fetch_add(len, Ordering::Relaxed);
+            // Fails only when the link has just ended by itself, which its own event will tell.
+            if entry.outbox.send(bytes).is_err() {
+                entry.queued.fetch_sub(len, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Removes the entry, which makes the link finish its writes and end.
+    pub(crate) fn remove(&self, link: LinkId) {
+        let mut links = self.lock();
+        if links.entries.remove(&link).is_some() && link.is_accepted() {
+            links.accepted -= 1;
+        }
+    }
+
+    /// Removes every entry and refuses new ones.
+    pub(crate) fn shut(&self) {
+        let mut links = self.lock();
+        links.shut = true;
+        links.entries.clear();
+        links.accepted = 0;
+    }
+
+    pub(crate) fn stats(&self) -> NetStats {
+        let links = self.lock();
+        NetStats {
+            links: links.entries.len(),
+            tasks: *self.tasks.borrow(),
+            queued_bytes: links.entries.values().map(|e| e.queued.load(Ordering::Relaxed)).sum(),
+        }
+    }
+
+    /// Runs `work` as a counted task.
+    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.send_modify(|n| *n += 1);
+        let guard = TaskGuard(self.clone());
+        self.runtime.spawn(async move {
+            let _guard = guard;
+            work.await;
+        });
+    }
+
+    /// Returns once no counted task runs.
+    pub(crate) async fn idle(&self) {
+        let mut tasks = self.tasks.subscribe();
+        // The sender lives in `self`, so that waiting cannot fail.
+        let _ = tasks.wait_for(|n| *n == 0).await;
+    }
+}
+
+/// Counts a task down even when it panics or is dropped with the runtime.
+struct TaskGuard(Arc<LinkTable>);
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.tasks.send_modify(|n| *n -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ids_are_checked_and_accepted_links_are_capped() {
+        let table = LinkTable::new();
+        let _first = table.dialled(LinkId(7)).unwrap();
+        assert_eq!(table.dialled(LinkId(7)).err(), Some(DialRefusal::Duplicate));
+        assert_eq!(table.dialled(LinkId(ACCEPTED_LINK_BIT | 1)).err(), Some(DialRefusal::Reserved));
+        let (a, _port_a) = table.accepted(2).unwrap();
+        let (b, _port_b) = table.accepted(2).unwrap();
+        assert!(a.is_accepted() && b.is_accepted() && a != b);
+        assert_eq!(table.accepted(2).err(), Some(AcceptRefusal::Full));
+        table.remove(a);
+        table.remove(a);
+        let (c, _port_c) = table.accepted(2).unwrap();
+        assert!(c != a && c != b, "ids are never reused");
+        table.shut();
+        assert_eq!(table.dialled(LinkId(8)).err(), Some(DialRefusal::Shut));
+        assert_eq!(table.accepted(2).err(), Some(AcceptRefusal::Shut));
+        assert_eq!(table.stats(), NetStats::default());
+    }
+
+    #[tokio::test]
+    async fn a_closed_entry_keeps_earlier_writes_and_ignores_later_ones() {
+        let table = LinkTable::new();
+        let mut port = table.dialled(LinkId(1)).unwrap();
+        table.write(LinkId(1), vec![1, 2, 3]);
+        assert_eq!(table.stats().queued_bytes, 3);
+        table.remove(LinkId(1));
+        table.write(LinkId(1), vec![4]);
+        assert_eq!(port.outbox.recv().await, Some(vec![1, 2, 3]));
+        assert_eq!(port.outbox.recv().await, None);
+        assert!(port.closed.await.is_err());
+    }
+}

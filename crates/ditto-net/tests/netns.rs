@@ -1,0 +1,210 @@
+//! Discovery and TCP between two network namespaces joined by a veth pair: two machines, as far as IP can tell.
+//!
+//! Needs root and iproute2. Without them it says so and passes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn ip(args: &[&str]) -> std::io::Result<Output> {
+    Command::new("ip").args(args).output()
+}
+
+fn must(args: &[&str]) {
+    let output = ip(args).unwrap();
+    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Two namespaces that go away with the value.
+struct Namespaces {
+    names: [String; 2],
+}
+
+impl Namespaces {
+    /// `None` when this machine does not let us make any.
+    fn new() -> Option<Self> {
+        // The tests of one process run side by side.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let names = [format!("ditto-a-{id}"), format!("ditto-b-{id}")];
+        let reason = match ip(&["netns", "add", &names[0]]) {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(reason) = reason {
+            println!("skipped: needs root and ip ({reason})");
+            return None;
+        }
+        let this = Self { names };
+        must(&["netns", "add", &this.names[1]]);
+        let [a, b] = &this.names;
+        must(&["-n", a, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", b]);
+        for (name, host) in [(a, 1), (b, 2)] {
+            must(&["-n", name, "link", "set", "lo", "up"]);
+            must(&["-n", name, "addr", "add", &format!("198.51.100.{host}/24"), "dev", "veth0"]);
+            must(&["-n", name, "link", "set", "veth0", "up"]);
+        }
+        Some(this)
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // There may be nothing to delete when the set-up has failed half way.
+            let _ = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+/// A `netprobe` inside a namespace.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(namespace: &str, args: &[&str]) -> Self {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", namespace])
+            .arg(netprobe())
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The first line that begins with `start`.
+    fn line(&self, start: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with(start) => return line,
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no {start:?} in time; seen {seen:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended before {start:?}; seen {seen:?}"),
+            }
+        }
+    }
+
+    fn end(&mut self) -> bool {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The example, which cargo builds beside the directory of the test binaries, and builds together with them unless only
+/// some of them were asked for.
+fn netprobe() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+        let path = profile.join("examples").join("netprobe");
+        if path.exists() {
+            return path;
+        }
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--example", "netprobe", "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        build.arg("--target-dir").arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.status().is_ok_and(|status| status.success());
+        assert!(built && path.exists(), "{} cannot be built", path.display());
+        path
+    })
+}
+
+#[test]
+fn peers_in_two_namespaces_find_each_other_and_talk() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let service = "_dittons-test._tcp.local.";
+    let mut b = Process::start(ns_b, &[service, "b"]);
+    b.line("listening");
+    let mut a = Process::start(ns_a, &[service, "a", "b"]);
+
+    let found = a.line("discovered b ");
+    let first = found.split(' ').nth(2).unwrap();
+    assert!(first.starts_with("tcp://198.51.100.2:"), "the shared subnet comes first: {found}");
+    assert!(!found.contains("127.0.0.1") && !found.contains("[::1]"), "{found}");
+    a.line("echoed");
+    let (mut seen, mut linked) = (String::new(), String::new());
+    while seen.is_empty() || linked.is_empty() {
+        let line = b.line("");
+        if line.starts_with("discovered a ") {
+            seen = line;
+        } else if line.starts_with("up ") {
+            linked = line;
+        }
+    }
+    assert!(seen.contains("tcp://198.51.100.1:"), "{seen}");
+    assert!(linked.contains("198.51.100.1:"), "{linked}");
+    assert!(a.end(), "netprobe a failed");
+    // A clean end says goodbye; an expiry would take two minutes.
+    b.line("lost a");
+    assert!(b.end(), "netprobe b failed");
+}
+
+#[test]
+fn an_interface_that_comes_up_later_is_used() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    must(&["-n", ns_a, "link", "set", "veth0", "down"]);
+    let service = "_dittons-late._tcp.local.";
+    let mut a = Process::start(ns_a, &[service, "a", "b"]);
+    assert!(a.line("condition Mdns").contains("no network interface besides loopback is up"));
+    let mut b = Process::start(ns_b, &[service, "b"]);
+    must(&["-n", ns_a, "link", "set", "veth0", "up"]);
+    a.line("condition Mdns ok");
+    a.line("echoed");
+    assert!(a.end() && b.end());
+}
+
+#[test]
+fn processes_of_a_machine_without_any_network_find_each_other_over_loopback() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let ns = &namespaces.names[0];
+    must(&["-n", ns, "link", "set", "veth0", "down"]);
+    let service = "_dittons-lo._tcp.local.";
+    let mut b = Process::start(ns, &[service, "b"]);
+    b.line("listening");
+    let mut a = Process::start(ns, &[service, "a", "b"]);
+    a.line("echoed");
+    assert!(a.end() && b.end());
+}
