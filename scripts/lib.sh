@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Shared by every script here: messages, paths, and installing what is missing.
 # Source it; it changes into the root of the checkout. Everything in it is safe to repeat.
 #

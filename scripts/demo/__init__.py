@@ -1,0 +1,1 @@
+"""The checked demonstration: drives real `ditto` processes; Python's standard library only."""
