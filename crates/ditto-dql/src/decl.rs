@@ -69,6 +69,11 @@ impl TypeDecls {
         Some(decl.fields.ancestor_of(rest).map_or((1, decl.kind), |(n, kind)| (n + 1, kind)))
     }
 
+    /// The declarations below the field at `path`.
+    pub fn below(&self, path: &[SmolStr]) -> Option<&TypeDecls> {
+        path.iter().try_fold(self, |d, name| d.0.get(name).map(|d| &d.fields))
+    }
+
     /// Whether nothing is declared.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -111,6 +116,8 @@ mod tests {
         assert_eq!(d.kind_of(&path(&["f", "t"])), FieldKind::Counter);
         assert_eq!(d.kind_of(&path(&["f", "x"])), FieldKind::Inferred);
         assert_eq!(d.kind_of(&path(&[])), FieldKind::Inferred);
+        assert_eq!(d.below(&path(&["f"])).map(|d| d.is_empty()), Some(false));
+        assert_eq!(d.below(&path(&["z"])), None);
         assert_eq!(d.ancestor_of(&path(&["f"])), None);
         assert_eq!(d.ancestor_of(&path(&["r", "x"])), Some((1, FieldKind::Register)));
         assert_eq!(d.ancestor_of(&path(&["f", "t", "x"])), Some((2, FieldKind::Counter)));

@@ -4,6 +4,8 @@ use std::fmt;
 
 use ditto_types::ErrorKind;
 
+use crate::lexer::Span;
+
 /// A place in the text of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -52,6 +54,16 @@ impl DqlError {
     /// An error at byte `offset` of `text`.
     pub(crate) fn at(kind: ErrorKind, message: impl Into<String>, text: &str, offset: usize) -> Self {
         Self(Box::new(Inner { kind, message: message.into(), position: Some(Position::of(text, offset)) }))
+    }
+
+    /// A construct that the language has and this engine does not carry out.
+    pub(crate) fn unsupported(construct: &str, text: &str, span: Span) -> Self {
+        Self::at(
+            ErrorKind::QueryUnsupported,
+            format!("Unsupported feature: {construct}"),
+            text,
+            span.start as usize,
+        )
     }
 
     /// The stable code.

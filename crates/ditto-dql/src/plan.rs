@@ -1,12 +1,31 @@
 //! Statements bound to their arguments, ready to run.
+//!
+//! A plan owns its arguments and shares the checked statement with the [`Prepared`](crate::Prepared) it came from.
 
-use ditto_types::{DocId, Object, Path, SmolStr, Value};
+mod insert;
+mod select;
+mod target;
+mod update;
+
+use std::sync::Arc;
+
+use ditto_types::{DocId, ErrorKind, Path, SmolStr, Value};
 
 use crate::decl::{FieldKind, TypeDecls};
 use crate::error::DqlError;
+use crate::eval::Cx;
+use crate::order::Number;
+use crate::scalar::{At, Scalar};
+use crate::sort::Window;
 
-#[derive(Clone, Debug)]
-enum Never {}
+pub use insert::InsertPlan;
+pub(crate) use insert::InsertTemplate;
+pub(crate) use select::{Grouping, Output, OutputItem, SelectTemplate};
+pub use select::{SelectPlan, SelectRun};
+pub(crate) use target::RemoveTemplate;
+pub use target::{DeletePlan, TargetRun};
+pub use update::UpdatePlan;
+pub(crate) use update::{Change, ChangeAction, UpdateTemplate};
 
 /// A bound statement.
 #[derive(Clone, Debug)]
@@ -25,7 +44,7 @@ pub enum Plan {
 
 /// A document as the evaluator sees it.
 pub trait Row {
-    /// The value at `path`; `None` is MISSING. `path[0]` may be `_id`.
+    /// The value at `path`; `None` is MISSING. `path[0]` may be `_id`. A path through anything but objects is MISSING.
     fn field(&self, path: &[SmolStr]) -> Option<Value>;
     /// The whole document with its `_id`.
     fn document(&self) -> Value;
@@ -57,150 +76,124 @@ pub enum ConflictPolicy {
 /// A change of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldOp {
-    /// Writes a value.
-    Set { path: Path, value: Value, kind: FieldKind },
+    /// Writes a value. `kind` is the declared kind of the field, or [`FieldKind::Inferred`].
+    Set {
+        /// The field.
+        path: Path,
+        /// Its new value.
+        value: Value,
+        /// The kind to write.
+        kind: FieldKind,
+    },
     /// Removes a field with all below it.
-    Unset { path: Path },
+    Unset {
+        /// The field.
+        path: Path,
+    },
     /// Adds to a counter.
-    Increment { path: Path, by: i64 },
-    /// Sets a counter.
-    Restart { path: Path, to: i64 },
+    Increment {
+        /// The field.
+        path: Path,
+        /// The amount.
+        by: i64,
+    },
+    /// Sets a counter, discarding increments it has not seen.
+    Restart {
+        /// The field.
+        path: Path,
+        /// The new value.
+        to: i64,
+    },
     /// Adds to a legacy counter.
-    PnIncrement { path: Path, by: f64 },
+    PnIncrement {
+        /// The field.
+        path: Path,
+        /// The amount.
+        by: f64,
+    },
 }
 
-/// A bound SELECT.
+/// What every template knows.
 #[derive(Clone, Debug)]
-pub struct SelectPlan(Never);
-
-impl SelectPlan {
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        match self.0 {}
-    }
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        match self.0 {}
-    }
-    /// Whether WHERE is exactly true for `row`.
-    pub fn matches(&self, _row: &dyn Row) -> Result<bool, DqlError> {
-        match self.0 {}
-    }
-    /// Whether every document matches.
-    pub fn is_whole_collection(&self) -> bool {
-        match self.0 {}
-    }
-    /// Declared field kinds.
-    pub fn declared(&self) -> &TypeDecls {
-        match self.0 {}
-    }
-    /// Starts a run.
-    pub fn start(&self) -> SelectRun<'_> {
-        match self.0 {}
-    }
+pub(crate) struct Head {
+    pub(crate) text: Arc<str>,
+    pub(crate) collection: SmolStr,
+    pub(crate) declared: TypeDecls,
 }
 
-/// One run of a SELECT.
-pub struct SelectRun<'a>(Never, std::marker::PhantomData<&'a ()>);
-
-impl SelectRun<'_> {
-    /// Offers a row; `false` means that no more rows are needed.
-    pub fn push(&mut self, _row: &dyn Row) -> Result<bool, DqlError> {
-        match self.0 {}
-    }
-    /// The result rows, as objects.
-    pub fn finish(self) -> Result<Vec<Value>, DqlError> {
-        match self.0 {}
-    }
-}
-
-/// A bound INSERT.
+/// ORDER BY, LIMIT and OFFSET before binding.
 #[derive(Clone, Debug)]
-pub struct InsertPlan(Never);
-
-impl InsertPlan {
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        match self.0 {}
-    }
-    /// The documents; each may lack `_id`.
-    pub fn documents(&self) -> Result<Vec<Object>, DqlError> {
-        match self.0 {}
-    }
-    /// What to do with a document that exists.
-    pub fn policy(&self) -> ConflictPolicy {
-        match self.0 {}
-    }
-    /// Whether the documents are written at time zero.
-    pub fn is_initial(&self) -> bool {
-        match self.0 {}
-    }
-    /// Declared field kinds.
-    pub fn declared(&self) -> &TypeDecls {
-        match self.0 {}
-    }
+pub(crate) struct TailTemplate {
+    pub(crate) order: Vec<SortTerm>,
+    pub(crate) limit: Option<(Scalar, At)>,
+    pub(crate) offset: Option<(Scalar, At)>,
 }
 
-/// A bound UPDATE.
 #[derive(Clone, Debug)]
-pub struct UpdatePlan(Never);
+pub(crate) struct SortTerm {
+    pub(crate) key: Scalar,
+    pub(crate) descending: bool,
+    pub(crate) at: At,
+}
 
-impl UpdatePlan {
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        match self.0 {}
+impl TailTemplate {
+    /// Evaluates LIMIT and OFFSET; `kind` is that of the error for a value that is no row count.
+    pub(crate) fn window(&self, text: &str, args: &[Value], kind: ErrorKind) -> Result<Window, DqlError> {
+        let limit = self.limit.as_ref().map(|l| rows("LIMIT", l, text, args, kind)).transpose()?;
+        let offset = self.offset.as_ref().map(|o| rows("OFFSET", o, text, args, kind)).transpose()?;
+        Ok(Window { limit, offset: offset.unwrap_or(0) })
     }
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        match self.0 {}
+
+    /// Whether LIMIT and OFFSET are known without arguments.
+    pub(crate) fn is_constant(&self) -> bool {
+        [&self.limit, &self.offset].into_iter().flatten().all(|(s, _)| matches!(s, Scalar::Const(_)))
     }
-    /// Declared field kinds.
-    pub fn declared(&self) -> &TypeDecls {
-        match self.0 {}
+
+    pub(crate) fn descending(&self) -> Vec<bool> {
+        self.order.iter().map(|t| t.descending).collect()
     }
-    /// Starts choosing documents.
-    pub fn targets(&self) -> TargetRun<'_> {
-        match self.0 {}
-    }
-    /// The changes for a chosen document, evaluated on its state before the statement.
-    pub fn ops(&self, _row: &dyn Row) -> Result<Vec<FieldOp>, DqlError> {
-        match self.0 {}
+
+    pub(crate) fn keys<'a>(&'a self, cx: &Cx<'a>) -> Result<Vec<Option<Value>>, DqlError> {
+        self.order.iter().map(|t| Ok(t.key.eval(cx)?.map(|v| v.into_owned()))).collect()
     }
 }
 
-/// A bound DELETE or EVICT.
-#[derive(Clone, Debug)]
-pub struct DeletePlan(Never);
-
-impl DeletePlan {
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        match self.0 {}
-    }
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        match self.0 {}
-    }
-    /// Declared field kinds.
-    pub fn declared(&self) -> &TypeDecls {
-        match self.0 {}
-    }
-    /// Starts choosing documents.
-    pub fn targets(&self) -> TargetRun<'_> {
-        match self.0 {}
+fn rows(
+    clause: &str,
+    (scalar, at): &(Scalar, At),
+    text: &str,
+    args: &[Value],
+    kind: ErrorKind,
+) -> Result<u64, DqlError> {
+    let cx = Cx::constant(args, text);
+    let value = scalar.eval(&cx)?;
+    match value.as_deref() {
+        Some(Value::Int(n)) if *n >= 0 => Ok(n.unsigned_abs()),
+        Some(Value::UInt(n)) => Ok(*n),
+        v => cx.fail(kind, format!("{clause} must be an integer of at least 0, found {}", shown(v)), *at),
     }
 }
 
-/// Choice of the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
-pub struct TargetRun<'a>(Never, std::marker::PhantomData<&'a ()>);
+/// A value for a message: numbers as they are, of everything else the type.
+pub(crate) fn shown(v: Option<&Value>) -> String {
+    match v {
+        Some(v) if Number::of(v).is_some() => ditto_types::json::to_string(v),
+        Some(v) => v.type_name().to_owned(),
+        None => "missing".to_owned(),
+    }
+}
 
-impl TargetRun<'_> {
-    /// Offers a document; `false` means that no more are needed.
-    pub fn push(&mut self, _id: DocId, _row: &dyn Row) -> Result<bool, DqlError> {
-        match self.0 {}
+/// Checks that `v` can be the value of a field of the declared kind.
+pub(crate) fn check_kind<'a>(v: &Value, kind: FieldKind, at: At, cx: &Cx<'a>) -> Result<(), DqlError> {
+    let (fits, wanted) = match kind {
+        FieldKind::Inferred | FieldKind::Register => return Ok(()),
+        FieldKind::Counter => (matches!(v, Value::Int(_)), "an integer value"),
+        FieldKind::PnCounter => (Number::of(v).is_some(), "a number"),
+        FieldKind::Map => (v.as_object().is_some(), "an object"),
+        FieldKind::Attachment => (v.as_object().is_some(), "an attachment token"),
+    };
+    if fits {
+        return Ok(());
     }
-    /// The chosen documents, in order.
-    pub fn finish(self) -> Vec<DocId> {
-        match self.0 {}
-    }
+    cx.fail(ErrorKind::QueryEvaluation, format!("Expected {} to be {wanted}", shown(Some(v))), at)
 }

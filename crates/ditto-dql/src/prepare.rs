@@ -1,11 +1,16 @@
 //! Statements, checked once and bound to arguments many times.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use ditto_types::{ErrorKind, Object, SmolStr};
+use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
 
+use crate::ast::{Body, ProjectionItem, Select, Statement, UseClause};
 use crate::error::DqlError;
-use crate::plan::Plan;
+use crate::lexer::Span;
+use crate::lower::{Template, lower};
+use crate::parser::parse;
+use crate::plan::{DeletePlan, Head, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,51 +27,186 @@ pub enum StatementKind {
     Evict,
 }
 
-#[derive(Clone, Debug)]
-enum Never {}
-
 /// A statement that has been parsed and checked. It can be bound to any number of argument sets.
+///
+/// Cheap to clone; the parts are shared.
 #[derive(Clone, Debug)]
-pub struct Prepared(Never);
+pub struct Prepared {
+    template: Template,
+    /// Parameters in the order of their indexes.
+    params: Arc<[SmolStr]>,
+    names: Arc<BTreeSet<SmolStr>>,
+}
 
 /// Parses and checks a statement; arguments are not needed yet.
+///
+/// # Errors
+///
+/// What is wrong with the text, with its place: [`ErrorKind::QueryInvalid`], or [`ErrorKind::QueryUnsupported`] for what
+/// the language has and this engine does not carry out.
 pub fn prepare(text: &str) -> Result<Prepared, DqlError> {
-    Err(DqlError::at(ErrorKind::QueryUnsupported, "the parser is not part of this build yet", text, 0))
+    finish(text, parse(text)?)
 }
 
 /// Like [`prepare`], for a subscription: only `SELECT * FROM collection [WHERE condition]`.
+///
+/// # Errors
+///
+/// As [`prepare`]; what subscriptions do not allow is [`ErrorKind::QueryUnsupported`].
 pub fn prepare_subscription(text: &str) -> Result<Prepared, DqlError> {
-    prepare(text)
+    let statement = parse(text)?;
+    let refuse = |construct: &str, span: Span| Err(DqlError::unsupported(construct, text, span));
+    if let Some((construct, span)) = subscription_fault(&statement) {
+        return refuse(construct, span);
+    }
+    finish(text, statement)
 }
 
 /// Like [`prepare`], for an observer: only SELECT.
+///
+/// # Errors
+///
+/// As [`prepare`]; a statement that is no SELECT is [`ErrorKind::QueryUnsupported`].
 pub fn prepare_observer(text: &str) -> Result<Prepared, DqlError> {
-    prepare(text)
+    let statement = parse(text)?;
+    match &statement {
+        Statement { prefix: None, body: Body::Select(_) } => finish(text, statement),
+        _ => Err(DqlError::unsupported("non-SELECT statement in observer", text, first_word(text))),
+    }
+}
+
+/// What a subscription cannot have, and where.
+fn subscription_fault(statement: &Statement) -> Option<(&'static str, Span)> {
+    const NO_SELECT: &str = "non-SELECT statement in sync subscription";
+    let Statement { prefix: None, body } = statement else {
+        return statement.prefix.map(|(_, span)| (NO_SELECT, span));
+    };
+    let Body::Select(select) = body else {
+        return Some((NO_SELECT, Span::default()));
+    };
+    let Select { distinct, projection, from, joins, group_by, having, tail, span, .. } = &**select;
+    if let Some(span) = distinct {
+        return Some(("DISTINCT", *span));
+    }
+    if !matches!(projection.items.as_slice(), [ProjectionItem::Wildcard(_)]) {
+        return Some(("A projection other than wildcard (*)", projection.span));
+    }
+    if let Some(group_by) = group_by {
+        return Some(("Grouping", group_by.span));
+    }
+    if let Some(having) = having {
+        return Some(("Grouping", having.span));
+    }
+    if let Some(join) = joins.first() {
+        return Some(("Joining", join.span));
+    }
+    if let Some(UseClause::Ids { span }) = from.uses.iter().find(|u| matches!(u, UseClause::Ids { .. })) {
+        return Some(("USE IDS", *span));
+    }
+    let order = tail.order_by.as_ref().map(|o| o.span);
+    let bound = tail.limit.as_ref().or(tail.offset.as_ref()).map(|(_, span)| *span);
+    // Whichever comes first in the text.
+    let at = [order, bound].into_iter().flatten().min_by_key(|s| s.start)?;
+    debug_assert!(at.start > span.start, "the clauses follow the word SELECT");
+    Some(("Limit or Order by", at))
+}
+
+fn first_word(text: &str) -> Span {
+    crate::lexer::tokenize(text).ok().and_then(|t| t.first().map(|t| t.span)).unwrap_or_default()
+}
+
+fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
+    let (template, indexes) = lower(&Arc::from(text), statement)?;
+    let mut params = vec![SmolStr::default(); indexes.len()];
+    for (name, i) in &indexes {
+        params[*i] = name.clone();
+    }
+    let prepared =
+        Prepared { template, names: Arc::new(indexes.into_keys().collect()), params: params.into() };
+    // A wrong constant is a fault of the text.
+    if let Some(tail) = prepared.tail().filter(|t| t.is_constant()) {
+        tail.window(text, &[], ErrorKind::QueryInvalid)?;
+    }
+    Ok(prepared)
 }
 
 impl Prepared {
+    fn head(&self) -> &Head {
+        match &self.template {
+            Template::Select(t) => &t.head,
+            Template::Insert(t) => &t.head,
+            Template::Update(t) => &t.head,
+            Template::Delete(t) | Template::Evict(t) => &t.head,
+        }
+    }
+
+    fn tail(&self) -> Option<&TailTemplate> {
+        match &self.template {
+            Template::Select(t) => Some(&t.tail),
+            Template::Insert(_) => None,
+            Template::Update(t) => Some(&t.tail),
+            Template::Delete(t) | Template::Evict(t) => Some(&t.tail),
+        }
+    }
+
     /// The text it was prepared from.
     pub fn text(&self) -> &str {
-        match self.0 {}
+        &self.head().text
     }
+
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        match self.0 {}
+        &self.head().collection
     }
+
     /// What the statement does.
     pub fn kind(&self) -> StatementKind {
-        match self.0 {}
+        match &self.template {
+            Template::Select(_) => StatementKind::Select,
+            Template::Insert(_) => StatementKind::Insert,
+            Template::Update(_) => StatementKind::Update,
+            Template::Delete(_) => StatementKind::Delete,
+            Template::Evict(_) => StatementKind::Evict,
+        }
     }
+
     /// Whether the statement is anything but SELECT.
     pub fn is_mutation(&self) -> bool {
-        match self.0 {}
+        self.kind() != StatementKind::Select
     }
+
     /// Names of the parameters used.
     pub fn parameters(&self) -> &BTreeSet<SmolStr> {
-        match self.0 {}
+        &self.names
     }
-    /// Supplies the arguments.
-    pub fn bind(&self, _args: &Object) -> Result<Plan, DqlError> {
-        match self.0 {}
+
+    /// Supplies the arguments; those that the statement does not use are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::QueryArguments`] for a missing argument or a LIMIT or OFFSET that is no row count,
+    /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply.
+    pub fn bind(&self, args: &Object) -> Result<Plan, DqlError> {
+        let args =
+            self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
+        Ok(match &self.template {
+            Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), args)?),
+            Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), args)),
+            Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), args)?),
+            Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), args)?),
+            Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), args)?),
+        })
     }
+}
+
+fn argument(name: &SmolStr, args: &Object) -> Result<Value, DqlError> {
+    let Some(value) = args.get(name) else {
+        return Err(DqlError::new(ErrorKind::QueryArguments, format!("Parameter {name} was not provided")));
+    };
+    // An array of documents is one level above what a document can be.
+    if value.depth() > MAX_DEPTH + 1 {
+        let message = format!("argument {name} is nested deeper than {MAX_DEPTH} levels");
+        return Err(DqlError::new(ErrorKind::DepthLimitExceeded, message));
+    }
+    Ok(value.clone())
 }

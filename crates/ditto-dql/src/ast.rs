@@ -1,0 +1,291 @@
+//! The statement as written: names are not resolved, nothing is checked beyond the grammar.
+
+use ditto_types::{SmolStr, Value};
+
+use crate::decl::FieldKind;
+use crate::lexer::Span;
+use crate::plan::ConflictPolicy;
+
+/// A name with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) text: SmolStr,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    /// EXPLAIN, PROFILE or ADVISE before the statement.
+    pub(crate) prefix: Option<(&'static str, Span)>,
+    pub(crate) body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Select(Box<Select>),
+    Insert(Box<Insert>),
+    Update(Box<Update>),
+    Remove(Box<Remove>),
+    /// A statement that the language has and this parser does not read beyond its first words.
+    Other {
+        construct: &'static str,
+        span: Span,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Select {
+    pub(crate) span: Span,
+    pub(crate) distinct: Option<Span>,
+    pub(crate) projection: Projection,
+    pub(crate) from: FromTerm,
+    pub(crate) joins: Vec<Join>,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) group_by: Option<GroupBy>,
+    pub(crate) having: Option<Expr>,
+    pub(crate) tail: Tail,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    pub(crate) items: Vec<ProjectionItem>,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ProjectionItem {
+    /// `*`
+    Wildcard(Span),
+    /// `c.*`
+    Spread(Name),
+    /// `MISSING path`
+    Remove {
+        path: Vec<Name>,
+        span: Span,
+    },
+    Value {
+        expr: Expr,
+        alias: Option<Name>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) namespace: Option<Name>,
+    pub(crate) collection: Name,
+    pub(crate) types: Vec<TypeDef>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TypeDef {
+    pub(crate) name: Name,
+    pub(crate) kind: FieldKind,
+    pub(crate) fields: Vec<TypeDef>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct FromTerm {
+    pub(crate) target: Target,
+    pub(crate) alias: Option<Name>,
+    pub(crate) uses: Vec<UseClause>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum UseClause {
+    Ids { span: Span },
+    Index { span: Span },
+    Directives { span: Span },
+}
+
+/// A joined term. Its parts are read for their errors; the planner refuses joins as a whole so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct GroupBy {
+    pub(crate) keys: Vec<Expr>,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail {
+    pub(crate) order_by: Option<OrderBy>,
+    pub(crate) limit: Option<(Expr, Span)>,
+    pub(crate) offset: Option<(Expr, Span)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OrderBy {
+    pub(crate) keys: Vec<SortKey>,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SortKey {
+    pub(crate) expr: Expr,
+    pub(crate) descending: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Insert {
+    pub(crate) target: Target,
+    pub(crate) initial: bool,
+    pub(crate) source: InsertSource,
+    pub(crate) policy: ConflictPolicy,
+    pub(crate) returning: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum InsertSource {
+    Documents(Vec<Expr>),
+    Select(Span),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Update {
+    pub(crate) target: Target,
+    pub(crate) uses: Vec<UseClause>,
+    /// In the order APPLY, SET, UNSET.
+    pub(crate) changes: Vec<Change>,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) tail: Tail,
+    pub(crate) returning: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) path: Vec<Name>,
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Set(Expr),
+    Unset,
+    Increment(Expr),
+    Restart(Option<Expr>),
+    PnIncrement(Expr),
+}
+
+/// DELETE or EVICT.
+#[derive(Clone, Debug)]
+pub(crate) struct Remove {
+    pub(crate) evict: bool,
+    pub(crate) target: Target,
+    pub(crate) uses: Vec<UseClause>,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) tail: Tail,
+    pub(crate) returning: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Expr {
+    pub(crate) kind: ExprKind,
+    pub(crate) span: Span,
+    /// Height of the tree: 1 for a leaf. Bounded by the parser, so that recursion over the tree is.
+    pub(crate) height: u16,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ExprKind {
+    Literal(Value),
+    Missing,
+    Param(SmolStr),
+    Path(Vec<Name>),
+    Array(Vec<Expr>),
+    Object(Vec<(Expr, Expr)>),
+    Not(Box<Expr>),
+    Negate(Box<Expr>),
+    Plus(Box<Expr>),
+    /// A chain of one logical operator or of `||`, flat so that long chains are not deep.
+    Chain(ChainOp, Vec<Expr>),
+    Compare(CompareOp, Box<Expr>, Box<Expr>),
+    Arith(ArithOp, Box<Expr>, Box<Expr>),
+    Between {
+        value: Box<Expr>,
+        low: Box<Expr>,
+        high: Box<Expr>,
+        negated: bool,
+    },
+    InList {
+        value: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
+    InValue {
+        value: Box<Expr>,
+        array: Box<Expr>,
+        negated: bool,
+    },
+    Like {
+        value: Box<Expr>,
+        pattern: Box<Expr>,
+        escape: Option<Box<Expr>>,
+        fold_case: bool,
+        negated: bool,
+    },
+    Is {
+        value: Box<Expr>,
+        test: IsTest,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Expr>>,
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
+    Call {
+        name: Name,
+        distinct: bool,
+        args: CallArgs,
+    },
+    Cast {
+        value: Box<Expr>,
+        type_name: Name,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum CallArgs {
+    Star,
+    List(Vec<Expr>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChainOp {
+    And,
+    Or,
+    Xor,
+    Concat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CompareOp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArithOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Rem,
+    Shl,
+    Shr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IsTest {
+    Null,
+    Missing,
+    True,
+    False,
+}

@@ -1,0 +1,139 @@
+//! Name resolution and static checks: the parsed statement becomes a template that arguments are bound to.
+
+mod expr;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ditto_types::{ErrorKind, SmolStr};
+
+use crate::aggregate::Aggregate;
+use crate::ast::{self, Body, Statement};
+use crate::decl::TypeDecls;
+use crate::error::DqlError;
+use crate::lexer::Span;
+use crate::plan::{Head, InsertTemplate, RemoveTemplate, SelectTemplate, UpdateTemplate};
+use crate::scalar::Scalar;
+
+/// Longest name of a collection, in characters.
+const MAX_COLLECTION_NAME: usize = 99;
+
+/// A checked statement without arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum Template {
+    Select(Arc<SelectTemplate>),
+    Insert(Arc<InsertTemplate>),
+    Update(Arc<UpdateTemplate>),
+    Delete(Arc<RemoveTemplate>),
+    Evict(Arc<RemoveTemplate>),
+}
+
+/// Resolves a statement. The second part is its parameters with the indexes of [`Scalar::Param`].
+pub(crate) fn lower(
+    text: &Arc<str>,
+    statement: Statement,
+) -> Result<(Template, BTreeMap<SmolStr, usize>), DqlError> {
+    let mut l = Lower {
+        text,
+        qualifier: SmolStr::default(),
+        params: BTreeMap::new(),
+        aggregates: Vec::new(),
+        aliases: Vec::new(),
+    };
+    if let Some((prefix, span)) = statement.prefix {
+        return l.unsupported(prefix, span);
+    }
+    let template = match statement.body {
+        Body::Select(s) => Template::Select(Arc::new(l.select(*s)?)),
+        Body::Insert(s) => Template::Insert(Arc::new(l.insert(*s)?)),
+        Body::Update(s) => Template::Update(Arc::new(l.update(*s)?)),
+        Body::Remove(s) => {
+            let evict = s.evict;
+            let t = Arc::new(l.remove(*s)?);
+            if evict { Template::Evict(t) } else { Template::Delete(t) }
+        }
+        Body::Other { construct, span } => return l.unsupported(construct, span),
+    };
+    Ok((template, l.params))
+}
+
+struct Lower<'t> {
+    text: &'t Arc<str>,
+    /// What qualifies a field: the alias, or else the collection.
+    qualifier: SmolStr,
+    params: BTreeMap<SmolStr, usize>,
+    /// Aggregates seen so far, each once.
+    aggregates: Vec<Aggregate>,
+    /// Names given in the projection, for ORDER BY.
+    aliases: Vec<(SmolStr, Scalar)>,
+}
+
+impl Lower<'_> {
+    fn head(
+        &mut self,
+        target: &ast::Target,
+        alias: Option<&ast::Name>,
+        write: bool,
+    ) -> Result<Head, DqlError> {
+        let name = &target.collection;
+        match target.namespace.as_ref().map(|n| (n.text.as_str(), n.span)) {
+            None | Some(("default", _)) => {}
+            Some(("system", span)) if write => {
+                return self.unsupported("writing to a system collection", span);
+            }
+            Some(("system", span)) => return self.unsupported("system collections", span),
+            Some((other, span)) => return self.fail(format!("unknown namespace {other:?}"), span),
+        }
+        let text = name.text.as_str();
+        if text.chars().count() > MAX_COLLECTION_NAME {
+            let message =
+                format!("the name of a collection cannot be longer than {MAX_COLLECTION_NAME} characters");
+            return self.fail(message, name.span);
+        }
+        if text.contains('\0') || text.starts_with("$TS_") {
+            return self.fail(format!("{text:?} cannot be the name of a collection"), name.span);
+        }
+        if write && text.starts_with("__") {
+            return self.unsupported("writing to an internal collection", name.span);
+        }
+        self.qualifier = alias.unwrap_or(name).text.clone();
+        Ok(Head {
+            text: self.text.clone(),
+            collection: name.text.clone(),
+            declared: self.type_decls(&target.types)?,
+        })
+    }
+
+    fn type_decls(&self, defs: &[ast::TypeDef]) -> Result<TypeDecls, DqlError> {
+        let mut out = TypeDecls::default();
+        for def in defs {
+            let fields = self.type_decls(&def.fields)?;
+            if !out.insert(def.name.text.clone(), def.kind, fields) {
+                return self.fail(format!("field {:?} is declared twice", def.name.text), def.name.span);
+            }
+        }
+        if let Some(def) = defs.iter().find(|d| d.name.text == "_id") {
+            return self.fail("the document id `_id` cannot be declared", def.name.span);
+        }
+        Ok(out)
+    }
+
+    fn refuse_uses(&self, uses: &[ast::UseClause]) -> Result<(), DqlError> {
+        match uses.first() {
+            None => Ok(()),
+            Some(ast::UseClause::Ids { span }) => self.unsupported("USE IDS", *span),
+            Some(ast::UseClause::Index { span }) => self.unsupported("USE INDEX", *span),
+            Some(ast::UseClause::Directives { span }) => self.unsupported("USE DIRECTIVES", *span),
+        }
+    }
+
+    fn fail<T>(&self, message: impl Into<String>, span: Span) -> Result<T, DqlError> {
+        Err(DqlError::at(ErrorKind::QueryInvalid, message, self.text, span.start as usize))
+    }
+
+    fn unsupported<T>(&self, construct: &str, span: Span) -> Result<T, DqlError> {
+        Err(DqlError::unsupported(construct, self.text, span))
+    }
+}

@@ -1,0 +1,257 @@
+//! Resolution of names, parameters, functions and aggregates in expressions.
+
+use ditto_types::{SmolStr, Value};
+
+use super::Lower;
+use crate::aggregate::{Aggregate, AggregateFn};
+use crate::ast::{CallArgs, ChainOp, Expr, ExprKind, Name};
+use crate::error::DqlError;
+use crate::eval::single_char;
+use crate::functions::{self, CastType};
+use crate::scalar::{At, Case, Like, Scalar};
+
+/// Most different aggregates of a statement.
+const MAX_AGGREGATES: usize = 256;
+
+/// What may occur in an expression, by where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// The clause, for messages.
+    clause: &'static str,
+    /// Why fields cannot occur; `None` where they can.
+    no_fields: Option<&'static str>,
+    aggregates: bool,
+    aliases: bool,
+    inside_aggregate: bool,
+}
+
+impl Scope {
+    /// Fields of the document, no aggregates.
+    pub(super) const fn fields(clause: &'static str) -> Self {
+        Self { clause, no_fields: None, aggregates: false, aliases: false, inside_aggregate: false }
+    }
+
+    /// The same with the names given in the projection.
+    pub(super) const fn and_aliases(self) -> Self {
+        Self { aliases: true, ..self }
+    }
+
+    /// Fields and aggregates.
+    pub(super) const fn aggregates(clause: &'static str) -> Self {
+        Self { aggregates: true, ..Self::fields(clause) }
+    }
+
+    /// Neither.
+    pub(super) const fn constant(clause: &'static str, no_fields: &'static str) -> Self {
+        Self { no_fields: Some(no_fields), ..Self::fields(clause) }
+    }
+}
+
+impl Lower<'_> {
+    pub(super) fn expr(&mut self, e: Expr, scope: Scope) -> Result<Scalar, DqlError> {
+        let at = At(e.span.start as usize);
+        let span = e.span;
+        Ok(match e.kind {
+            ExprKind::Literal(v) => Scalar::Const(v),
+            ExprKind::Missing => Scalar::Missing,
+            ExprKind::Param(name) => Scalar::Param(self.param(name)),
+            ExprKind::Path(path) => return self.path(&path, scope),
+            ExprKind::Array(items) => Scalar::Array(self.list(items, scope)?, at),
+            ExprKind::Object(fields) => {
+                let fields = fields
+                    .into_iter()
+                    .map(|(k, v)| Ok((self.expr(k, scope)?, self.expr(v, scope)?)))
+                    .collect::<Result<_, DqlError>>()?;
+                Scalar::Object(fields, at)
+            }
+            ExprKind::Not(e) => Scalar::Not(self.boxed(*e, scope)?),
+            ExprKind::Negate(e) => Scalar::Negate(self.boxed(*e, scope)?),
+            ExprKind::Plus(e) => Scalar::Plus(self.boxed(*e, scope)?),
+            ExprKind::Chain(op, items) => {
+                let items = self.list(items, scope)?;
+                match op {
+                    ChainOp::And => Scalar::And(items),
+                    ChainOp::Or => Scalar::Or(items),
+                    ChainOp::Xor => Scalar::Xor(items),
+                    ChainOp::Concat => Scalar::Concat(items, at),
+                }
+            }
+            ExprKind::Compare(op, a, b) => Scalar::Compare(op, self.pair(*a, *b, scope)?),
+            ExprKind::Arith(op, a, b) => Scalar::Arith(op, self.pair(*a, *b, scope)?),
+            ExprKind::Between { value, low, high, negated } => {
+                let parts = [self.expr(*value, scope)?, self.expr(*low, scope)?, self.expr(*high, scope)?];
+                negate(Scalar::Between(Box::new(parts)), negated)
+            }
+            ExprKind::InList { value, list, negated } => {
+                negate(Scalar::InList(self.boxed(*value, scope)?, self.list(list, scope)?), negated)
+            }
+            ExprKind::InValue { value, array, negated } => {
+                negate(Scalar::InValue(self.pair(*value, *array, scope)?), negated)
+            }
+            ExprKind::Like { value, pattern, escape, fold_case, negated } => {
+                let (value, pattern) = (self.expr(*value, scope)?, self.expr(*pattern, scope)?);
+                let escape = match escape {
+                    Some(e) => {
+                        let span = e.span;
+                        let e = self.expr(*e, scope)?;
+                        if matches!(&e, Scalar::Const(v) if single_char(v).is_none()) {
+                            return self.fail("ESCAPE needs a string of one character", span);
+                        }
+                        Some(e)
+                    }
+                    None => None,
+                };
+                negate(Scalar::Like(Box::new(Like { value, pattern, escape, fold_case })), negated)
+            }
+            ExprKind::Is { value, test, negated } => {
+                negate(Scalar::Is(test, self.boxed(*value, scope)?), negated)
+            }
+            ExprKind::Case { operand, branches, otherwise } => {
+                let operand = operand.map(|e| self.expr(*e, scope)).transpose()?;
+                let branches = branches
+                    .into_iter()
+                    .map(|(w, t)| Ok((self.expr(w, scope)?, self.expr(t, scope)?)))
+                    .collect::<Result<_, DqlError>>()?;
+                let otherwise = otherwise.map(|e| self.expr(*e, scope)).transpose()?;
+                Scalar::Case(Box::new(Case { operand, branches, otherwise }))
+            }
+            ExprKind::Call { name, distinct, args } => return self.call(name, distinct, args, scope),
+            ExprKind::Cast { value, type_name } => match CastType::from_name(&type_name.text) {
+                Some(to) => Scalar::Cast(self.boxed(*value, scope)?, to, At(span.start as usize)),
+                None => {
+                    let message = format!(
+                        "unknown type {:?}; CAST knows string, integer, float, boolean and binary",
+                        type_name.text
+                    );
+                    return self.fail(message, type_name.span);
+                }
+            },
+        })
+    }
+
+    fn boxed(&mut self, e: Expr, scope: Scope) -> Result<Box<Scalar>, DqlError> {
+        self.expr(e, scope).map(Box::new)
+    }
+
+    fn pair(&mut self, a: Expr, b: Expr, scope: Scope) -> Result<Box<[Scalar; 2]>, DqlError> {
+        Ok(Box::new([self.expr(a, scope)?, self.expr(b, scope)?]))
+    }
+
+    fn list(&mut self, items: Vec<Expr>, scope: Scope) -> Result<Box<[Scalar]>, DqlError> {
+        items.into_iter().map(|e| self.expr(e, scope)).collect()
+    }
+
+    fn param(&mut self, name: SmolStr) -> usize {
+        let next = self.params.len();
+        *self.params.entry(name).or_insert(next)
+    }
+
+    fn path(&mut self, path: &[Name], scope: Scope) -> Result<Scalar, DqlError> {
+        let Some((first, rest)) = path.split_first() else { return Ok(Scalar::Missing) };
+        if let Some(message) = scope.no_fields {
+            return self.fail(message, first.span);
+        }
+        if scope.aliases && !(first.text == self.qualifier && !rest.is_empty()) {
+            let alias = self.aliases.iter().find(|(name, _)| *name == first.text);
+            if let Some((_, scalar)) = alias {
+                let scalar = scalar.clone();
+                return Ok(if rest.is_empty() { scalar } else { Scalar::Get(Box::new(scalar), names(rest)) });
+            }
+        }
+        Ok(if first.text != self.qualifier {
+            Scalar::Field(names(path))
+        } else if rest.is_empty() {
+            Scalar::Document
+        } else {
+            Scalar::Field(names(rest))
+        })
+    }
+
+    /// The field that a path of names means where only a field can be meant.
+    pub(super) fn field(&self, path: &[Name]) -> Vec<SmolStr> {
+        match path {
+            [first, rest @ ..] if first.text == self.qualifier && !rest.is_empty() => names(rest).into_vec(),
+            path => names(path).into_vec(),
+        }
+    }
+
+    fn call(&mut self, name: Name, distinct: bool, args: CallArgs, scope: Scope) -> Result<Scalar, DqlError> {
+        if let Some(aggregate) = AggregateFn::from_name(&name.text) {
+            return self.aggregate(aggregate, &name, distinct, args, scope);
+        }
+        if AggregateFn::is_known_elsewhere(&name.text) || functions::is_known_elsewhere(&name.text) {
+            return self.unsupported(&format!("function {}", name.text), name.span);
+        }
+        let Some(function) = functions::find(&name.text) else {
+            return self.fail(format!("unknown function {}", name.text), name.span);
+        };
+        if distinct {
+            return self.fail(format!("DISTINCT is for aggregates, not for {}", name.text), name.span);
+        }
+        let args = match args {
+            CallArgs::List(list) => self.list(list, scope)?,
+            CallArgs::Star => return self.fail(format!("* is not an argument of {}", name.text), name.span),
+        };
+        if !(function.min..=function.max).contains(&args.len()) {
+            let wanted = match (function.min, function.max) {
+                (a, b) if a == b => format!("{a}"),
+                (a, usize::MAX) => format!("at least {a}"),
+                (a, b) => format!("{a} to {b}"),
+            };
+            let plural = if function.max == 1 { "" } else { "s" };
+            let message = format!("{} expects {wanted} argument{plural}, found {}", name.text, args.len());
+            return self.fail(message, name.span);
+        }
+        Ok(Scalar::Call(function, args, At(name.span.start as usize)))
+    }
+
+    fn aggregate(
+        &mut self,
+        function: AggregateFn,
+        name: &Name,
+        distinct: bool,
+        args: CallArgs,
+        scope: Scope,
+    ) -> Result<Scalar, DqlError> {
+        if scope.inside_aggregate {
+            return self.fail("aggregates cannot be nested", name.span);
+        }
+        if !scope.aggregates {
+            let message = format!("aggregate {} is not allowed in {}", name.text, scope.clause);
+            return self.fail(message, name.span);
+        }
+        let aggregate = match (function, args) {
+            (AggregateFn::Count, CallArgs::Star) => Aggregate { function, arg: None, distinct: false },
+            (_, CallArgs::List(list)) if list.len() == 1 => {
+                let inside = Scope { inside_aggregate: true, aliases: false, ..scope };
+                let arg = self.list(list, inside)?.into_vec().pop();
+                Aggregate { function, arg, distinct }
+            }
+            _ => return self.fail(format!("{} expects 1 argument", name.text), name.span),
+        };
+        let index = match self.aggregates.iter().position(|a| *a == aggregate) {
+            Some(i) => i,
+            None if self.aggregates.len() >= MAX_AGGREGATES => {
+                return self.fail(format!("more than {MAX_AGGREGATES} aggregates"), name.span);
+            }
+            None => {
+                self.aggregates.push(aggregate);
+                self.aggregates.len() - 1
+            }
+        };
+        Ok(Scalar::Aggregate(index))
+    }
+}
+
+fn names(path: &[Name]) -> Box<[SmolStr]> {
+    path.iter().map(|n| n.text.clone()).collect()
+}
+
+fn negate(s: Scalar, negated: bool) -> Scalar {
+    if negated { Scalar::Not(Box::new(s)) } else { s }
+}
+
+/// Whether an expression is an integer literal, which a reader of SQL would take for the number of a column.
+pub(super) fn is_ordinal(e: &Expr) -> bool {
+    matches!(e.kind, ExprKind::Literal(Value::Int(_) | Value::UInt(_)))
+}

@@ -1,0 +1,118 @@
+//! INSERT, UPDATE, DELETE and EVICT.
+
+use ditto_types::Path;
+
+use super::Lower;
+use super::expr::Scope;
+use crate::ast;
+use crate::decl::{FieldKind, TypeDecls};
+use crate::error::DqlError;
+use crate::lexer::Span;
+use crate::plan::{Change, ChangeAction, InsertTemplate, RemoveTemplate, UpdateTemplate};
+use crate::scalar::At;
+
+impl Lower<'_> {
+    pub(super) fn insert(&mut self, s: ast::Insert) -> Result<InsertTemplate, DqlError> {
+        let head = self.head(&s.target, None, true)?;
+        let documents = match s.source {
+            ast::InsertSource::Select(span) => return self.unsupported("INSERT … SELECT", span),
+            ast::InsertSource::Documents(documents) => documents,
+        };
+        self.refuse_returning(s.returning)?;
+        let scope = Scope::constant("a document", "Cannot convert to a literal");
+        let documents = documents
+            .into_iter()
+            .map(|e| {
+                let at = At(e.span.start as usize);
+                Ok((self.expr(e, scope)?, at))
+            })
+            .collect::<Result<_, DqlError>>()?;
+        Ok(InsertTemplate { head, documents, policy: s.policy, initial: s.initial })
+    }
+
+    pub(super) fn update(&mut self, s: ast::Update) -> Result<UpdateTemplate, DqlError> {
+        let head = self.head(&s.target, None, true)?;
+        self.refuse_uses(&s.uses)?;
+        self.refuse_returning(s.returning)?;
+        let mut changes: Vec<Change> = Vec::with_capacity(s.changes.len());
+        let mut seen = std::collections::BTreeSet::new();
+        for change in s.changes {
+            let change = self.change(change, &head.declared)?;
+            if !seen.insert(change.path.clone()) {
+                let message = format!("More than one modification specified for the path {}", change.path);
+                let span = Span { start: change.at.0 as u32, end: change.at.0 as u32 };
+                return self.fail(message, span);
+            }
+            changes.push(change);
+        }
+        let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
+        let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
+        Ok(UpdateTemplate { head, changes, filter, tail })
+    }
+
+    fn change(&mut self, change: ast::Change, declared: &TypeDecls) -> Result<Change, DqlError> {
+        let span = change.path.first().map_or(Span::default(), |n| n.span);
+        let path = Path::from(self.field(&change.path));
+        let names = path.names();
+        if names.first().is_some_and(|n| n == "_id") {
+            return self.fail("The document id `_id` cannot be modified", span);
+        }
+        if names.len() > ditto_types::MAX_DEPTH - 1 {
+            return self.fail(format!("path of more than {} names", ditto_types::MAX_DEPTH - 1), span);
+        }
+        let refused = |kind: FieldKind, path: &Path| {
+            self.fail::<()>(format!("Unsupported DML operation on {} field \"{path}\"", kind.keyword()), span)
+        };
+        // Only a map has fields of its own.
+        if let Some((depth, kind)) = declared.ancestor_of(names)
+            && kind != FieldKind::Map
+        {
+            refused(kind, &Path::new(names.iter().take(depth).cloned()))?;
+        }
+        let kind = declared.kind_of(names);
+        let fits = match change.action {
+            ast::Action::Set(_) | ast::Action::Unset => true,
+            ast::Action::Increment(_) | ast::Action::Restart(_) => {
+                matches!(kind, FieldKind::Inferred | FieldKind::Counter)
+            }
+            ast::Action::PnIncrement(_) => matches!(kind, FieldKind::Inferred | FieldKind::PnCounter),
+        };
+        if !fits {
+            refused(kind, &path)?;
+        }
+        let mut value = |e: ast::Expr, clause: &'static str| {
+            let at = At(e.span.start as usize);
+            Ok::<_, DqlError>((self.expr(e, Scope::fields(clause))?, at))
+        };
+        let action = match change.action {
+            ast::Action::Set(e) => {
+                let (e, at) = value(e, "SET")?;
+                ChangeAction::Set(e, kind, at)
+            }
+            ast::Action::Unset => ChangeAction::Unset,
+            ast::Action::Increment(e) => {
+                let (e, at) = value(e, "APPLY")?;
+                ChangeAction::Increment(e, at)
+            }
+            ast::Action::Restart(e) => ChangeAction::Restart(e.map(|e| value(e, "APPLY")).transpose()?),
+            ast::Action::PnIncrement(e) => {
+                let (e, at) = value(e, "APPLY")?;
+                ChangeAction::PnIncrement(e, at)
+            }
+        };
+        Ok(Change { path, action, at: At(span.start as usize) })
+    }
+
+    pub(super) fn remove(&mut self, s: ast::Remove) -> Result<RemoveTemplate, DqlError> {
+        let head = self.head(&s.target, None, true)?;
+        self.refuse_uses(&s.uses)?;
+        self.refuse_returning(s.returning)?;
+        let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
+        let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
+        Ok(RemoveTemplate { head, filter, tail })
+    }
+
+    fn refuse_returning(&self, returning: Option<Span>) -> Result<(), DqlError> {
+        returning.map_or(Ok(()), |span| self.unsupported("RETURNING", span))
+    }
+}

@@ -1,0 +1,108 @@
+//! Choice of the documents of UPDATE, DELETE and EVICT.
+
+use std::sync::Arc;
+
+use ditto_types::{DocId, ErrorKind, Value};
+
+use super::{Access, Head, Row, TailTemplate};
+use crate::access::access;
+use crate::decl::TypeDecls;
+use crate::error::DqlError;
+use crate::eval::Cx;
+use crate::scalar::Scalar;
+use crate::sort::{Sorter, Window};
+use crate::truth::Truth;
+
+#[derive(Clone, Debug)]
+pub(crate) struct RemoveTemplate {
+    pub(crate) head: Head,
+    pub(crate) filter: Option<Scalar>,
+    pub(crate) tail: TailTemplate,
+}
+
+/// A bound DELETE or EVICT.
+#[derive(Clone, Debug)]
+pub struct DeletePlan {
+    template: Arc<RemoveTemplate>,
+    args: Arc<[Value]>,
+    access: Access,
+    window: Window,
+}
+
+impl DeletePlan {
+    pub(crate) fn bind(template: Arc<RemoveTemplate>, args: Arc<[Value]>) -> Result<Self, DqlError> {
+        let text = &template.head.text;
+        let access = access(template.filter.as_ref(), &Cx::constant(&args, text))?;
+        let window = template.tail.window(text, &args, ErrorKind::QueryArguments)?;
+        Ok(Self { access, window, template, args })
+    }
+
+    /// Name of the collection.
+    pub fn collection(&self) -> &str {
+        &self.template.head.collection
+    }
+
+    /// Where the rows come from.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Declared field kinds: a declared field is read as its kind.
+    pub fn declared(&self) -> &TypeDecls {
+        &self.template.head.declared
+    }
+
+    /// Whether all documents of the collection go: no WHERE and no LIMIT or OFFSET.
+    pub fn is_whole_collection(&self) -> bool {
+        matches!(self.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+            && self.window == Window::default()
+    }
+
+    /// Starts choosing documents.
+    pub fn targets(&self) -> TargetRun<'_> {
+        let t = &*self.template;
+        TargetRun::new(&t.head, t.filter.as_ref(), &t.tail, &self.args, self.window)
+    }
+}
+
+/// Choice of the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
+pub struct TargetRun<'a> {
+    head: &'a Head,
+    filter: Option<&'a Scalar>,
+    tail: &'a TailTemplate,
+    args: &'a [Value],
+    ids: Sorter<DocId>,
+}
+
+impl<'a> TargetRun<'a> {
+    pub(crate) fn new(
+        head: &'a Head,
+        filter: Option<&'a Scalar>,
+        tail: &'a TailTemplate,
+        args: &'a [Value],
+        window: Window,
+    ) -> Self {
+        Self { head, filter, tail, args, ids: Sorter::new(tail.descending(), window) }
+    }
+
+    /// Offers a document, which counts if WHERE is true for it. `false` means that no more are needed.
+    pub fn push(&mut self, id: DocId, row: &dyn Row) -> Result<bool, DqlError> {
+        if !self.ids.wants_more() {
+            return Ok(false);
+        }
+        let cx = Cx::row(row, self.args, &self.head.text);
+        let matches = match self.filter {
+            None => true,
+            Some(f) => f.test(&cx)? == Truth::True,
+        };
+        if matches {
+            self.ids.push(self.tail.keys(&cx)?, id);
+        }
+        Ok(self.ids.wants_more())
+    }
+
+    /// The chosen documents, in order.
+    pub fn finish(self) -> Vec<DocId> {
+        self.ids.finish()
+    }
+}

@@ -1,0 +1,150 @@
+//! UPDATE.
+
+use std::sync::Arc;
+
+use ditto_types::{ErrorKind, MAX_DEPTH, Path, Value};
+
+use super::insert::check_fields;
+use super::{Access, FieldOp, Head, Row, TailTemplate, TargetRun, check_kind, shown};
+use crate::access::access;
+use crate::decl::{FieldKind, TypeDecls};
+use crate::error::DqlError;
+use crate::eval::{Cx, Datum};
+use crate::order::Number;
+use crate::scalar::{At, Scalar};
+use crate::sort::Window;
+
+#[derive(Clone, Debug)]
+pub(crate) struct UpdateTemplate {
+    pub(crate) head: Head,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) filter: Option<Scalar>,
+    pub(crate) tail: TailTemplate,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) path: Path,
+    pub(crate) action: ChangeAction,
+    pub(crate) at: At,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ChangeAction {
+    Set(Scalar, FieldKind, At),
+    Unset,
+    Increment(Scalar, At),
+    Restart(Option<(Scalar, At)>),
+    PnIncrement(Scalar, At),
+}
+
+/// A bound UPDATE.
+#[derive(Clone, Debug)]
+pub struct UpdatePlan {
+    template: Arc<UpdateTemplate>,
+    args: Arc<[Value]>,
+    access: Access,
+    window: Window,
+}
+
+impl UpdatePlan {
+    pub(crate) fn bind(template: Arc<UpdateTemplate>, args: Arc<[Value]>) -> Result<Self, DqlError> {
+        let text = &template.head.text;
+        let access = access(template.filter.as_ref(), &Cx::constant(&args, text))?;
+        let window = template.tail.window(text, &args, ErrorKind::QueryArguments)?;
+        Ok(Self { access, window, template, args })
+    }
+
+    /// Name of the collection.
+    pub fn collection(&self) -> &str {
+        &self.template.head.collection
+    }
+
+    /// Where the rows come from.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Declared field kinds: a declared field is read and written as its kind.
+    pub fn declared(&self) -> &TypeDecls {
+        &self.template.head.declared
+    }
+
+    /// Starts choosing documents.
+    pub fn targets(&self) -> TargetRun<'_> {
+        let t = &*self.template;
+        TargetRun::new(&t.head, t.filter.as_ref(), &t.tail, &self.args, self.window)
+    }
+
+    /// The changes for a chosen document in the order APPLY, SET, UNSET, evaluated on its state before the statement.
+    ///
+    /// An assignment whose value is MISSING leaves its field as it is.
+    ///
+    /// # Errors
+    ///
+    /// A counter operation with a value that is no integer, a value that does not fit the declared kind of its field or
+    /// is nested too deeply.
+    pub fn ops(&self, row: &dyn Row) -> Result<Vec<FieldOp>, DqlError> {
+        let cx = Cx::row(row, &self.args, &self.template.head.text);
+        let mut out = Vec::with_capacity(self.template.changes.len());
+        for change in &self.template.changes {
+            let path = change.path.clone();
+            out.push(match &change.action {
+                ChangeAction::Unset => FieldOp::Unset { path },
+                ChangeAction::Set(e, kind, at) => match e.eval(&cx)? {
+                    None => continue,
+                    Some(v) => {
+                        let value = v.into_owned();
+                        self.check(&path, &value, *kind, *at, &cx)?;
+                        FieldOp::Set { path, value, kind: *kind }
+                    }
+                },
+                ChangeAction::Increment(e, at) => {
+                    FieldOp::Increment { path, by: integer(e.eval(&cx)?, *at, &cx)? }
+                }
+                ChangeAction::Restart(None) => FieldOp::Restart { path, to: 0 },
+                ChangeAction::Restart(Some((e, at))) => {
+                    FieldOp::Restart { path, to: integer(e.eval(&cx)?, *at, &cx)? }
+                }
+                ChangeAction::PnIncrement(e, at) => {
+                    let v = e.eval(&cx)?;
+                    let number = v.as_deref().and_then(Number::of).map(Number::to_f64);
+                    match number.filter(|f| f.is_finite()) {
+                        Some(by) => FieldOp::PnIncrement { path, by },
+                        None => {
+                            let message = format!("Expected {} to be a number", shown(v.as_deref()));
+                            return cx.fail(ErrorKind::QueryEvaluation, message, *at);
+                        }
+                    }
+                }
+            });
+        }
+        Ok(out)
+    }
+
+    fn check(
+        &self,
+        path: &Path,
+        value: &Value,
+        kind: FieldKind,
+        at: At,
+        cx: &Cx<'_>,
+    ) -> Result<(), DqlError> {
+        if value.depth() + path.len() > MAX_DEPTH {
+            let message = format!("document is nested deeper than {MAX_DEPTH} levels");
+            return cx.fail(ErrorKind::DepthLimitExceeded, message, at);
+        }
+        check_kind(value, kind, at, cx)?;
+        if let (Value::Object(o), Some(below)) = (value, self.declared().below(path.names())) {
+            check_fields(o, below, at, cx)?;
+        }
+        Ok(())
+    }
+}
+
+fn integer(v: Datum<'_>, at: At, cx: &Cx<'_>) -> Result<i64, DqlError> {
+    match v.as_deref() {
+        Some(Value::Int(i)) => Ok(*i),
+        v => cx.fail(ErrorKind::QueryEvaluation, format!("Expected {} to be an integer value", shown(v)), at),
+    }
+}

@@ -1,0 +1,179 @@
+//! Ordering and cutting results: ORDER BY, LIMIT, OFFSET.
+
+use std::cmp::Ordering;
+
+use ditto_types::Value;
+
+use crate::order::compare;
+
+/// Values compared one after the other in the order of the language.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys(pub(crate) Vec<Option<Value>>);
+
+impl Ord for Keys {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs
+            .map(|(a, b)| compare(a.as_ref(), b.as_ref()))
+            .find(|o| o.is_ne())
+            .unwrap_or_else(|| self.0.len().cmp(&other.0.len()))
+    }
+}
+
+impl PartialOrd for Keys {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Keys {}
+
+/// Which part of the ordered rows is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) limit: Option<u64>,
+    pub(crate) offset: u64,
+}
+
+/// Collects rows in order. With a limit it holds no more than about twice the rows that can still be wanted.
+pub(crate) struct Sorter<T> {
+    descending: Vec<bool>,
+    window: Window,
+    rows: Vec<(Vec<Option<Value>>, T)>,
+    /// Rows passed over by OFFSET, when nothing is sorted.
+    skipped: u64,
+    /// Whether rows were cut off, so that the last of the wanted ones is the worst that can be wanted.
+    cut: bool,
+}
+
+/// Rows beyond the wanted ones that are collected before sorting again.
+const SLACK: usize = 256;
+
+impl<T> Sorter<T> {
+    pub(crate) fn new(descending: Vec<bool>, window: Window) -> Self {
+        Self { descending, window, rows: Vec::new(), skipped: 0, cut: false }
+    }
+
+    fn is_sorted(&self) -> bool {
+        !self.descending.is_empty()
+    }
+
+    /// Whether another row could change the result.
+    pub(crate) fn wants_more(&self) -> bool {
+        match self.window.limit {
+            Some(0) => false,
+            Some(limit) if !self.is_sorted() => (self.rows.len() as u64) < limit,
+            _ => true,
+        }
+    }
+
+    /// Whether a row with these sort keys could be in the result.
+    ///
+    /// Rows that compare equal keep the order in which they came, so one that equals the worst is too late.
+    pub(crate) fn accepts(&self, keys: &[Option<Value>]) -> bool {
+        let worst = match (self.cut, self.wanted()) {
+            (true, Some(wanted)) => self.rows.get(wanted.wrapping_sub(1)),
+            _ => None,
+        };
+        self.wants_more() && worst.is_none_or(|(worst, _)| order(&self.descending, keys, worst).is_lt())
+    }
+
+    /// Adds a row with its sort keys.
+    pub(crate) fn push(&mut self, keys: Vec<Option<Value>>, row: T) {
+        if !self.accepts(&keys) {
+            return;
+        }
+        if !self.is_sorted() {
+            if self.skipped < self.window.offset {
+                self.skipped += 1;
+            } else {
+                self.rows.push((keys, row));
+            }
+            return;
+        }
+        self.rows.push((keys, row));
+        let Some(wanted) = self.wanted() else { return };
+        if self.rows.len() >= wanted.saturating_mul(2).saturating_add(SLACK) {
+            self.sort();
+            self.rows.truncate(wanted);
+            self.cut = true;
+        }
+    }
+
+    /// How many of the ordered rows can be wanted, counting those before the offset.
+    fn wanted(&self) -> Option<usize> {
+        let n = self.window.limit?.saturating_add(self.window.offset);
+        Some(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    fn sort(&mut self) {
+        let descending = &self.descending;
+        self.rows.sort_by(|(a, _), (b, _)| order(descending, a, b));
+    }
+
+    /// The rows in order.
+    pub(crate) fn finish(mut self) -> Vec<T> {
+        let offset = if self.is_sorted() {
+            self.sort();
+            usize::try_from(self.window.offset).unwrap_or(usize::MAX)
+        } else {
+            0
+        };
+        let limit = self.window.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
+        self.rows.into_iter().skip(offset).take(limit).map(|(_, row)| row).collect()
+    }
+}
+
+fn order(descending: &[bool], a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
+    a.iter()
+        .zip(b)
+        .zip(descending)
+        .map(|((a, b), descending)| {
+            let o = compare(a.as_ref(), b.as_ref());
+            if *descending { o.reverse() } else { o }
+        })
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_gives_the_same_as_sorting_everything() {
+        // A fixed sequence with many equal keys.
+        let keys: Vec<i64> = (0..3000i64).map(|i| (i * 7919) % 101).collect();
+        for (limit, offset) in [(0, 0), (1, 0), (10, 0), (10, 25), (100, 2950), (5000, 0), (5, 9999)] {
+            for descending in [false, true] {
+                let mut s = Sorter::new(vec![descending], Window { limit: Some(limit), offset });
+                for (i, k) in keys.iter().enumerate() {
+                    s.push(vec![Some(Value::Int(*k))], i);
+                }
+                let mut all: Vec<usize> = (0..keys.len()).collect();
+                all.sort_by_key(|i| if descending { -keys[*i] } else { keys[*i] });
+                let want: Vec<usize> = all.into_iter().skip(offset as usize).take(limit as usize).collect();
+                assert!(s.rows.len() <= 2 * (limit + offset) as usize + SLACK);
+                assert_eq!(s.finish(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn without_order_it_stops_early() {
+        let mut s = Sorter::new(vec![], Window { limit: Some(2), offset: 3 });
+        let mut taken = 0;
+        while s.wants_more() {
+            s.push(vec![], taken);
+            taken += 1;
+        }
+        assert_eq!(taken, 5);
+        assert_eq!(s.finish(), [3, 4]);
+    }
+}

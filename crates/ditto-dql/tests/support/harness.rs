@@ -1,0 +1,114 @@
+//! Documents in memory and short ways to run statements on them.
+#![allow(clippy::unwrap_used, dead_code, reason = "tests; each file uses its part")]
+
+use ditto_dql::{DqlError, Plan, Row, prepare};
+use ditto_types::{DocId, Object, SmolStr, Value, json};
+
+pub(crate) struct Doc(pub(crate) Object);
+
+impl Row for Doc {
+    fn field(&self, path: &[SmolStr]) -> Option<Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.0.get(first)?, |v, name| v.get(name)).cloned()
+    }
+
+    fn document(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+}
+
+pub(crate) fn value(text: &str) -> Value {
+    json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+pub(crate) fn object(text: &str) -> Object {
+    match value(text) {
+        Value::Object(o) => o,
+        v => panic!("no object: {v:?}"),
+    }
+}
+
+/// Documents of a JSON array.
+pub(crate) fn docs(text: &str) -> Vec<Doc> {
+    match value(text) {
+        Value::Array(a) => a.into_iter().map(|v| Doc(v.as_object().unwrap().clone())).collect(),
+        v => panic!("no array: {v:?}"),
+    }
+}
+
+pub(crate) fn bind(text: &str, args: &str) -> Result<Plan, DqlError> {
+    prepare(text)?.bind(&object(args))
+}
+
+pub(crate) fn try_select(text: &str, args: &str, docs: &[Doc]) -> Result<Vec<Value>, DqlError> {
+    let Plan::Select(plan) = bind(text, args)? else { panic!("no SELECT: {text}") };
+    let mut run = plan.start();
+    for d in docs {
+        if !run.push(d)? {
+            break;
+        }
+    }
+    run.finish()
+}
+
+/// Result rows as JSON text.
+pub(crate) fn select(text: &str, args: &str, docs: &[Doc]) -> String {
+    match try_select(text, args, docs) {
+        Ok(rows) => json::to_string(&Value::Array(rows)),
+        Err(e) => panic!("{text}: {e}"),
+    }
+}
+
+/// The ids that UPDATE, DELETE or EVICT choose, as JSON text.
+pub(crate) fn targets(text: &str, args: &str, docs: &[Doc]) -> String {
+    let plan = bind(text, args).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let mut run = match &plan {
+        Plan::Update(p) => p.targets(),
+        Plan::Delete(p) | Plan::Evict(p) => p.targets(),
+        p => panic!("{p:?}"),
+    };
+    for d in docs {
+        let id = DocId::new(d.0.get("_id").unwrap()).unwrap();
+        if !run.push(id, d).unwrap() {
+            break;
+        }
+    }
+    json::to_string(&Value::Array(run.finish().iter().map(DocId::to_value).collect()))
+}
+
+/// An expression on a document with arguments: JSON text, or `MISSING`.
+pub(crate) fn eval_with(expr: &str, args: &str, doc: &str) -> String {
+    let text = format!("SELECT {expr} AS x FROM c");
+    let rows = try_select(&text, args, &[Doc(object(doc))]).unwrap_or_else(|e| panic!("{expr}: {e}"));
+    rows[0].get("x").map_or("MISSING".to_owned(), json::to_string)
+}
+
+pub(crate) fn eval(expr: &str) -> String {
+    eval_with(expr, "{}", "{}")
+}
+
+/// Checks rows of `expression => result`; the document has the fields that the tables name.
+pub(crate) fn check_table(doc: &str, args: &str, table: &[(&str, &str)]) {
+    for (expr, want) in table {
+        assert_eq!(eval_with(expr, args, doc), *want, "{expr}");
+    }
+}
+
+/// `message @line:column` of the error that preparing and binding the statement gives.
+pub(crate) fn error(text: &str) -> String {
+    error_with(text, "{}")
+}
+
+pub(crate) fn error_with(text: &str, args: &str) -> String {
+    match bind(text, args) {
+        Ok(_) => "no error".to_owned(),
+        Err(e) => describe(&e),
+    }
+}
+
+pub(crate) fn describe(e: &DqlError) -> String {
+    match e.position() {
+        Some(p) => format!("{} | {} @{}:{}", e.kind(), e.message(), p.line, p.column),
+        None => format!("{} | {}", e.kind(), e.message()),
+    }
+}
