@@ -1,3 +1,46 @@
 //! Identity, admission, secure links, frames, sessions and presence of the peer-to-peer mesh.
+//!
+//! [`Mesh`] is a pure state machine: [`Input`]s and the time go in, [`Action`]s come out. It opens no socket and reads
+//! no clock; a [`transport::Transport`] does the one and the caller the other.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`transport`] | the boundary to sockets and radios |
+//! | `api`, `config`, `event` | inputs, actions, configuration, what is logged |
+//! | [`presence`] | records, flooding, the graph |
+//! | `peer_key`, `identity`, `discovery` | names, keys, announcements |
+//! | `tls`, `proof`, `hello` | the secure channel and admission |
+//! | `frame`, `channel`, `sched`, `session` | frames, credit, priorities, what survives a change of link |
+//! | `link`, `dial`, `mesh` | links, whom to dial, and the machine that ties all together |
+//!
+//! What happens on a link, in order: TLS 1.3 with raw public keys on both sides; HELLO of the dialer; HELLO of the
+//! acceptor, once it has verified the first; then frames. Of the two peers the one with the smaller key decides which of
+//! several links carries their session, and says so with SWITCH.
 
+mod api;
+mod channel;
+mod config;
+mod dial;
+mod discovery;
+mod event;
+mod frame;
+mod hello;
+mod identity;
+mod link;
+mod mesh;
+mod peer_key;
+pub mod presence;
+mod proof;
+mod sched;
+mod session;
+mod tls;
 pub mod transport;
+
+pub use api::{Action, Input, Lane, PeerInfo, SendFailure};
+pub use config::{Admission, ConfigError, Limits, MAX_DEVICE_NAME, MeshConfig, PresenceLimits};
+pub use discovery::discovery_service_type;
+pub use event::{ConnectionEvent, Refusal};
+pub use identity::{Identity, IdentityError};
+pub use mesh::{MAX_DATAGRAM, Mesh};
+pub use peer_key::{PeerKey, PeerKeyError, ShortId};
+pub use presence::{MetadataError, PresenceConnection, PresenceGraph, PresencePeer, check_metadata};

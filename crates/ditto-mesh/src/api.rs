@@ -1,0 +1,205 @@
+//! What goes into the mesh machine and what comes out.
+
+use ditto_types::Value;
+
+use crate::event::ConnectionEvent;
+use crate::peer_key::PeerKey;
+use crate::transport::{DialTarget, LinkId, LinkKind, NetEvent};
+
+/// A message channel of an app-side service. Each is ordered and reliable for the life of a session; there is no order
+/// between lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Live replication.
+    SyncLive,
+    /// First loads and reconciliation.
+    SyncBulk,
+    /// Bus messages.
+    Bus,
+}
+
+/// What the mesh is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Something happened on the network.
+    Net(NetEvent),
+    /// Sends a message. Answered by [`Action::Transmitted`] or [`Action::SendFailed`] with the same tag.
+    Send {
+        /// To whom.
+        peer: PeerKey,
+        /// On which lane.
+        lane: Lane,
+        /// Not empty, at most the lane's limit.
+        bytes: Vec<u8>,
+        /// Chosen by the caller.
+        tag: u64,
+    },
+    /// Sends a datagram: at most once, in no order, dropped when it cannot leave at once. Answered as `Send`.
+    SendDatagram {
+        /// To whom.
+        peer: PeerKey,
+        /// At most [`crate::MAX_DATAGRAM`] bytes.
+        bytes: Vec<u8>,
+        /// Chosen by the caller.
+        tag: u64,
+    },
+    /// The app has processed this much of what it got by [`Action::Message`]; the sender may send as much more.
+    Consumed {
+        /// From whom.
+        peer: PeerKey,
+        /// On which lane.
+        lane: Lane,
+        /// Bytes, at most what was delivered.
+        bytes: usize,
+    },
+    /// Replaces our metadata. See [`crate::presence::check_metadata`].
+    SetPeerMetadata(Value),
+    /// Replaces the addresses that are always dialled. Live connections stay.
+    SetStaticTargets(Vec<DialTarget>),
+    /// Disconnects a peer, as after a protocol violation.
+    Disconnect {
+        /// Whom.
+        peer: PeerKey,
+        /// For the log.
+        reason: String,
+    },
+    /// Begins to dial and to accept.
+    Start,
+    /// Says goodbye, closes every link and forgets who was there.
+    Stop,
+    /// Time has passed; see [`crate::Mesh::next_deadline`].
+    Tick,
+}
+
+/// What the mesh wants done, or reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// For the transport: open a link.
+    Dial {
+        /// Its id.
+        link: LinkId,
+        /// Where to.
+        target: DialTarget,
+    },
+    /// For the transport: send bytes.
+    Write {
+        /// Where.
+        link: LinkId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// For the transport: close a link.
+    Close {
+        /// Which.
+        link: LinkId,
+    },
+    /// A peer is connected. Never twice without [`Action::PeerDisconnected`] between.
+    PeerConnected(PeerInfo),
+    /// A peer is not connected any more. Every unanswered send has failed before.
+    PeerDisconnected {
+        /// Who.
+        peer: PeerKey,
+        /// For the log.
+        reason: String,
+    },
+    /// A message arrived. Answer with [`Input::Consumed`] once it is processed.
+    Message {
+        /// From whom.
+        peer: PeerKey,
+        /// On which lane.
+        lane: Lane,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A datagram arrived. Needs no [`Input::Consumed`].
+    Datagram {
+        /// From whom.
+        peer: PeerKey,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A message was acknowledged by the peer's frame layer, or a datagram (`lane` is `None`) put on the link.
+    Transmitted {
+        /// To whom.
+        peer: PeerKey,
+        /// On which lane.
+        lane: Option<Lane>,
+        /// Of the send.
+        tag: u64,
+    },
+    /// A message was not acknowledged, or a datagram not put on the link.
+    SendFailed {
+        /// To whom.
+        peer: PeerKey,
+        /// Of the send.
+        tag: u64,
+        /// Why.
+        reason: SendFailure,
+    },
+    /// The send queue of a lane has grown or shrunk by a noticeable amount.
+    Queued {
+        /// To whom.
+        peer: PeerKey,
+        /// On which lane.
+        lane: Lane,
+        /// Bytes of messages that are not yet in frames.
+        bytes: usize,
+    },
+    /// [`crate::Mesh::graph`] returns something new.
+    PresenceChanged,
+    /// For the log.
+    Event(ConnectionEvent),
+}
+
+/// A connected peer, as it introduced itself. Only the key is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Its proven key.
+    pub peer: PeerKey,
+    /// Name of its store.
+    pub store_id: [u8; 16],
+    /// Epoch of its store.
+    pub store_epoch: [u8; 8],
+    /// For display, at most [`crate::MAX_DEVICE_NAME`] bytes.
+    pub device_name: String,
+    /// Operating system, empty when unknown.
+    pub os: String,
+    /// Version of its SDK, empty when unknown.
+    pub sdk_version: String,
+    /// Its sync group.
+    pub sync_group: u32,
+    /// Whether it is a server.
+    pub is_server: bool,
+    /// What carries the session now.
+    pub link_kind: LinkKind,
+    /// Address of the other end of the link.
+    pub remote: String,
+    /// Its wall clock minus ours at HELLO, in milliseconds; includes the time on the way.
+    pub clock_offset_ms: i64,
+    /// Largest message of a sync lane.
+    pub max_message: usize,
+}
+
+/// Why a message or datagram did not go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// The peer is not connected.
+    #[error("the peer is not connected")]
+    NotConnected,
+    /// The peer was disconnected before it acknowledged the message. It may have received it.
+    #[error("the peer was disconnected")]
+    Disconnected,
+    /// The message is larger than its limit.
+    #[error("the message is larger than its limit")]
+    TooLarge,
+    /// Messages must not be empty.
+    #[error("the message is empty")]
+    Empty,
+    /// Too much is waiting for this peer.
+    #[error("the send queue is full")]
+    QueueFull,
+    /// The datagram waited too long, or the peer takes none.
+    #[error("the datagram was dropped")]
+    Dropped,
+}

@@ -1,0 +1,278 @@
+//! One message channel: the queue and credit of the sending side, reassembly and window of the receiving side.
+//!
+//! Credit counts payload bytes plus [`MESSAGE_COST`] for each message, so that a flood of tiny messages is bounded as
+//! well. Bytes of an incomplete message are granted again as they arrive, because a message may be larger than the
+//! window; those of a complete one only after the app has consumed them. So a channel holds at most one message and
+//! one window.
+
+use std::collections::VecDeque;
+
+/// Credit that a message costs beside its bytes.
+pub(crate) const MESSAGE_COST: u64 = 32;
+
+/// The sending side.
+#[derive(Debug, Default)]
+pub(crate) struct SendSide {
+    /// What the receiver still allows.
+    credit: u64,
+    queue: VecDeque<Outgoing>,
+    /// Bytes in `queue` that are not in frames.
+    queued: usize,
+    /// The last level reported to the app.
+    reported: usize,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+    tag: Option<u64>,
+}
+
+/// The next piece of the front message.
+pub(crate) struct Piece<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) end: bool,
+    pub(crate) tag: Option<u64>,
+}
+
+impl SendSide {
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, tag: Option<u64>) {
+        self.queued += bytes.len();
+        self.queue.push_back(Outgoing { bytes, sent: 0, tag });
+    }
+
+    /// More credit from the receiver; `false` when the sum is absurd.
+    pub(crate) fn add_credit(&mut self, bytes: u64) -> bool {
+        match self.credit.checked_add(bytes) {
+            Some(c) if c <= 1 << 40 => {
+                self.credit = c;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether a frame could be sent now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.queue.front().is_some_and(|m| self.credit > if m.sent == 0 { MESSAGE_COST } else { 0 })
+    }
+
+    /// Calls `send` with the next piece of at most `max` bytes and takes it from queue and credit.
+    pub(crate) fn next<R>(&mut self, max: usize, send: impl FnOnce(Piece<'_>) -> R) -> Option<R> {
+        let msg = self.queue.front_mut()?;
+        let cost = if msg.sent == 0 { MESSAGE_COST } else { 0 };
+        let allowed = usize::try_from(self.credit.checked_sub(cost)?).unwrap_or(usize::MAX);
+        let n = max.min(allowed).min(msg.bytes.len() - msg.sent);
+        if n == 0 {
+            return None;
+        }
+        self.credit -= cost + n as u64;
+        self.queued -= n;
+        let payload = &msg.bytes[msg.sent..msg.sent + n];
+        msg.sent += n;
+        let end = msg.sent == msg.bytes.len();
+        let out = send(Piece { payload, end, tag: msg.tag });
+        if end {
+            self.queue.pop_front();
+        }
+        Some(out)
+    }
+
+    /// The level to report, if it differs noticeably from the last report.
+    pub(crate) fn level_change(&mut self) -> Option<usize> {
+        const STEP: usize = 32 << 10;
+        let (now, last) = (self.queued, self.reported);
+        let notable = now.abs_diff(last) >= STEP || (now == 0 && last != 0) || (last == 0 && now >= STEP / 2);
+        notable.then(|| {
+            self.reported = now;
+            now
+        })
+    }
+
+    /// Empties the queue; the tags of the messages that did not leave completely.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = u64> + '_ {
+        self.queued = 0;
+        self.queue.drain(..).filter_map(|m| m.tag)
+    }
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub(crate) struct RecvSide {
+    window: u64,
+    max_message: usize,
+    /// Credit given and not used.
+    left: u64,
+    assembly: Vec<u8>,
+    in_message: bool,
+    /// Cost of the messages delivered and not consumed.
+    held: u64,
+    /// Unconsumed bytes of each delivered message, oldest first.
+    delivered: VecDeque<usize>,
+}
+
+/// How a sender broke the rules of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChannelError {
+    #[error("sent more than its credit")]
+    Overrun,
+    #[error("sent a message larger than the limit")]
+    TooLarge,
+    #[error("sent an empty frame")]
+    Empty,
+}
+
+impl RecvSide {
+    /// `window` is what the sender may use before the first grant.
+    pub(crate) fn new(window: u64, max_message: usize) -> Self {
+        Self {
+            window,
+            max_message,
+            left: window,
+            assembly: Vec::new(),
+            in_message: false,
+            held: 0,
+            delivered: VecDeque::new(),
+        }
+    }
+
+    /// Takes a frame; the message that it completes.
+    pub(crate) fn on_data(&mut self, payload: &[u8], end: bool) -> Result<Option<Vec<u8>>, ChannelError> {
+        if payload.is_empty() {
+            return Err(ChannelError::Empty);
+        }
+        let cost = payload.len() as u64 + if self.in_message { 0 } else { MESSAGE_COST };
+        self.left = self.left.checked_sub(cost).ok_or(ChannelError::Overrun)?;
+        if self.assembly.len() + payload.len() > self.max_message {
+            return Err(ChannelError::TooLarge);
+        }
+        self.in_message = !end;
+        if !end {
+            self.assembly.extend_from_slice(payload);
+            return Ok(None);
+        }
+        let mut message = std::mem::take(&mut self.assembly);
+        message.extend_from_slice(payload);
+        self.held += message.len() as u64 + MESSAGE_COST;
+        self.delivered.push_back(message.len());
+        Ok(Some(message))
+    }
+
+    /// The app is done with this many bytes of what it got, oldest first.
+    pub(crate) fn consume(&mut self, mut bytes: usize) {
+        while let Some(front) = self.delivered.front_mut() {
+            let n = bytes.min(*front);
+            *front -= n;
+            bytes -= n;
+            self.held -= n as u64;
+            if *front > 0 {
+                return;
+            }
+            self.held -= MESSAGE_COST;
+            self.delivered.pop_front();
+            if bytes == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Credit to grant now: nothing, or at least half a window.
+    pub(crate) fn grant(&mut self) -> Option<u64> {
+        let target = self.window.saturating_sub(self.held);
+        let more = target.checked_sub(self.left).filter(|m| *m > 0 && *m >= self.window / 2)?;
+        self.left += more;
+        Some(more)
+    }
+
+    /// Bytes held for the app and in the unfinished message.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.held as usize + self.assembly.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pipe(s: &mut SendSide, r: &mut RecvSide, frame: usize) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        loop {
+            while let Some((p, end)) = s.next(frame, |p| (p.payload.to_vec(), p.end)) {
+                out.extend(r.on_data(&p, end).unwrap());
+            }
+            match r.grant() {
+                Some(g) => assert!(s.add_credit(g)),
+                None => return out,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_arrive_in_order_whatever_the_sizes(
+            sizes in proptest::collection::vec(1usize..3000, 1..40),
+            frame in 10usize..600,
+            window in 200u64..2000,
+        ) {
+            let mut s = SendSide::default();
+            s.add_credit(window);
+            let mut r = RecvSide::new(window, 4000);
+            let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
+            for (i, m) in sent.iter().enumerate() {
+                s.push(m.clone(), Some(i as u64));
+            }
+            let mut got = Vec::new();
+            let mut stalls = 0;
+            while got.len() < sent.len() {
+                let some = pipe(&mut s, &mut r, frame);
+                prop_assert!(r.memory() <= window as usize + 4000 + 64);
+                stalls = if some.is_empty() { stalls + 1 } else { 0 };
+                prop_assert!(stalls < 3, "no progress after {} messages", got.len());
+                // The app consumes in odd steps.
+                for m in &some {
+                    r.consume(m.len() / 2);
+                    r.consume(m.len() - m.len() / 2);
+                }
+                got.extend(some);
+            }
+            prop_assert_eq!(got, sent);
+            prop_assert_eq!(s.queued(), 0);
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_does_not_consume_stops_the_sender() {
+        let mut s = SendSide::default();
+        s.add_credit(10_000);
+        let mut r = RecvSide::new(10_000, 1 << 20);
+        for _ in 0..1000 {
+            s.push(vec![0; 100], None);
+        }
+        let got = pipe(&mut s, &mut r, 500);
+        assert_eq!(got.len(), 10_000 / 132);
+        assert!(r.memory() <= 10_000);
+        // Consuming half is needed before more is granted.
+        r.consume(100 * 30);
+        assert_eq!(r.grant(), None);
+        r.consume(100 * 30);
+        assert!(r.grant().is_some());
+    }
+
+    #[test]
+    fn cheating_is_noticed() {
+        let mut r = RecvSide::new(100, 80);
+        assert_eq!(r.on_data(&[], false), Err(ChannelError::Empty));
+        assert_eq!(r.on_data(&[0; 69], true), Err(ChannelError::Overrun));
+        let mut r = RecvSide::new(1000, 80);
+        assert_eq!(r.on_data(&[0; 50], false), Ok(None));
+        assert_eq!(r.on_data(&[0; 31], true), Err(ChannelError::TooLarge));
+        assert!(!SendSide::default().add_credit(u64::MAX));
+    }
+}

@@ -1,0 +1,258 @@
+//! The machine that ties links, sessions, dialling and presence together.
+
+mod greeter;
+mod links;
+mod sessions;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use zeroize::Zeroizing;
+
+use self::greeter::Greeter;
+use self::sessions::Peer;
+use crate::api::{Action, Input, SendFailure};
+use crate::config::{ConfigError, Limits, MeshConfig, display_name};
+use crate::dial::Dialer;
+use crate::event::ConnectionEvent;
+use crate::frame::{FRAME_OVERHEAD, MIN_MAX_FRAME};
+use crate::link::Link;
+use crate::peer_key::PeerKey;
+use crate::presence::{About, Fault, Presence, PresenceGraph};
+use crate::proof::database_hash;
+use crate::session::Service;
+use crate::tls::TlsFactory;
+use crate::transport::{LinkId, NetEvent};
+
+/// Largest datagram: it fits one frame of every peer.
+pub const MAX_DATAGRAM: usize = 1_400;
+const _: () = assert!(MAX_DATAGRAM + FRAME_OVERHEAD <= MIN_MAX_FRAME);
+
+/// Presence waits when this much of it is queued to a neighbour.
+const PRESENCE_QUEUE: usize = 64 << 10;
+
+/// GOAWAY codes.
+const BYE_STOP: u64 = 0;
+const BYE_DUPLICATE: u64 = 1;
+const BYE_VIOLATION: u64 = 2;
+const BYE_APP: u64 = 3;
+/// GOAWAY codes from here on are codes of refusals.
+const BYE_REFUSED: u64 = 16;
+
+/// One instance's part of the mesh. See the crate documentation.
+pub struct Mesh {
+    local: PeerKey,
+    limits: Limits,
+    static_targets: Vec<crate::transport::DialTarget>,
+    invalid: Option<ConfigError>,
+    greeter: Greeter,
+    tls: Option<TlsFactory>,
+    random: Box<dyn FnMut(&mut [u8]) + Send>,
+    running: bool,
+    /// Internal time: never goes back. Begins with the wall clock and follows its forward steps.
+    now: u64,
+    /// The wall clock at the last input.
+    wall: u64,
+    next_link: u64,
+    links: BTreeMap<LinkId, Link>,
+    peers: BTreeMap<PeerKey, Peer>,
+    /// Peers whose session may have something to send.
+    dirty: BTreeSet<PeerKey>,
+    dialer: Dialer,
+    presence: Presence,
+    actions: VecDeque<Action>,
+}
+
+impl Mesh {
+    /// A machine at rest. `random` must fill its argument with cryptographic randomness.
+    ///
+    /// A configuration that [`MeshConfig::validate`] refuses makes a machine that answers [`Input::Start`] with
+    /// [`ConnectionEvent::ConfigRejected`].
+    pub fn new(config: MeshConfig, random: Box<dyn FnMut(&mut [u8]) + Send>) -> Self {
+        let invalid = config.validate().err();
+        let tls = TlsFactory::new(&config.identity).ok();
+        let mut limits = config.limits.clone();
+        limits.max_frame = limits.max_frame.clamp(MIN_MAX_FRAME, crate::frame::HARD_MAX_FRAME);
+        let db_hash = database_hash(&config.database);
+        let name = display_name(&config.device_name).to_owned();
+        let about = About {
+            name,
+            os: config.os.clone(),
+            sdk: config.sdk_version.clone(),
+            is_server: config.is_server,
+        };
+        Self {
+            local: config.identity.peer_key(),
+            static_targets: config.static_targets.clone(),
+            invalid,
+            greeter: Greeter::new(&config, &limits),
+            tls,
+            random,
+            running: false,
+            now: 0,
+            wall: 0,
+            next_link: 1,
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            dialer: Dialer::new(config.discovery_token.clone(), limits.clone()),
+            presence: Presence::new(config.identity.clone(), db_hash, about, limits.presence.clone()),
+            actions: VecDeque::new(),
+            limits,
+        }
+    }
+
+    /// Our own key.
+    pub fn peer_key(&self) -> PeerKey {
+        self.local
+    }
+
+    /// The mesh as seen from here.
+    pub fn graph(&self) -> PresenceGraph {
+        self.presence.graph().clone()
+    }
+
+    /// Takes an input. `now_ms` is the wall clock in Unix milliseconds; it may step.
+    pub fn handle(&mut self, input: Input, now_ms: u64) {
+        self.now = if self.now == 0 { now_ms } else { self.now + now_ms.saturating_sub(self.wall) };
+        self.wall = now_ms;
+        match input {
+            Input::Net(event) => self.on_net(event),
+            Input::Send { peer, lane, bytes, tag } => self.on_send(peer, lane, bytes, tag),
+            Input::SendDatagram { peer, bytes, tag } => self.on_send_datagram(peer, bytes, tag),
+            Input::Consumed { peer, lane, bytes } => self.on_consumed(peer, lane.into(), bytes),
+            Input::SetPeerMetadata(value) => {
+                if let Err(e) = self.presence.set_metadata(value, self.now) {
+                    self.event(ConnectionEvent::MetadataRejected(e));
+                }
+            }
+            Input::SetStaticTargets(targets) => self.set_static_targets(targets),
+            Input::Disconnect { peer, reason } => self.disconnect(&peer, BYE_APP, &reason),
+            Input::Start => self.start(),
+            Input::Stop => self.stop(),
+            Input::Tick => {}
+        }
+        self.run_timers();
+        self.run_presence();
+        self.pump_dirty();
+    }
+
+    /// The next thing to do. Call until `None` after every input.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Wall-clock time, Unix milliseconds, at which [`Input::Tick`] is needed at the latest.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let at = self.deadline()?;
+        Some(self.wall.saturating_add(at.saturating_sub(self.now)))
+    }
+
+    fn event(&mut self, event: ConnectionEvent) {
+        self.actions.push_back(Action::Event(event));
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        let mut b = [0; 8];
+        (self.random)(&mut b);
+        u64::from_le_bytes(b)
+    }
+
+    fn start(&mut self) {
+        if self.running {
+            return;
+        }
+        if let Some(e) = self.invalid.clone() {
+            return self.event(ConnectionEvent::ConfigRejected(e));
+        }
+        self.running = true;
+        let mut tag = [0; 8];
+        (self.random)(&mut tag);
+        self.greeter.set_boot_tag(tag);
+        self.dialer.reset(self.now);
+        self.dialer.set_static(&self.static_targets, self.now);
+        self.presence.start(self.now, self.wall);
+    }
+
+    fn stop(&mut self) {
+        if !self.running {
+            return;
+        }
+        self.running = false;
+        let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.disconnect(&peer, BYE_STOP, "sync was stopped");
+        }
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.shut(link, Some(BYE_STOP));
+        }
+        self.dirty.clear();
+        self.presence.stop();
+    }
+
+    fn set_static_targets(&mut self, targets: Vec<crate::transport::DialTarget>) {
+        self.static_targets = targets;
+        if self.running {
+            for link in self.dialer.set_static(&self.static_targets, self.now) {
+                // Dials that are not wanted any more; links that are open stay.
+                if self.links.get(&link).is_some_and(|l| l.phase == crate::link::Phase::Dialing) {
+                    self.shut(link, None);
+                }
+            }
+        }
+    }
+
+    fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::LinkUp { link, kind, role, remote } => self.on_link_up(link, kind, role, remote),
+            NetEvent::DialFailed { link, reason } => self.on_dial_failed(link, reason),
+            NetEvent::Bytes { link, bytes } => self.on_bytes(link, &bytes),
+            NetEvent::Written { link, bytes } => self.on_written(link, bytes),
+            NetEvent::LinkDown { link, reason } => self.on_link_down(link, &reason),
+            NetEvent::Discovered { token, targets } => self.dialer.discovered(&token, targets, self.now),
+            NetEvent::Lost { token } => self.dialer.lost(&token),
+            NetEvent::Listening { addr } => self.event(ConnectionEvent::Listening { addr }),
+            NetEvent::Condition { source, text } => self.event(ConnectionEvent::Condition { source, text }),
+        }
+    }
+
+    /// Lets presence act, and carries its messages.
+    fn run_presence(&mut self) {
+        if self.presence.advance(self.now) {
+            self.actions.push_back(Action::PresenceChanged);
+        }
+        for (peer, bytes) in self.presence.take_consumed() {
+            self.on_consumed(peer, Service::Presence, bytes);
+        }
+        for fault in self.presence.take_faults() {
+            match fault {
+                Fault::Refused { from, reason } => {
+                    self.event(ConnectionEvent::RecordRefused { from, reason })
+                }
+                Fault::Violation { from, reason } => self.violation(&from, reason),
+            }
+        }
+        let peers = &self.peers;
+        let has_room =
+            |p: &PeerKey| peers.get(p).is_some_and(|p| p.session.queued(Service::Presence) < PRESENCE_QUEUE);
+        for (peer, bytes) in self.presence.flush(self.now, has_room) {
+            if let Some(p) = self.peers.get_mut(&peer) {
+                p.session.send(Service::Presence, bytes, None);
+                self.dirty.insert(peer);
+            }
+        }
+    }
+
+    fn send_failed(&mut self, peer: PeerKey, tag: u64, reason: SendFailure) {
+        self.actions.push_back(Action::SendFailed { peer, tag, reason });
+    }
+}
+
+/// The secret of a shared-key configuration.
+fn secret_of(config: &MeshConfig) -> Option<&Zeroizing<Vec<u8>>> {
+    match &config.admission {
+        crate::config::Admission::SharedKey(secret) => Some(secret),
+        crate::config::Admission::Open => None,
+    }
+}

@@ -1,0 +1,483 @@
+//! Sessions: which link carries them, how they begin, move and end, and what they send.
+//!
+//! The peer with the smaller key is the controller. It alone decides, by SWITCH on the chosen link; the other side
+//! answers with SWITCH. A session that neither has lost goes on where it was; else a fresh one begins.
+
+use super::{BYE_DUPLICATE, BYE_REFUSED, BYE_VIOLATION, MAX_DATAGRAM, Mesh};
+use crate::api::{Action, Lane, SendFailure};
+use crate::event::{ConnectionEvent, Refusal};
+use crate::frame::Frame;
+use crate::link::{Link, Phase};
+use crate::peer_key::PeerKey;
+use crate::session::{Delivery, Service, Session, Violation};
+use crate::tls::RECORD;
+use crate::transport::{LinkId, Role};
+
+/// Session id of SWITCH that says "I do not have this session".
+const NO_SESSION: [u8; 8] = [0; 8];
+
+/// Plaintext collected before it is encrypted.
+const BATCH: usize = RECORD / 2;
+
+/// Ciphertext handed to the transport in one piece.
+const WRITE: usize = 4 * RECORD;
+
+/// A peer with a session.
+pub(super) struct Peer {
+    pub(super) session: Session,
+    /// Drawn by the peer at its start.
+    boot_tag: [u8; 8],
+    /// The link whose frames count.
+    rx: Option<LinkId>,
+    /// The link on which we may send; none while a SWITCH is under way.
+    pub(super) tx: Option<LinkId>,
+    /// We have sent SWITCH on `rx` and wait for the answer.
+    awaiting: bool,
+    /// The app knows.
+    announced: bool,
+    since: u64,
+}
+
+impl Mesh {
+    fn is_controller(&self, peer: &PeerKey) -> bool {
+        self.local < *peer
+    }
+
+    /// Whether a link that we have dialled leads to a peer that is connected well enough already.
+    pub(super) fn is_redundant(&self, id: LinkId, peer: &PeerKey) -> bool {
+        let Some(p) = self.peers.get(peer).filter(|p| p.announced) else { return false };
+        let (Some(new), Some(old)) = (self.links.get(&id), p.tx.and_then(|l| self.links.get(&l))) else {
+            return false;
+        };
+        // A simultaneous dial: ours wins if we are the controller, so it has to go on.
+        let ours_wins = self.is_controller(peer)
+            && old.role == Role::Acceptor
+            && self.now - p.since < self.limits.handshake_timeout;
+        new.kind >= old.kind && !ours_wins
+    }
+
+    /// HELLO was verified.
+    pub(super) fn on_ready(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (Some(peer), Some(hello)) = (link.peer, link.hello.as_ref()) else { return };
+        let (boot_tag, token) = (hello.boot_tag, hello.token.clone());
+        let (remote, kind) = (link.remote.clone(), link.kind);
+        self.dialer.learned_token(&token, peer);
+        if self.peers.get(&peer).is_some_and(|p| p.boot_tag != boot_tag) {
+            self.end_session(&peer, Some(id), "the peer was restarted");
+        }
+        self.event(ConnectionEvent::LinkReady { peer, remote, kind });
+        if self.is_controller(&peer) {
+            self.decide(id, &peer);
+        }
+    }
+
+    /// The controller has one more link of a peer.
+    fn decide(&mut self, id: LinkId, peer: &PeerKey) {
+        let Some(p) = self.peers.get(peer) else { return self.begin(id, peer) };
+        let (Some(new), Some(old)) = (self.links.get(&id), p.rx.and_then(|l| self.links.get(&l))) else {
+            return self.switch_to(id, peer);
+        };
+        let has_session = new.hello.as_ref().is_some_and(|h| h.session == p.session.id);
+        let take = match new.kind.cmp(&old.kind) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Greater => false,
+            std::cmp::Ordering::Equal => match (new.role, old.role) {
+                // Simultaneous dials: the one of the smaller key, which is ours, wins.
+                (Role::Dialer, Role::Acceptor) => true,
+                (Role::Dialer, Role::Dialer) => false,
+                // A peer does not dial whom it is connected to, unless it has lost the old link.
+                (Role::Acceptor, Role::Acceptor) => !has_session,
+                (Role::Acceptor, Role::Dialer) => {
+                    !has_session && self.now - p.since >= self.limits.handshake_timeout
+                }
+            },
+        };
+        if take {
+            self.switch_to(id, peer);
+        } else {
+            self.close_duplicate(id, peer);
+        }
+    }
+
+    fn close_duplicate(&mut self, id: LinkId, peer: &PeerKey) {
+        if let Some(link) = self.shut(id, Some(BYE_DUPLICATE)) {
+            if let Some(origin) = &link.origin {
+                self.dialer.superseded(origin);
+            }
+            self.event(ConnectionEvent::DuplicateClosed { peer: *peer, remote: link.remote });
+        }
+    }
+
+    /// The controller begins a session on a link.
+    fn begin(&mut self, id: LinkId, peer: &PeerKey) {
+        let mut session_id = [0; 8];
+        (self.random)(&mut session_id);
+        // Zero has a meaning of its own.
+        session_id[7] |= 1;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.push_control(Frame::Switch { session: session_id, frames: 0 });
+        // An acceptor knows only by the answer that the dialer has accepted its HELLO.
+        let known = link.role == Role::Dialer;
+        self.create(id, peer, session_id, true, known);
+        self.flush_control(id);
+        if known {
+            self.establish(peer, id);
+        }
+    }
+
+    fn create(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], controller: bool, known: bool) {
+        let Some(hello) = self.links.get(&id).and_then(|l| l.hello.as_ref()) else { return };
+        let (max_frame, window) = (hello.max_frame as usize, u64::from(hello.window));
+        let p = Peer {
+            session: Session::new(session, controller, &self.limits, max_frame, window),
+            boot_tag: hello.boot_tag,
+            rx: Some(id),
+            tx: known.then_some(id),
+            awaiting: !known,
+            announced: false,
+            since: self.now,
+        };
+        self.peers.insert(*peer, p);
+        self.dirty.insert(*peer);
+    }
+
+    /// The controller moves a session to a link.
+    fn switch_to(&mut self, id: LinkId, peer: &PeerKey) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        p.rx = Some(id);
+        p.tx = None;
+        p.awaiting = true;
+        let frame = Frame::Switch { session: p.session.id, frames: p.session.received() };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.deadline = Some(self.now + self.limits.handshake_timeout);
+            link.push_control(frame);
+        }
+        self.flush_control(id);
+    }
+
+    /// SWITCH has arrived on a link.
+    fn on_switch(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {
+        if self.is_controller(peer) {
+            self.on_switch_answer(id, peer, session, frames);
+        } else {
+            self.on_switch_request(id, peer, session, frames);
+        }
+    }
+
+    fn on_switch_answer(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {
+        let Some(p) = self.peers.get_mut(peer).filter(|p| p.rx == Some(id)) else { return };
+        if session == p.session.id && !p.awaiting {
+            // The answer to a session that we began on our own dial; we did not wait for it.
+            return;
+        }
+        let mut done = Vec::new();
+        if session != p.session.id || !p.session.resume(frames, &mut done) {
+            self.end_session(peer, Some(id), "the peer has lost the session");
+            return self.begin(id, peer);
+        }
+        p.tx = Some(id);
+        p.awaiting = false;
+        self.deliver(peer, done);
+        self.establish(peer, id);
+        let others: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).filter(|l| *l != id).collect();
+        for other in others {
+            self.close_duplicate(other, peer);
+        }
+    }
+
+    fn on_switch_request(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {
+        let mut done = Vec::new();
+        let same = self.peers.get_mut(peer).filter(|p| p.session.id == session);
+        let resumed = same.is_some_and(|p| p.session.resume(frames, &mut done));
+        if !resumed {
+            self.end_session(peer, Some(id), "the peer began a new session");
+            if frames == 0 && session != NO_SESSION {
+                self.create(id, peer, session, false, true);
+            }
+        }
+        let answer = match self.peers.get_mut(peer) {
+            Some(p) => {
+                (p.rx, p.tx) = (Some(id), Some(id));
+                Frame::Switch { session, frames: p.session.received() }
+            }
+            None => Frame::Switch { session: NO_SESSION, frames: 0 },
+        };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.push_control(answer);
+        }
+        self.flush_control(id);
+        self.deliver(peer, done);
+        self.establish(peer, id);
+    }
+
+    /// The session may send on this link: tells the app if it is new, the log if it moved.
+    fn establish(&mut self, peer: &PeerKey, id: LinkId) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.deadline = None;
+        let Some(hello) = link.hello.as_ref() else { return };
+        let (kind, remote) = (link.kind, link.remote.clone());
+        let info = self.greeter.info(*peer, hello, kind, &remote, self.wall);
+        self.presence.neighbour_up(info.clone(), self.now);
+        if p.announced {
+            self.actions.push_back(Action::Event(ConnectionEvent::Switched { peer: *peer, kind, remote }));
+        } else {
+            p.announced = true;
+            p.since = self.now;
+            self.actions.push_back(Action::PeerConnected(info));
+        }
+        self.dirty.insert(*peer);
+    }
+
+    /// A link of a peer is gone, out of the map already.
+    pub(super) fn session_lost_link(&mut self, peer: &PeerKey, id: LinkId, reason: &str) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if p.tx == Some(id) {
+            p.tx = None;
+        }
+        if p.rx == Some(id) {
+            p.rx = None;
+            p.awaiting = false;
+        }
+        if p.rx.is_some() {
+            return;
+        }
+        let best = self.ready_links(peer).min_by_key(|l| (l.kind, l.role, l.id)).map(|l| l.id);
+        match best {
+            None => self.end_session(peer, None, reason),
+            Some(best) if self.is_controller(peer) => self.switch_to(best, peer),
+            // The controller will choose; give it time, then give up.
+            Some(best) => {
+                if let Some(l) = self.links.get_mut(&best) {
+                    l.deadline = Some(self.now + self.limits.handshake_timeout);
+                }
+            }
+        }
+    }
+
+    /// Ends a session and closes the peer's links, except `keep`.
+    pub(super) fn end_session(&mut self, peer: &PeerKey, keep: Option<LinkId>, reason: &str) {
+        let Some(mut p) = self.peers.remove(peer) else { return };
+        self.dirty.remove(peer);
+        for tag in p.session.drain() {
+            self.send_failed(*peer, tag, SendFailure::Disconnected);
+        }
+        if p.announced {
+            self.presence.neighbour_down(peer, self.now);
+            self.actions.push_back(Action::PeerDisconnected { peer: *peer, reason: reason.to_owned() });
+        }
+        let links: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).filter(|l| Some(*l) != keep).collect();
+        for link in links {
+            self.shut(link, Some(BYE_DUPLICATE));
+        }
+        let (now, random) = (self.now, &mut self.random);
+        self.dialer.disconnected(peer, now - p.since, now, || {
+            let mut b = [0; 8];
+            random(&mut b);
+            u64::from_le_bytes(b)
+        });
+    }
+
+    /// Throws a peer out.
+    pub(super) fn disconnect(&mut self, peer: &PeerKey, bye: u64, reason: &str) {
+        let links: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).collect();
+        for link in links {
+            self.shut(link, Some(bye));
+        }
+        self.end_session(peer, None, reason);
+    }
+
+    pub(super) fn violation(&mut self, peer: &PeerKey, reason: String) {
+        self.disconnect(peer, BYE_VIOLATION, &reason);
+        self.event(ConnectionEvent::Violation { peer: *peer, reason });
+    }
+
+    /// Parses the frames at the front of `plain`, which belongs to a ready link, and leaves the incomplete rest.
+    pub(super) fn read_frames(&mut self, id: LinkId, plain: &mut Vec<u8>) {
+        let mut at = 0;
+        while let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) {
+            let Some(peer) = link.peer else { break };
+            match Frame::decode(&plain[at..], self.limits.max_frame) {
+                Ok(None) => break,
+                Ok(Some((frame, used))) => {
+                    at += used;
+                    if let Err(Violation(reason)) = self.on_frame(id, &peer, frame) {
+                        self.violation(&peer, reason);
+                    }
+                }
+                Err(e) => self.violation(&peer, format!("frame: {e}")),
+            }
+        }
+        plain.drain(..at);
+    }
+
+    fn on_frame(&mut self, id: LinkId, peer: &PeerKey, frame: Frame<'_>) -> Result<(), Violation> {
+        match frame {
+            Frame::Ping { nonce } => {
+                let wall_ms = self.wall;
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.push_control(Frame::Pong { nonce, wall_ms });
+                }
+            }
+            // Every byte counts as a sign of life.
+            Frame::Pong { .. } => {}
+            Frame::GoAway { code } if code >= BYE_REFUSED => {
+                let reason = Refusal::from_code(code - BYE_REFUSED);
+                if self.peers.get(peer).is_some_and(|p| p.rx == Some(id)) {
+                    self.drop_link(id, None, &reason.to_string());
+                } else {
+                    self.on_refused(id, reason);
+                }
+            }
+            Frame::GoAway { code } => self.drop_link(id, None, goodbye(code)),
+            Frame::Switch { session, frames } => self.on_switch(id, peer, session, frames),
+            frame => {
+                // Frames of a link that does not carry the session any more will be sent again where it goes on.
+                let Some(p) = self.peers.get_mut(peer).filter(|p| p.rx == Some(id)) else { return Ok(()) };
+                let mut out = Vec::new();
+                let outcome = p.session.on_frame(frame, self.now, &mut out);
+                self.dirty.insert(*peer);
+                self.deliver(peer, out);
+                outcome?;
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) {
+        for d in deliveries {
+            match d {
+                Delivery::Message { service: Service::Presence, bytes } => {
+                    self.presence.on_message(peer, bytes, self.now);
+                }
+                Delivery::Message { service, bytes } => {
+                    if let Some(lane) = service.lane() {
+                        self.actions.push_back(Action::Message { peer: *peer, lane, bytes });
+                    }
+                }
+                Delivery::Datagram { bytes } => {
+                    self.actions.push_back(Action::Datagram { peer: *peer, bytes })
+                }
+                Delivery::Transmitted { service, tag } => {
+                    self.actions.push_back(Action::Transmitted { peer: *peer, lane: service.lane(), tag });
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_send(&mut self, peer: PeerKey, lane: Lane, bytes: Vec<u8>, tag: u64) {
+        let service = Service::from(lane);
+        let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
+            return self.send_failed(peer, tag, SendFailure::NotConnected);
+        };
+        let failure = if bytes.is_empty() {
+            SendFailure::Empty
+        } else if bytes.len() > p.session.max_message(service) {
+            SendFailure::TooLarge
+        } else if p.session.queued(service) + bytes.len() > self.limits.max_queued {
+            SendFailure::QueueFull
+        } else {
+            p.session.send(service, bytes, Some(tag));
+            self.dirty.insert(peer);
+            return;
+        };
+        self.send_failed(peer, tag, failure);
+    }
+
+    pub(super) fn on_send_datagram(&mut self, peer: PeerKey, bytes: Vec<u8>, tag: u64) {
+        let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
+            return self.send_failed(peer, tag, SendFailure::NotConnected);
+        };
+        if bytes.len() > MAX_DATAGRAM {
+            return self.send_failed(peer, tag, SendFailure::TooLarge);
+        }
+        let dropped = p.session.send_datagram(bytes, tag, self.now);
+        self.dirty.insert(peer);
+        for tag in dropped {
+            self.send_failed(peer, tag, SendFailure::Dropped);
+        }
+    }
+
+    pub(super) fn on_consumed(&mut self, peer: PeerKey, service: Service, bytes: usize) {
+        if let Some(p) = self.peers.get_mut(&peer) {
+            p.session.consume(service, bytes);
+            self.dirty.insert(peer);
+        }
+    }
+
+    /// Sends what the sessions that were touched have to send.
+    pub(super) fn pump_dirty(&mut self) {
+        while let Some(peer) = self.dirty.pop_first() {
+            self.pump(&peer);
+        }
+    }
+
+    fn pump(&mut self, peer: &PeerKey) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let mut fates = Vec::new();
+        let mut failed = None;
+        if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
+            let frame = self.limits.frame_for(link.kind);
+            let mut pending = 0;
+            loop {
+                let room = link.room(&self.limits).saturating_sub(pending);
+                let mut batch = std::mem::take(&mut link.control);
+                if room > 0 {
+                    p.session.fill(self.now, room.min(BATCH), frame, &mut batch, &mut fates);
+                }
+                if !batch.is_empty()
+                    && let Err(e) = link.send(&batch)
+                {
+                    failed = Some((link.id, e.to_string()));
+                    break;
+                }
+                pending += batch.len();
+                if pending >= WRITE || batch.is_empty() {
+                    let bytes = link.take_output();
+                    pending = 0;
+                    if !bytes.is_empty() {
+                        self.actions.push_back(Action::Write { link: link.id, bytes });
+                    }
+                }
+                if batch.is_empty() {
+                    break;
+                }
+            }
+        }
+        for lane in [Lane::SyncLive, Lane::SyncBulk, Lane::Bus] {
+            if let Some(bytes) = p.session.level_change(lane.into()) {
+                self.actions.push_back(Action::Queued { peer: *peer, lane, bytes });
+            }
+        }
+        self.report_datagrams(peer, fates);
+        if let Some((id, reason)) = failed {
+            self.drop_link(id, None, &reason);
+        }
+    }
+
+    pub(super) fn report_datagrams(&mut self, peer: &PeerKey, fates: Vec<crate::session::DatagramFate>) {
+        for f in fates {
+            if f.sent {
+                self.actions.push_back(Action::Transmitted { peer: *peer, lane: None, tag: f.tag });
+            } else {
+                self.send_failed(*peer, f.tag, SendFailure::Dropped);
+            }
+        }
+    }
+
+    /// Whether the transport keeps up with the link that carries a session.
+    pub(super) fn has_room(&self, p: &Peer) -> bool {
+        p.tx.and_then(|id| self.links.get(&id)).is_some_and(|l: &Link| l.room(&self.limits) > 0)
+    }
+}
+
+fn goodbye(code: u64) -> &'static str {
+    match code {
+        super::BYE_STOP => "the peer has stopped",
+        super::BYE_DUPLICATE => "the peer prefers another link",
+        super::BYE_VIOLATION => "the peer accuses us of breaking the protocol",
+        super::BYE_APP => "the peer has disconnected us",
+        _ => "the peer has said goodbye",
+    }
+}

@@ -1,0 +1,73 @@
+//! Who gets in, who does not, and why.
+
+use ditto_mesh::{Action, Lane, Refusal};
+
+use crate::harness::*;
+
+#[test]
+fn open_mode_connects_and_carries_messages() {
+    let mut w = connected_pair(|_| {});
+    w.send(0, 1, Lane::SyncLive, b"live".to_vec(), 1);
+    w.send(1, 0, Lane::Bus, vec![7; 300_000], 2);
+    w.run(500);
+    assert_eq!(w.nodes[1].messages(Lane::SyncLive), [b"live"]);
+    assert_eq!(w.nodes[0].messages(Lane::Bus), [&vec![7; 300_000][..]]);
+    assert_eq!(w.nodes[0].transmitted(), [1]);
+    assert_eq!(w.nodes[1].transmitted(), [2]);
+    let info = w.nodes[1]
+        .log
+        .iter()
+        .find_map(|a| if let Action::PeerConnected(i) = a { Some(i.clone()) } else { None });
+    let info = info.unwrap();
+    assert_eq!((info.device_name.as_str(), info.os.as_str(), info.store_id), ("a", "Linux", [0; 16]));
+}
+
+#[test]
+fn shared_key_connects() {
+    let mut w = connected_pair(|c| c.admission = shared(&[9; 32]));
+    w.send(0, 1, Lane::SyncBulk, b"x".to_vec(), 1);
+    w.run(100);
+    assert_eq!(w.nodes[1].messages(Lane::SyncBulk), [b"x"]);
+}
+
+/// Runs two machines that must not connect; the refusals of the acceptor and of the dialer.
+fn refused(
+    setup: impl Fn(&mut ditto_mesh::MeshConfig, bool),
+) -> (Vec<(bool, Refusal)>, Vec<(bool, Refusal)>) {
+    let mut w = World::new();
+    w.add("a", |c| {
+        c.static_targets = vec![target("b")];
+        setup(c, true);
+    });
+    w.add("b", |c| setup(c, false));
+    w.start_all();
+    w.run(400);
+    assert!(w.nodes.iter().all(|n| n.connects() == 0));
+    (w.nodes[1].refusals(), w.nodes[0].refusals())
+}
+
+#[test]
+fn strangers_are_refused_with_a_reason_on_both_sides() {
+    let other_db = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+    let (b, a) = refused(|c, first| {
+        if first {
+            c.database = other_db;
+        }
+    });
+    assert_eq!(b, [(true, Refusal::WrongDatabase)]);
+    assert_eq!(a, [(false, Refusal::WrongDatabase)]);
+
+    let (b, a) = refused(|c, first| c.admission = shared(&[first as u8; 32]));
+    assert_eq!(b, [(true, Refusal::WrongSharedKey)]);
+    assert_eq!(a, [(false, Refusal::WrongSharedKey)]);
+
+    for keyed in [true, false] {
+        let (b, a) = refused(|c, first| {
+            if first == keyed {
+                c.admission = shared(&[1; 32]);
+            }
+        });
+        assert_eq!(b, [(true, Refusal::ModeMismatch)]);
+        assert_eq!(a, [(false, Refusal::ModeMismatch)]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Machines connected by in-memory pipes under a virtual clock: no sockets, no waiting.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod connect;
+mod harness;
