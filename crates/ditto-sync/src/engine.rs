@@ -265,7 +265,6 @@ impl<S: SyncStore> SyncEngine<S> {
         for peer in self.peers() {
             self.with(peer, |s, core| {
                 if !evicted.is_empty() {
-                    s.forget(core, &evicted);
                     s.ask(core, &evicted)?;
                 }
                 s.commit(core, commit, &mut matches)

@@ -28,8 +28,9 @@
 //! * **Deltas** are pushed when the document was in the receiver's view before the commit, also when the commit
 //!   takes it out or deletes it. A receiver that lacks the base asks on the live lane and is answered on the
 //!   bulk lane, behind whatever older copy is still under way there. Hence no push can be overtaken and undone.
-//! * **Digests known to the peer** are those it sent and those pushed to it on the live lane; never those sent on
-//!   the bulk lane, because a token on the live lane may arrive before them.
+//! * **Digests known to the peer** are those it sent (unless it may have evicted them since, which the generation
+//!   on bulk pages tells) and whole documents pushed to it on the live lane; never those sent on the bulk lane,
+//!   because a token on the live lane may arrive before them.
 //! * **Held filter**: none yet. The sender behaves as with the filter "everything": it hints at every changed
 //!   document of the collection that is out of view, and sends tombstones.
 //! * **Announcements** (HAVE) cover documents newly matching a subscription. They are left out for documents that

@@ -16,6 +16,8 @@ struct Origin {
     lane: Lane,
     /// Whether the items answer WANT.
     answer: bool,
+    /// Whether the peer still holds what it sent.
+    held: bool,
     /// Token of the live lane that comes with the batch.
     token: Option<u64>,
 }
@@ -74,12 +76,14 @@ impl<S: SyncStore> Session<S> {
                     self.recv.collecting = Some((items, size));
                     return Ok(());
                 }
-                self.apply(core, items, Origin { lane, answer: false, token: txn.token })
+                self.apply(core, items, Origin { lane, answer: false, held: true, token: txn.token })
             }
             Lane::Bulk => {
                 let n = items.len() as u64;
                 if !items.is_empty() {
-                    self.apply(core, items, Origin { lane, answer: txn.answer, token: None })?;
+                    // A page from before an EVICT at the peer comes after the wish that followed the EVICT.
+                    let held = txn.generation.is_some_and(|g| g >= self.send.generation);
+                    self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?;
                 }
                 if let Some(sid) = txn.sid {
                     if txn.last {
@@ -125,7 +129,7 @@ impl<S: SyncStore> Session<S> {
                 // Stamps at the beginning of time say nothing about values, so only digests could tell.
                 exact = covers && !origin.answer && local.get(&SiteId::ZERO).is_none();
             }
-            sent.push(Sent { key, covers, exact });
+            sent.push(Sent { key, covers, exact: exact && origin.held });
         }
         // The row goes into the commit only if nothing in it can turn out to be missing.
         let cursors = match origin.token {
@@ -145,6 +149,9 @@ impl<S: SyncStore> Session<S> {
             seen_seq: core.processed,
         })?;
         self.rows_written(&cursors);
+        if origin.lane == Lane::Live && self.recv.sids.values().any(|s| !s.announced && s.failed.is_none()) {
+            self.recv.early.insert(outcome.seq);
+        }
         let mut dup = !sent.is_empty();
         let mut newer = Vec::new();
         for ((sent, outcome_of), (collection, id, dot)) in sent.iter().zip(outcome.items).zip(names) {

@@ -153,7 +153,9 @@ impl<S: SyncStore> Session<S> {
             .map(|d| Shape::whole(&d.doc).item(&mut self.bulk_out, &d.collection, &d.id))
             .collect();
         self.stats.documents_sent += docs.len() as u64;
-        let mut txn = Txn { last: token.is_some(), token, sid: Some(sid), items, ..Txn::default() };
+        let generation = Some(self.recv.generation);
+        let last = token.is_some();
+        let mut txn = Txn { last, token, sid: Some(sid), generation, items, ..Txn::default() };
         self.bulk_out.finish(&mut txn);
         self.put(core, Lane::Bulk, &Message::Txn(txn));
     }
@@ -179,7 +181,8 @@ impl<S: SyncStore> Session<S> {
         }
         self.stats.documents_sent += items.len() as u64;
         if !items.is_empty() {
-            let mut txn = Txn { first: true, last: true, answer: true, items, ..Txn::default() };
+            let generation = Some(self.recv.generation);
+            let mut txn = Txn { answer: true, generation, items, ..Txn::default() };
             self.bulk_out.finish(&mut txn);
             self.put(core, Lane::Bulk, &Message::Txn(txn));
         }

@@ -59,6 +59,8 @@ impl<S: SyncStore> Session<S> {
     ) -> Result<(), Fault> {
         let echo = self.known.take_echo(commit.seq);
         let from_peer = commit.source == Some(self.peer);
+        let early = self.recv.early.remove(&commit.seq);
+        self.recv.early = self.recv.early.split_off(&commit.seq);
         if self.live_queue > core.config.live_queue_bytes && !self.send.subs.is_empty() {
             self.fall_behind(core);
         }
@@ -80,7 +82,7 @@ impl<S: SyncStore> Session<S> {
                 Push::Hint => hints.push((change.key, change.digest.short())),
                 push => pushes.push((change, push)),
             }
-            if !from_peer && !core.broken(Rule::Announce) && self.gains(core, change, i, matches) {
+            if (!from_peer || early) && !core.broken(Rule::Announce) && self.gains(core, change, i, matches) {
                 gained = true;
                 // Who gets the document whole replies if it knows more.
                 if push != Push::Full {
@@ -182,7 +184,8 @@ impl<S: SyncStore> Session<S> {
             self.stats.documents_sent += txn.items.len() as u64;
             self.put(core, Lane::Live, &Message::Txn(txn));
         }
-        for (change, _) in pushes {
+        // A delta may lack its base there, and a tombstone is dropped if the document is not held.
+        for (change, _) in pushes.iter().filter(|(_, push)| *push == Push::Full) {
             self.known.insert(change.key, change.digest);
         }
         self.send.pushed = seq;

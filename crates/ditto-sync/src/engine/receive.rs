@@ -7,6 +7,7 @@ use super::recon::Recon;
 use super::session::{Mark, Session};
 use super::{Core, Fault, Rule};
 use crate::event::{Action, SyncProgress, SyncState};
+use crate::limits::MAX_KEYS;
 use crate::peer::Lane;
 use crate::store::{ApplyBatch, Cursor, SyncStore};
 use crate::wire::{KeyDigest, Message, SubAdd, SubMode, SubText, Subs, Subst};
@@ -60,8 +61,10 @@ impl<Q> RecvSub<Q> {
 }
 
 impl<S: SyncStore> Session<S> {
-    /// Asks the peer for queries, each under a new number.
+    /// Asks the peer for queries, each under a new number, which replaces the one it has.
     pub(crate) fn ask(&mut self, core: &mut Core<S>, hashes: &[[u8; 16]]) -> Result<(), Fault> {
+        // In one message, so that the sender serves the query without a gap.
+        let mut drop = self.withdraw(hashes);
         for chunk in hashes.chunks(ADDS) {
             let mut add = Vec::with_capacity(chunk.len());
             for hash in chunk {
@@ -93,13 +96,19 @@ impl<S: SyncStore> Session<S> {
                 add.push(self.wish(core, sid, false)?);
                 self.report(core, sid);
             }
-            self.send_subs(core, add, Vec::new());
+            self.send_subs(core, add, std::mem::take(&mut drop));
         }
         Ok(())
     }
 
     /// Withdraws queries. Documents under way may still arrive and are merged.
     pub(crate) fn forget(&mut self, core: &mut Core<S>, hashes: &[[u8; 16]]) {
+        for chunk in self.withdraw(hashes).chunks(MAX_KEYS) {
+            self.send_subs(core, Vec::new(), chunk.to_vec());
+        }
+    }
+
+    fn withdraw(&mut self, hashes: &[[u8; 16]]) -> Vec<u32> {
         let drop: Vec<_> = hashes.iter().filter_map(|h| self.recv.by_hash.remove(h)).collect();
         for sid in &drop {
             let live = self.recv.sids.remove(sid).is_some_and(|s| s.live);
@@ -108,9 +117,7 @@ impl<S: SyncStore> Session<S> {
             }
             self.recv.marks.retain(|_, m| *m != Mark::Extras(*sid));
         }
-        for chunk in drop.chunks(ADDS) {
-            self.send_subs(core, Vec::new(), chunk.to_vec());
-        }
+        drop
     }
 
     fn send_subs(&mut self, core: &mut Core<S>, add: Vec<SubAdd>, drop: Vec<u32>) {
@@ -191,7 +198,6 @@ impl<S: SyncStore> Session<S> {
             SubMode::Denied => sub.failed = Some("not readable".to_owned()),
             SubMode::Again => {
                 let hash = sub.hash;
-                self.forget(core, &[hash]);
                 return self.ask(core, &[hash]);
             }
             mode => {

@@ -57,6 +57,10 @@ impl<'a> Shape<'a> {
 impl<S: SyncStore> Session<S> {
     /// The peer changes its wishes.
     pub(crate) fn on_subs(&mut self, core: &mut Core<S>, m: Subs) -> Result<(), Fault> {
+        if m.generation <= self.send.generation {
+            return Err(Fault::Unexpected("SUBS"));
+        }
+        self.send.generation = m.generation;
         for sid in m.drop {
             self.send.subs.remove(&sid);
             self.send.jobs.retain(|job| job.sid() != sid);
@@ -161,7 +165,9 @@ impl<S: SyncStore> Session<S> {
                 let item = Shape::whole(&doc.doc).item(&mut self.live_out, &doc.collection, &doc.id);
                 size += item.size();
                 items.push(item);
-                self.known.insert(doc.key, doc.digest);
+                if doc.doc.is_alive() {
+                    self.known.insert(doc.key, doc.digest);
+                }
             }
             self.stats.documents_sent += items.len() as u64;
             let mut txn = Txn { first: true, last: true, items, ..Txn::default() };

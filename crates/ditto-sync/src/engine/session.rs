@@ -51,6 +51,9 @@ pub(crate) struct Receiver<Q> {
     pub(crate) next_mark: u64,
     /// The first commit whose announcement is not confirmed, and the last.
     pub(crate) unconfirmed: Option<(u64, u64)>,
+    /// Commits of pushes that came before the SUBST of a subscription: the sender may have moved on from them
+    /// while it did not serve that query, so they are announced like gains from elsewhere.
+    pub(crate) early: BTreeSet<u64>,
     /// Set when a subscription was dropped before everything asked for had come: until a scan of this number
     /// or a later one ends, documents that nobody asks for any more may arrive on the bulk lane.
     pub(crate) stale_bulk: Option<u32>,
@@ -65,6 +68,8 @@ pub(crate) struct Receiver<Q> {
 /// The sending role.
 pub(crate) struct Sender<Q> {
     pub(crate) subs: BTreeMap<u32, SendSub<Q>>,
+    /// Generation of the last SUBS.
+    pub(crate) generation: u64,
     /// Collections of all subscriptions of this session.
     pub(crate) collections: BTreeSet<SmolStr>,
     pub(crate) jobs: VecDeque<Job>,
@@ -169,6 +174,7 @@ impl<S: SyncStore> Session<S> {
                 marks: BTreeMap::new(),
                 next_mark: 1,
                 unconfirmed: None,
+                early: BTreeSet::new(),
                 stale_bulk: None,
                 collecting: None,
                 acked: 0,
@@ -176,6 +182,7 @@ impl<S: SyncStore> Session<S> {
             },
             send: Sender {
                 subs: BTreeMap::new(),
+                generation: 0,
                 collections: BTreeSet::new(),
                 jobs: VecDeque::new(),
                 answers: VecDeque::new(),

@@ -16,6 +16,9 @@ const QUERIES: [&str; 5] = [
     "SELECT * FROM d WHERE v = 1",
 ];
 
+/// Schedules that are tried before a rule counts as unneeded.
+const ABLATION_SEEDS: u64 = 20_000;
+
 /// What is switched off.
 #[derive(Clone, Debug, Default)]
 struct Faults {
@@ -180,4 +183,83 @@ fn invariants_hold_with_all_rules() {
     if let Some((seed, kind, e)) = first_failure(schedules() / 2, &Faults::default()) {
         panic!("{kind} schedule {seed}: {e}");
     }
+}
+
+/// Switches rules off and expects that some schedule notices.
+fn needed(name: &str, faults: &Faults) {
+    let found = first_failure(ABLATION_SEEDS, faults);
+    assert!(found.is_some(), "no schedule out of {ABLATION_SEEDS} needs {name}");
+    if std::env::var_os("DITTO_VERBOSE").is_some() {
+        eprintln!("{name}: {found:?}");
+    }
+}
+
+#[test]
+fn r1_epoch_in_the_cursor_is_needed() {
+    needed("R1", &Faults::store(&[], &[StoreRule::Epoch]));
+}
+
+#[test]
+fn r2a_evict_deletes_cursors_is_needed() {
+    needed("R2a", &Faults::store(&[Rule::EvictDeletesCursors], &[StoreRule::EvictDeletesCursors]));
+}
+
+#[test]
+fn r2b_evict_deletes_the_cursors_of_all_queries_is_needed() {
+    needed("R2b", &Faults::store(&[Rule::EvictAllQueries], &[StoreRule::EvictAllQueries]));
+}
+
+#[test]
+fn r3_hints_are_needed() {
+    needed("R3", &Faults::rule(&[Rule::Hints]));
+}
+
+#[test]
+fn r4_announcements_are_needed() {
+    needed("R4", &Faults::rule(&[Rule::Announce]));
+}
+
+#[test]
+fn r5_own_changes_are_needed() {
+    needed("R5", &Faults::rule(&[Rule::Own]));
+}
+
+#[test]
+fn r6_leaving_live_on_evict_is_needed() {
+    needed("R6", &Faults::rule(&[Rule::EvictLeavesLive]));
+}
+
+#[test]
+fn seen_seq_is_needed() {
+    needed("seen_seq", &Faults::store(&[], &[StoreRule::SeenSeq]));
+}
+
+#[test]
+fn delta_base_is_needed() {
+    needed("D4", &Faults::store(&[], &[StoreRule::DeltaBase]));
+}
+
+#[test]
+fn tombstones_beyond_the_view_are_needed() {
+    needed("tombstones", &Faults::rule(&[Rule::Tombs]));
+}
+
+#[test]
+fn move_out_as_delta_is_needed() {
+    needed("move-out delta", &Faults::rule(&[Rule::MoveOutDelta]));
+}
+
+#[test]
+fn cursors_waiting_for_wants_are_needed() {
+    needed("wants block cursors", &Faults::rule(&[Rule::WantsBlockCursor]));
+}
+
+#[test]
+fn subst_as_a_barrier_is_needed() {
+    needed("SUBST barrier", &Faults::rule(&[Rule::SubstBarrier]));
+}
+
+#[test]
+fn confirmed_announcements_are_needed() {
+    needed("confirmed own_seq", &Faults::rule(&[Rule::ConfirmOwn]));
 }

@@ -1,9 +1,10 @@
 //! TXN: documents on their way, with the dictionary entries that they need.
 //!
 //! ```text
-//! txn  := flags u8 | [token] if bit 3 | [sid] if bit 4
+//! txn  := flags u8 | [token] if bit 3 | [sid] if bit 4 | [generation] if bit 7
 //!       | nkeys (len name)* | nsites site* | nitems item*
-//! flags: 0 first, 1 last, 2 staged (reserved), 3 token, 4 sid, 5 answer, 6 reset
+//! flags: 0 first, 1 last, 2 staged (reserved), 3 token, 4 sid, 5 answer, 6 reset,
+//!        7 generation
 //! item := key_ref of the collection | len id | form u8 | [base] | len body
 //! base := n (site_ref, hlc u64le)*        only for a delta
 //! ```
@@ -45,6 +46,9 @@ pub(crate) struct Txn {
     pub(crate) token: Option<u64>,
     /// The subscription whose scan the page belongs to.
     pub(crate) sid: Option<u32>,
+    /// On the bulk lane: generation of the last SUBS that the sender of the page had sent. An older one than
+    /// has arrived says that the sender may have evicted the documents since.
+    pub(crate) generation: Option<u64>,
     /// Whether the items answer WANT.
     pub(crate) answer: bool,
     /// Whether the dictionary starts anew with this message.
@@ -75,6 +79,7 @@ impl Txn {
             self.sid.is_some(),
             self.answer,
             self.reset,
+            self.generation.is_some(),
         ];
         o.push(bits.iter().enumerate().fold(0, |acc, (i, b)| acc | u8::from(*b) << i));
         if let Some(token) = self.token {
@@ -82,6 +87,9 @@ impl Txn {
         }
         if let Some(sid) = self.sid {
             put_varint(o, sid.into());
+        }
+        if let Some(generation) = self.generation {
+            put_varint(o, generation);
         }
         put_varint(o, self.keys.len() as u64);
         self.keys.iter().for_each(|k| put_str(o, k));
@@ -109,12 +117,10 @@ impl Txn {
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let flags = r.u8()?;
-        if flags >> 7 != 0 {
-            return Err(r.invalid("flags of TXN"));
-        }
         let bit = |i: u8| flags >> i & 1 != 0;
         let token = if bit(3) { Some(r.varint()?) } else { None };
         let sid = if bit(4) { Some(reference(r)?) } else { None };
+        let generation = if bit(7) { Some(r.varint()?) } else { None };
         let n = limited(r.count(1)?, MAX_DEFINITIONS, r)?;
         let mut keys = Vec::with_capacity(n.min(4_096));
         for _ in 0..n {
@@ -153,6 +159,7 @@ impl Txn {
             staged: bit(2),
             token,
             sid,
+            generation,
             answer: bit(5),
             reset: bit(6),
             keys,
