@@ -1,6 +1,9 @@
 //! Simulation: the real engine over an in-memory store and a network with virtual time.
 
+mod budget;
+mod garbage;
 mod net;
 mod rng;
+mod scenarios;
 mod schedules;
 mod store;

@@ -116,6 +116,10 @@ impl MemStore {
         self.0.borrow().applies
     }
 
+    pub(crate) fn commit_count(&self) -> u64 {
+        self.0.borrow().state.seq
+    }
+
     pub(crate) fn next_commit(&self) -> Option<LocalCommit> {
         self.0.borrow_mut().commits.pop_front()
     }
