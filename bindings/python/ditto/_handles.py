@@ -1,0 +1,121 @@
+"""What belongs to an open instance and ends with it, and the gate that ends its callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol
+
+logger: Final = logging.getLogger("ditto")
+
+DeliverOn = Literal["loop", "thread"]
+
+
+class Handle(Protocol):
+    """Something that ends with the instance."""
+
+    def _end(self) -> None: ...
+
+
+class Handles:
+    """The live handles of one instance.
+
+    Observers live until they are cancelled, even if the app drops the handle, so they are held; feeds that an
+    app iterates end when it drops them, so they are not.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[Handle] = set()
+        self._feeds: weakref.WeakSet[Handle] = weakref.WeakSet()
+
+    def hold(self, handle: Handle) -> None:
+        """Keeps the handle alive until it is released."""
+        with self._lock:
+            self._held.add(handle)
+
+    def follow(self, handle: Handle) -> None:
+        """Remembers the handle for as long as the app does."""
+        with self._lock:
+            self._feeds.add(handle)
+
+    def release(self, handle: Handle) -> None:
+        """Forgets the handle."""
+        with self._lock:
+            self._held.discard(handle)
+            self._feeds.discard(handle)
+
+    def of_type(self, kind: type[Any]) -> list[Any]:
+        """The held handles of one class."""
+        with self._lock:
+            return [handle for handle in self._held if isinstance(handle, kind)]
+
+    def end_all(self) -> None:
+        """Ends everything."""
+        with self._lock:
+            handles = [*self._held, *self._feeds]
+            self._held.clear()
+            self._feeds.clear()
+        for handle in handles:
+            handle._end()
+
+
+class Gate:
+    """Keeps the promise that no callback starts after the handle was cancelled."""
+
+    __slots__ = ("_lock", "closed")
+
+    def __init__(self) -> None:
+        # Reentrant, so that a callback can cancel its own handle.
+        self._lock = threading.RLock()
+        self.closed = False
+
+    def run(self, callback: Callable[..., object], *arguments: object) -> object:
+        """Calls back unless closed. What it raises is logged: there is nobody to catch it."""
+        with self._lock:
+            if self.closed:
+                return None
+            try:
+                return callback(*arguments)
+            except Exception:
+                logger.exception("a handler failed")
+                return None
+
+    def close(self) -> None:
+        """Waits for a callback that is running on another thread; later ones do not start."""
+        with self._lock:
+            self.closed = True
+
+
+def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> None:
+    """Runs the callback on the loop soon. On a loop that is closed nobody is left to be told."""
+    try:
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def delivery_loop(deliver_on: str, handler: Callable[..., object]) -> asyncio.AbstractEventLoop | None:
+    """The running loop for ``"loop"``, ``None`` for ``"thread"``.
+
+    Raises:
+        RuntimeError: No loop is running here.
+        ValueError: The first argument is neither, or a coroutine function would have to run without a loop.
+    """
+    if deliver_on == "thread":
+        if inspect.iscoroutinefunction(handler):
+            raise ValueError('a coroutine function needs a loop: use deliver_on="loop"')
+        return None
+    if deliver_on != "loop":
+        raise ValueError(f'deliver_on must be "loop" or "thread", not {deliver_on!r}')
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as e:
+        raise RuntimeError(
+            'no event loop is running here: call from a coroutine or use deliver_on="thread"'
+        ) from e

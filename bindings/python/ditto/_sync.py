@@ -1,0 +1,122 @@
+"""Sync control and subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import _ffi, _json
+from ._errors import native_errors
+
+if TYPE_CHECKING:
+    from ._instance import Ditto
+
+
+class SyncSubscription:
+    """Handle of one subscription. Dropping it does not cancel; as a context manager it cancels at the end."""
+
+    def __init__(self, ditto: Ditto, native: _ffi.SyncSubscription) -> None:
+        self._ditto = ditto
+        self._native = native
+
+    def cancel(self) -> None:
+        """Stops pulling; documents that are already here stay. Repeating is harmless."""
+        self._end()
+        self._ditto._handles.release(self)
+
+    def _end(self) -> None:
+        self._native.cancel()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled, or the instance closed."""
+        cancelled: bool = self._native.is_cancelled()
+        return cancelled
+
+    @property
+    def query_string(self) -> str:
+        """Text of the query."""
+        text: str = self._native.query_string()
+        return text
+
+    @property
+    def query_arguments(self) -> dict[str, Any]:
+        """Arguments given at registration."""
+        arguments: dict[str, Any] = _json.decode(self._native.query_arguments_json())
+        return arguments
+
+    @property
+    def ditto(self) -> Ditto:
+        """The instance that it belongs to."""
+        return self._ditto
+
+    def __enter__(self) -> SyncSubscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class Sync:
+    """Starts and stops networking, and says what this device wants from others."""
+
+    def __init__(self, ditto: Ditto, native: _ffi.Sync) -> None:
+        self._ditto = ditto
+        self._native = native
+
+    async def start(self) -> None:
+        """Starts transports and replication with the current transport config; does nothing when running.
+
+        Raises:
+            DittoIoError: A configured listener cannot be opened; then nothing is started.
+        """
+        with native_errors:
+            await self._native.start()
+
+    async def stop(self) -> None:
+        """Closes all connections. The store stays usable and subscriptions resume at the next start."""
+        with native_errors:
+            await self._native.stop()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether networking is running."""
+        active: bool = self._native.is_active()
+        return active
+
+    @property
+    def listen_address(self) -> str | None:
+        """The ``host:port`` that others can connect to, while a listener is on."""
+        address: str | None = self._native.listen_address()
+        return address
+
+    def register_subscription(self, query: str, arguments: Mapping[str, Any] | None = None) -> SyncSubscription:
+        """Declares interest: documents of peers that match are pulled in and kept up to date.
+
+        It stays until it is cancelled or the instance closes, and may be registered before `start`. Only
+        ``SELECT * FROM collection [WHERE condition]`` is accepted.
+
+        Raises:
+            DittoQueryInvalidError: The query is not valid.
+            DittoQueryUnsupportedError: The query is valid, but not for a subscription.
+        """
+        text, encoded = _json.encode_query(query, arguments)
+        with native_errors:
+            native = self._native.register_subscription(text, encoded)
+        subscription = SyncSubscription(self._ditto, native)
+        self._ditto._handles.hold(subscription)
+        return subscription
+
+    @property
+    def subscriptions(self) -> frozenset[SyncSubscription]:
+        """The subscriptions that are active now."""
+        held: list[SyncSubscription] = self._ditto._handles.of_type(SyncSubscription)
+        return frozenset(subscription for subscription in held if not subscription.is_cancelled)
+
+    @property
+    def ditto(self) -> Ditto:
+        """The instance that it belongs to."""
+        return self._ditto

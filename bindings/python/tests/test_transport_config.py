@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ditto import Ditto, DittoInvalidConfigError, DittoIoError, LanConfig, TcpListenConfig, TransportConfig
+
+
+def test_a_fresh_value_has_everything_off() -> None:
+    config = TransportConfig()
+    assert not config.peer_to_peer.lan.enabled
+    assert not config.listen.tcp.enabled
+    assert config.connect.tcp_servers == set()
+    assert config.connect.retry_interval == timedelta(seconds=5)
+    assert config.listen.tcp == TcpListenConfig(False, "[::]", 4040)
+    assert config.global_.sync_group == 0
+    config.enable_all_peer_to_peer().add_tcp_server("a:1").enable_tcp_listen("::1", 5).set_sync_group(7)
+    assert config.peer_to_peer.lan == LanConfig(True, True)
+    assert config.connect.tcp_servers == {"a:1"}
+    assert config.listen.tcp == TcpListenConfig(True, "::1", 5)
+    assert config.global_.sync_group == 7
+    assert not config.disable_all_peer_to_peer().peer_to_peer.lan.enabled
+
+
+async def test_an_instance_starts_with_peer_to_peer_on(ditto: Ditto) -> None:
+    assert ditto.transport_config == TransportConfig().enable_all_peer_to_peer()
+
+
+async def test_updates_replace_and_copies_are_copies(ditto: Ditto) -> None:
+    ditto.transport_config.add_tcp_server("ignored:1")
+    await ditto.update_transport_config(lambda t: t.add_tcp_server("127.0.0.1:1").set_sync_group(3))
+    wanted = TransportConfig().enable_all_peer_to_peer().add_tcp_server("127.0.0.1:1").set_sync_group(3)
+    assert ditto.transport_config == wanted
+    wanted = TransportConfig().enable_tcp_listen("127.0.0.1", 0)
+    wanted.connect.retry_interval = timedelta(milliseconds=1500)
+    await ditto.set_transport_config(wanted)
+    assert ditto.transport_config == wanted
+
+
+async def test_a_change_that_came_between_is_not_lost(ditto: Ditto) -> None:
+    calls = 0
+
+    def slow(transports: TransportConfig) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            # Another change while this one is being computed: the first step of the coroutine carries it out.
+            other = ditto.update_transport_config(lambda t: t.add_tcp_server("first:1"))
+            other.send(None)
+            other.close()
+        transports.add_tcp_server("second:1")
+
+    await ditto.update_transport_config(slow)
+    assert calls == 2
+    assert ditto.transport_config.connect.tcp_servers == {"first:1", "second:1"}
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("tcp_servers", lambda t: t.add_tcp_server("no port")),
+        ("interface_ip", lambda t: t.enable_tcp_listen("not an address", 0)),
+        ("port", lambda t: t.enable_tcp_listen("127.0.0.1", 65536)),
+        ("port", lambda t: t.enable_tcp_listen("127.0.0.1", -1)),
+        ("port", lambda t: t.enable_tcp_listen("127.0.0.1", "80")),
+        ("sync_group", lambda t: t.set_sync_group(1 << 32)),
+        ("retry_interval", lambda t: setattr(t.connect, "retry_interval", timedelta(seconds=-1))),
+    ],
+)
+async def test_invalid_fields_are_named_and_change_nothing(ditto: Ditto, field: str, change: object) -> None:
+    before = ditto.transport_config
+    with pytest.raises(DittoInvalidConfigError, match=field):
+        await ditto.update_transport_config(change)  # type: ignore[arg-type]
+    assert ditto.transport_config == before
+
+
+async def test_a_listener_that_cannot_be_opened_is_an_error(opener: object) -> None:
+    a = await opener("a")  # type: ignore[operator]
+    b = await opener("b")  # type: ignore[operator]
+    await a.set_transport_config(TransportConfig().enable_tcp_listen("127.0.0.1", 0))
+    await a.sync.start()
+    port = int(a.sync.listen_address.rpartition(":")[2])
+    assert port != 0
+    await b.set_transport_config(TransportConfig().enable_tcp_listen("127.0.0.1", port))
+    with pytest.raises(DittoIoError):
+        await b.sync.start()
+    assert not b.sync.is_active
+    assert b.sync.listen_address is None

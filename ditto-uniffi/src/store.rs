@@ -1,0 +1,106 @@
+//! The store handle and results.
+
+use std::sync::Arc;
+
+use crate::error::DittoError;
+use crate::json;
+use crate::observer::{QueryObserver, QueryObserverWithSignalNext, SignalNext, StoreObserver, report};
+use crate::transaction::Transaction;
+
+/// Gateway to the local data. It never waits for peers; what others wrote arrives through subscriptions.
+#[derive(uniffi::Object)]
+pub struct Store {
+    pub(crate) inner: ditto::Store,
+}
+
+/// The result of one statement.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct QueryResult {
+    /// All rows in order: the text of a JSON array of objects. Bytes appear as an object with the one field $bytes,
+    /// which holds base64.
+    pub items_json: String,
+    /// Number of rows.
+    pub item_count: u64,
+    /// Ids of the documents that the statement changed: the text of a JSON array, absent when there are none.
+    pub mutated_document_ids_json: Option<String>,
+    /// Names the local store state after a mutating statement; grows with every commit of this device.
+    pub commit_id: Option<u64>,
+}
+
+impl TryFrom<ditto::QueryResult> for QueryResult {
+    type Error = DittoError;
+
+    fn try_from(r: ditto::QueryResult) -> Result<Self, DittoError> {
+        let ids = r.mutated_document_ids();
+        Ok(Self {
+            items_json: json::array(r.values())?,
+            item_count: r.item_count() as u64,
+            mutated_document_ids_json: (!ids.is_empty()).then(|| json::array(&ids)).transpose()?,
+            commit_id: r.commit_id(),
+        })
+    }
+}
+
+/// How a transaction is opened.
+#[derive(Clone, Debug, uniffi::Record)]
+pub struct TransactionOptions {
+    /// Free text for logs.
+    pub hint: Option<String>,
+    /// A read-only transaction sees one snapshot, runs beside others and refuses mutating statements.
+    pub is_read_only: bool,
+}
+
+#[uniffi::export]
+impl Store {
+    /// Runs one statement on the local store. On an error nothing of it is kept.
+    ///
+    /// The arguments are the text of a JSON object of placeholder names without the colon.
+    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<QueryResult, DittoError> {
+        self.inner.execute(json::query(query, arguments)?).await?.try_into()
+    }
+
+    /// As execute, but blocks the calling thread.
+    pub fn execute_sync(&self, query: String, arguments: Option<String>) -> Result<QueryResult, DittoError> {
+        self.inner.execute_sync(json::query(query, arguments)?)?.try_into()
+    }
+
+    /// Calls the observer with the current result of a SELECT soon after, and again whenever it has changed.
+    ///
+    /// Calls for one observer are in order, never overlap and come on a thread of the library; changes in quick
+    /// succession arrive as one. It lives until it is cancelled or the instance is shut down.
+    pub fn register_observer(
+        &self,
+        query: String,
+        arguments: Option<String>,
+        observer: Arc<dyn QueryObserver>,
+    ) -> Result<Arc<StoreObserver>, DittoError> {
+        let handler = move |result: ditto::QueryResult| {
+            report(result.try_into().and_then(|result| observer.on_result(result)));
+        };
+        Ok(StoreObserver::new(self.inner.register_observer(json::query(query, arguments)?, handler)?))
+    }
+
+    /// As register observer, but after one call the observer stays silent until its signal is called; the next call
+    /// folds everything in between into one result.
+    pub fn register_observer_with_signal_next(
+        &self,
+        query: String,
+        arguments: Option<String>,
+        observer: Arc<dyn QueryObserverWithSignalNext>,
+    ) -> Result<Arc<StoreObserver>, DittoError> {
+        let handler = move |result: ditto::QueryResult, signal: ditto::SignalNext| {
+            let signal = Arc::new(SignalNext::new(signal));
+            report(result.try_into().and_then(|result| observer.on_result(result, signal)));
+        };
+        let query = json::query(query, arguments)?;
+        Ok(StoreObserver::new(self.inner.register_observer_with_signal_next(query, handler)?))
+    }
+
+    /// Opens a transaction. At most one that writes runs at a time; others wait their turn.
+    ///
+    /// Finish it with commit or rollback; freeing it without either rolls back.
+    pub async fn begin(&self, options: TransactionOptions) -> Result<Arc<Transaction>, DittoError> {
+        let options = ditto::TransactionOptions { hint: options.hint, is_read_only: options.is_read_only };
+        Ok(Arc::new(Transaction { inner: self.inner.begin(options).await? }))
+    }
+}

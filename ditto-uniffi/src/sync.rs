@@ -1,0 +1,83 @@
+//! Sync control and subscriptions.
+
+use std::sync::Arc;
+
+use crate::error::DittoError;
+use crate::json;
+
+/// Starts and stops networking, and says what this device wants from others.
+#[derive(uniffi::Object)]
+pub struct Sync {
+    pub(crate) inner: ditto::Sync,
+}
+
+#[uniffi::export]
+impl Sync {
+    /// Starts transports and replication with the current transport config. On a running instance it does nothing.
+    ///
+    /// It fails when a configured listener cannot be opened; then nothing is started.
+    pub async fn start(&self) -> Result<(), DittoError> {
+        Ok(self.inner.start().await?)
+    }
+
+    /// Closes all connections. The store stays usable and subscriptions resume at the next start.
+    pub async fn stop(&self) -> Result<(), DittoError> {
+        Ok(self.inner.stop().await?)
+    }
+
+    /// Whether networking is running.
+    pub fn is_active(&self) -> bool {
+        self.inner.is_active()
+    }
+
+    /// The address that others can connect to, while a listener is on.
+    pub fn listen_address(&self) -> Option<String> {
+        self.inner.listen_address().map(|a| a.to_string())
+    }
+
+    /// Declares interest: documents of other peers that match the SELECT are pulled in and kept up to date.
+    ///
+    /// It stays until it is cancelled or the instance is shut down, and may be registered before the start.
+    pub fn register_subscription(
+        &self,
+        query: String,
+        arguments: Option<String>,
+    ) -> Result<Arc<SyncSubscription>, DittoError> {
+        let inner = self.inner.register_subscription(json::query(query, arguments)?)?;
+        Ok(Arc::new(SyncSubscription { inner }))
+    }
+
+    /// The subscriptions that are active now.
+    pub fn subscriptions(&self) -> Vec<Arc<SyncSubscription>> {
+        self.inner.subscriptions().into_iter().map(|inner| Arc::new(SyncSubscription { inner })).collect()
+    }
+}
+
+/// Handle of one subscription. Freeing it does not cancel.
+#[derive(uniffi::Object)]
+pub struct SyncSubscription {
+    inner: ditto::SyncSubscription,
+}
+
+#[uniffi::export]
+impl SyncSubscription {
+    /// Stops pulling; documents that are already here stay. Repeating is harmless.
+    pub fn cancel(&self) {
+        self.inner.cancel();
+    }
+
+    /// Whether it was cancelled, or the instance was shut down.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.is_cancelled()
+    }
+
+    /// Text of the query.
+    pub fn query_string(&self) -> String {
+        self.inner.query_string().to_owned()
+    }
+
+    /// Arguments given at registration: the text of a JSON object.
+    pub fn query_arguments_json(&self) -> String {
+        json::object(self.inner.query_arguments())
+    }
+}
