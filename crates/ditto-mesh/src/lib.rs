@@ -41,6 +41,6 @@ pub use config::{Admission, ConfigError, Limits, MAX_DEVICE_NAME, MeshConfig, Pr
 pub use discovery::discovery_service_type;
 pub use event::{ConnectionEvent, Refusal};
 pub use identity::{Identity, IdentityError};
-pub use mesh::{MAX_DATAGRAM, Mesh};
+pub use mesh::{MAX_DATAGRAM, Mesh, RandomBytes};
 pub use peer_key::{PeerKey, PeerKeyError, ShortId};
 pub use presence::{MetadataError, PresenceConnection, PresenceGraph, PresencePeer, check_metadata};

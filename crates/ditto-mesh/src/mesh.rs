@@ -28,6 +28,9 @@ use crate::transport::{LinkId, NetEvent};
 pub const MAX_DATAGRAM: usize = 1_400;
 const _: () = assert!(MAX_DATAGRAM + FRAME_OVERHEAD <= MIN_MAX_FRAME);
 
+/// Fills its argument with cryptographic randomness.
+pub type RandomBytes = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// Presence waits when this much of it is queued to a neighbour.
 const PRESENCE_QUEUE: usize = 64 << 10;
 
@@ -47,7 +50,7 @@ pub struct Mesh {
     invalid: Option<ConfigError>,
     greeter: Greeter,
     tls: Option<TlsFactory>,
-    random: Box<dyn FnMut(&mut [u8]) + Send>,
+    random: RandomBytes,
     running: bool,
     /// Internal time: never goes back. Begins with the wall clock and follows its forward steps.
     now: u64,
@@ -68,7 +71,7 @@ impl Mesh {
     ///
     /// A configuration that [`MeshConfig::validate`] refuses makes a machine that answers [`Input::Start`] with
     /// [`ConnectionEvent::ConfigRejected`].
-    pub fn new(config: MeshConfig, random: Box<dyn FnMut(&mut [u8]) + Send>) -> Self {
+    pub fn new(config: MeshConfig, random: RandomBytes) -> Self {
         let invalid = config.validate().err();
         let tls = TlsFactory::new(&config.identity).ok();
         let mut limits = config.limits.clone();

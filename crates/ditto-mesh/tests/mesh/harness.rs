@@ -350,7 +350,7 @@ pub(crate) fn config(name: &str, seed: u8, setup: impl FnOnce(&mut MeshConfig)) 
 }
 
 /// A small deterministic generator (splitmix64).
-pub(crate) fn rng(seed: u64) -> Box<dyn FnMut(&mut [u8]) + Send> {
+pub(crate) fn rng(seed: u64) -> RandomBytes {
     let mut state = seed;
     Box::new(move |out| {
         for b in out {

@@ -1,0 +1,148 @@
+//! The bytes of Bus messages.
+//!
+//! ```text
+//! message  := version u8 = 1 | kind u8 = 1 | data                                        on the Bus lane
+//! fragment := version u8 = 1 | kind u8 = 2 | id varint, total varint, count varint, index varint | data    datagram
+//! ```
+//!
+//! Kinds that this release does not know are skipped, so that streams can be added.
+
+use ditto_types::wire::{Reader, WireError, put_varint};
+
+/// Largest reliable message.
+pub const MAX_RELIABLE: usize = 1_048_576;
+
+/// Largest unreliable message.
+pub const MAX_UNRELIABLE: usize = 131_072;
+
+/// Payload of a fragment, so that a datagram fits a frame of any link.
+pub(crate) const FRAGMENT: usize = 1_200;
+
+/// Most fragments of a message, also from senders that cut smaller ones.
+pub(crate) const MAX_FRAGMENTS: usize = 1_024;
+
+const VERSION: u8 = 1;
+const MESSAGE: u8 = 1;
+const PART: u8 = 2;
+
+/// A piece of an unreliable message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment<'a> {
+    /// Grows with each message of a sender.
+    pub(crate) id: u64,
+    /// Bytes of the whole message.
+    pub(crate) total: usize,
+    pub(crate) count: usize,
+    pub(crate) index: usize,
+    pub(crate) data: &'a [u8],
+}
+
+pub(crate) fn encode_message(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 2);
+    out.extend_from_slice(&[VERSION, MESSAGE]);
+    out.extend_from_slice(data);
+    out
+}
+
+/// The data of a message; `Ok(None)` for one of another kind.
+pub(crate) fn decode_message(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, WireError> {
+    let mut r = Reader::new(&bytes);
+    let (version, kind) = (r.u8()?, r.u8()?);
+    if version != VERSION {
+        return Err(WireError::Invalid { at: 0, what: "version of the Bus envelope" });
+    }
+    if kind != MESSAGE {
+        return Ok(None);
+    }
+    if r.remaining() > MAX_RELIABLE {
+        let len = r.remaining() as u64;
+        return Err(WireError::TooLong { at: 2, len, limit: MAX_RELIABLE as u64 });
+    }
+    let mut bytes = bytes;
+    bytes.drain(..2);
+    Ok(Some(bytes))
+}
+
+/// The datagrams of an unreliable message, at least one.
+pub(crate) fn encode_fragments(id: u64, data: &[u8]) -> Vec<Vec<u8>> {
+    let count = data.len().div_ceil(FRAGMENT).max(1);
+    let part = |index: usize| {
+        let start = index * FRAGMENT;
+        Fragment { id, total: data.len(), count, index, data: &data[start..data.len().min(start + FRAGMENT)] }
+            .encode()
+    };
+    (0..count).map(part).collect()
+}
+
+impl<'a> Fragment<'a> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, PART];
+        put_varint(&mut out, self.id);
+        put_varint(&mut out, self.total as u64);
+        put_varint(&mut out, self.count as u64);
+        put_varint(&mut out, self.index as u64);
+        out.extend_from_slice(self.data);
+        out
+    }
+
+    /// `Ok(None)` for a datagram of another kind.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Option<Self>, WireError> {
+        let mut r = Reader::new(bytes);
+        let (version, kind) = (r.u8()?, r.u8()?);
+        if version != VERSION {
+            return Err(WireError::Invalid { at: 0, what: "version of the Bus envelope" });
+        }
+        if kind != PART {
+            return Ok(None);
+        }
+        let id = r.varint()?;
+        let total = r.len(MAX_UNRELIABLE)?;
+        let count = r.len(MAX_FRAGMENTS)?;
+        let index = r.len(MAX_FRAGMENTS)?;
+        let data = r.take(r.remaining())?;
+        let fits = if count == 1 { data.len() == total } else { !data.is_empty() && data.len() < total };
+        if index >= count || !fits {
+            return Err(r.invalid("fragment"));
+        }
+        Ok(Some(Self { id, total, count, index, data }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn largest_fragment_fits_a_datagram() {
+        let all = encode_fragments(u64::MAX, &vec![1; MAX_UNRELIABLE]);
+        assert_eq!(all.len(), 110);
+        assert!(all.iter().all(|f| f.len() <= ditto_mesh::MAX_DATAGRAM));
+    }
+
+    #[test]
+    fn messages_round_trip_and_other_kinds_are_skipped() {
+        for data in [vec![], vec![1; 10], vec![2; MAX_RELIABLE]] {
+            assert_eq!(decode_message(encode_message(&data)), Ok(Some(data)));
+        }
+        assert_eq!(decode_message(vec![1, 9, 9]), Ok(None));
+        assert!(decode_message(vec![2, 1, 9]).is_err());
+        assert!(decode_message(vec![1]).is_err());
+        assert!(decode_message(encode_message(&vec![0; MAX_RELIABLE + 1])).is_err());
+        assert_eq!(Fragment::decode(&[1, 7, 0]), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_datagrams_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), known: bool) {
+            let mut bytes = bytes;
+            if known {
+                bytes.splice(0..0, [1, 2]);
+            }
+            if let Ok(Some(f)) = Fragment::decode(&bytes) {
+                prop_assert!(f.index < f.count && f.data.len() <= f.total);
+            }
+            let _ = decode_message(bytes);
+        }
+    }
+}
