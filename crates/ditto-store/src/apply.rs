@@ -8,9 +8,7 @@ use ditto_types::{Hlc, HlcClock, SmolStr};
 use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
-use crate::replication::{
-    ApplyBatch, ApplyItem, CursorKey, ItemBody, ItemOutcome, RefusalCode,
-};
+use crate::replication::{ApplyBatch, ApplyItem, CursorKey, ItemBody, ItemOutcome, RefusalCode};
 use crate::unit::{Effects, Unit};
 
 /// Largest stored form of a merged document. Merging may exceed the limit of local writes, because two peers may

@@ -187,3 +187,6 @@ impl<'r> Document<'r> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,5 +56,5 @@ pub use replication::{
     RefusalCode, StoredDoc, ViewPage,
 };
 pub use result::QueryResult;
-pub use store::Store;
+pub use store::{Store, WriterStats};
 pub use transaction::Transaction;

@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     /// Replaced as a whole when an entry is added, so that batches can carry it without copying.
     cursor_collections: Mutex<Arc<CursorCollections>>,
     head: AtomicU64,
+    groups: AtomicU64,
     closed: AtomicBool,
     subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
     active: Mutex<Option<Active>>,
@@ -54,6 +55,7 @@ impl Shared {
             statements: StatementCache::default(),
             cursor_collections: Mutex::default(),
             head: AtomicU64::new(head),
+            groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             subscribers: Mutex::default(),
             active: Mutex::default(),
@@ -65,8 +67,15 @@ impl Shared {
         self.head.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_head(&self, head: u64) {
+    /// Notes a commit of the engine and the newest of our commits in it.
+    pub(crate) fn committed(&self, head: u64) {
         self.head.store(head, Ordering::Release);
+        self.groups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Commits of the engine since the store was opened.
+    pub(crate) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

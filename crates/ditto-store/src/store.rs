@@ -36,6 +36,15 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// What the writer has done and what waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Commits of the storage engine since the store was opened; each may hold many of our commits.
+    pub group_commits: u64,
+    /// Statements, batches and transactions that wait for the writer.
+    pub waiting: usize,
+}
+
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     jobs: Sender<Job>,
@@ -177,6 +186,11 @@ impl Store {
     /// What is not received stays in memory.
     pub fn subscribe_commits(&self) -> Receiver<Arc<Commit>> {
         self.inner.shared.subscribe()
+    }
+
+    /// Counters of the writer.
+    pub fn writer_stats(&self) -> WriterStats {
+        WriterStats { group_commits: self.inner.shared.groups(), waiting: self.inner.jobs.len() }
     }
 
     /// Recomputes every digest, hash and reference, and lets the engine check its structures.
@@ -346,6 +360,20 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Runs `f` on the writer thread and waits for it.
+    pub(crate) fn with_core(&self, f: impl FnOnce(&mut Core) + Send + 'static) {
+        let (done, finished) = bounded(1);
+        let job = Job::Test(Box::new(move |core| {
+            f(core);
+            done.send(()).unwrap();
+        }));
+        self.inner.jobs.send(job).unwrap();
+        finished.recv().unwrap();
     }
 }
 

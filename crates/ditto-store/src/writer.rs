@@ -56,6 +56,9 @@ pub(crate) enum Job {
     Begin { id: u64, hint: Option<String>, reply: Reply<Sender<Step>> },
     /// Ends the thread after everything before it.
     Close,
+    /// Reaches into the writer.
+    #[cfg(test)]
+    Test(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
 /// Work inside an interactive transaction.
@@ -92,6 +95,8 @@ impl Writer {
             match job {
                 Job::Close => break,
                 Job::Begin { id, hint, reply } => self.interactive(id, hint.as_deref(), &reply),
+                #[cfg(test)]
+                Job::Test(f) => f(&mut self.core),
                 job => next = self.group(job),
             }
         }
@@ -109,7 +114,7 @@ impl Writer {
             return None;
         }
         while let Some(job) = next.take() {
-            if matches!(job, Job::Begin { .. } | Job::Close) {
+            if !matches!(job, Job::Statement { .. } | Job::Apply { .. } | Job::DeleteCursors { .. }) {
                 next = Some(job);
                 break;
             }
@@ -155,7 +160,8 @@ impl Writer {
                     Err(e) => return refused(core, &reply, e),
                 }
             }
-            Job::Begin { .. } | Job::Close => {}
+            // Not for a group.
+            _ => {}
         }
         if let Some(Owed::Statement(_, _, unit) | Owed::Apply(_, _, unit)) = owed.last()
             && unit.counts()
@@ -177,25 +183,28 @@ impl Writer {
         }
     }
 
-    /// Answers everyone in a committed group and publishes what they did.
+    /// Publishes what a committed group did and answers everyone in it.
+    ///
+    /// In this order, so that who subscribes after an answer does not hear of it again.
     fn settle(&mut self, owed: Vec<Owed>) {
-        self.shared.set_head(self.core.state.head);
+        self.shared.committed(self.core.state.head);
         let mut commits = Vec::with_capacity(owed.len());
+        let mut answers: Vec<Box<dyn FnOnce()>> = Vec::with_capacity(owed.len());
         for o in owed {
-            // The slot of the commit number is filled before the result is handed out.
             match o {
                 Owed::Statement(reply, result, unit) => {
                     commits.extend(self.published(unit));
-                    drop(reply.send(Ok(result)));
+                    answers.push(Box::new(move || drop(reply.send(Ok(result)))));
                 }
                 Owed::Apply(reply, outcome, unit) => {
                     commits.extend(self.published(unit));
-                    drop(reply.send(Ok(outcome)));
+                    answers.push(Box::new(move || drop(reply.send(Ok(outcome)))));
                 }
-                Owed::Done(reply) => drop(reply.send(Ok(()))),
+                Owed::Done(reply) => answers.push(Box::new(move || drop(reply.send(Ok(()))))),
             }
         }
         self.shared.publish(&commits);
+        answers.into_iter().for_each(|answer| answer());
     }
 
     fn published(&self, unit: Unit) -> Option<Arc<Commit>> {
@@ -248,10 +257,10 @@ impl Writer {
         }
         match self.core.commit(before) {
             Ok(()) => {
-                self.shared.set_head(self.core.state.head);
+                self.shared.committed(self.core.state.head);
                 let commit = self.published(unit);
-                drop(reply.send(Ok(commit.as_ref().map(|c| c.seq))));
                 self.shared.publish(commit.as_slice());
+                drop(reply.send(Ok(commit.map(|c| c.seq))));
             }
             Err(e) => {
                 self.core.rollback(before);
@@ -328,6 +337,9 @@ fn refuse(job: Job, e: &StoreError) {
         Job::Apply { reply, .. } => drop(reply.send(Err(e.clone()))),
         Job::DeleteCursors { reply, .. } => drop(reply.send(Err(e.clone()))),
         Job::Begin { reply, .. } => drop(reply.send(Err(e.clone()))),
-        Job::Close => {}
+        _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+use ditto_types::{DatabaseId, Object, json};
+
+use super::*;
+use crate::driver::Mode;
+use crate::{Store, StoreOptions, schema};
+
+/// A store with a live and a deleted document and a cursor, changed by `tamper` behind its back, then checked.
+fn checked(tamper: &str) -> CheckReport {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || StoreOptions::new(dir.path(), DatabaseId::DEFAULT);
+    let store = Store::open(options()).unwrap();
+    for text in [
+        "INSERT INTO c DOCUMENTS ({'_id':'a','n':1}), ({'_id':'b','n':2})",
+        "DELETE FROM c WHERE n = 2",
+        "INSERT INTO d DOCUMENTS ({'_id':'a','o':{'x':1}})",
+    ] {
+        store.execute(text, &Object::new()).unwrap();
+    }
+    store.close();
+    let db = Db::open(&dir.path().join(schema::DB_FILE), Mode::Write).unwrap();
+    db.batch(tamper).unwrap();
+    drop(db);
+    Store::open(options()).unwrap().check().unwrap()
+}
+
+#[test]
+fn a_sound_file_is_clean() {
+    let r = checked("");
+    assert!(r.is_clean(), "{:?}", r.problems);
+    assert_eq!((r.documents, r.tombstones, r.collections, r.head), (2, 1, 2, 3));
+}
+
+#[test]
+fn each_kind_of_damage_is_found() {
+    for (tamper, found) in [
+        ("UPDATE docs SET digest = zeroblob(16) WHERE coll = 2", "digest is wrong"),
+        ("UPDATE docs SET digest = x'00' WHERE coll = 2", "column digest"),
+        ("UPDATE docs SET khash = khash + 1 WHERE coll = 2", "key hash is wrong"),
+        ("UPDATE docs SET khash = 7 WHERE coll = 1", "share key hash"),
+        ("UPDATE docs SET seq = 99 WHERE coll = 2", "after the newest"),
+        ("UPDATE docs SET seq = 0 WHERE coll = 2", "belongs to no commit"),
+        ("UPDATE docs SET flags = 1 - flags WHERE coll = 2", "deletion flag"),
+        ("UPDATE docs SET src = 5 WHERE coll = 2", "unknown peer"),
+        ("UPDATE docs SET body = x'ff' WHERE coll = 2", "cannot be read"),
+        ("UPDATE docs SET coll = 9 WHERE coll = 2", "unknown collection"),
+        ("UPDATE docs SET rid = 5 WHERE coll = 2", "outside of its collection"),
+        ("UPDATE docs SET id = x'00' WHERE coll = 2", "document id"),
+        ("DELETE FROM field WHERE name = 'x'", "cannot be read"),
+        ("INSERT INTO grave VALUES(77, 1, 1, 0, 0)", "gravestone"),
+        ("INSERT INTO cursor VALUES(x'00', x'00', x'00', x'00', NULL, 1, 99)", "cursor"),
+        ("UPDATE meta SET value = x'03000000000000000100000000000000' WHERE key = 'state'", "stamp after"),
+    ] {
+        let r = checked(tamper);
+        assert!(!r.is_clean(), "{tamper}");
+        assert!(r.problems.iter().any(|p| p.contains(found)), "{tamper}: {}", json_list(&r));
+    }
+}
+
+fn json_list(r: &CheckReport) -> String {
+    json::to_string(&r.problems.iter().map(|p| p.as_str().into()).collect::<Vec<_>>().into())
+}

@@ -1,0 +1,151 @@
+use std::sync::Barrier;
+
+use ditto_types::{DatabaseId, ErrorKind, Object, Value};
+
+use super::*;
+use crate::{Store, StoreOptions, TransactionOptions};
+
+fn open(dir: &std::path::Path) -> Store {
+    Store::open(StoreOptions::new(dir, DatabaseId::DEFAULT)).unwrap()
+}
+
+fn insert(store: &Store, id: i64, bytes: usize) -> Result<QueryResult, StoreError> {
+    let args = Object::from([("id".into(), id.into()), ("v".into(), "x".repeat(bytes).into())]);
+    store.execute("INSERT INTO c DOCUMENTS ({'_id': :id, 'v': :v})", &args)
+}
+
+fn count(store: &Store) -> usize {
+    store.execute("SELECT _id FROM c", &Object::new()).unwrap().item_count()
+}
+
+/// Lets the file grow to `pages` and no further: the engine then behaves as on a full disk.
+fn limit(store: &Store, pages: i64) {
+    store.with_core(move |core| core.db.set_pragma("max_page_count", &pages.to_string()).unwrap());
+}
+
+#[test]
+fn a_full_disk_fails_statements_and_harms_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    insert(&store, 0, 10).unwrap();
+    let commits = store.subscribe_commits();
+    limit(&store, 60);
+    let mut stored = 1;
+    let e = loop {
+        match insert(&store, stored, 20_000) {
+            Ok(_) => stored += 1,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(e.kind(), ErrorKind::StoreBackend, "{e}");
+    assert!(stored > 1 && stored < 60);
+    // A transaction hears of it too, and cannot be committed in part.
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    t.execute("INSERT INTO c DOCUMENTS ({'_id': 'small'})", &Object::new()).unwrap();
+    let args = Object::from([("v".into(), "x".repeat(900_000).into())]);
+    let e = t.execute("INSERT INTO c DOCUMENTS ({'_id': 'large', 'v': :v})", &args).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::StoreBackend, "{e}");
+    let outcome = t.commit();
+    assert_eq!(count(&store), stored as usize + usize::from(outcome.is_ok()));
+    // With room again everything goes on, with dense numbers.
+    limit(&store, 1_000_000);
+    let before = store.head();
+    assert_eq!(insert(&store, 777, 20_000).unwrap().commit_id(), Some(before + 1));
+    let seqs: Vec<u64> = commits.try_iter().map(|c| c.seq).collect();
+    assert_eq!(seqs, (2..=before + 1).collect::<Vec<_>>());
+    let report = store.check().unwrap();
+    assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_lost_group_fails_for_everyone_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    insert(&store, 0, 10).unwrap();
+    limit(&store, 30);
+    // While a transaction holds the writer, small and too large statements queue up behind it.
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=6)
+            .map(|i| {
+                let store = store.clone();
+                scope.spawn(move || {
+                    (i, insert(&store, i, if i % 3 == 0 { 900_000 } else { 10 }).map(|r| r.commit_id()))
+                })
+            })
+            .collect();
+        while store.writer_stats().waiting < 6 {
+            std::thread::yield_now();
+        }
+        t.rollback().unwrap();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    // Whoever was told of success is there, nobody else.
+    let told: Vec<i64> = results.iter().filter(|(_, r)| r.is_ok()).map(|(i, _)| *i).collect();
+    let rows = store.execute("SELECT _id FROM c ORDER BY _id", &Object::new()).unwrap();
+    let there: Vec<i64> =
+        rows.items().iter().filter_map(|r| r.get("_id").and_then(Value::as_i64)).filter(|i| *i > 0).collect();
+    assert_eq!(told, there);
+    assert!(results.iter().all(|(i, r)| i % 3 != 0 || r.is_err()));
+    limit(&store, 1_000_000);
+    assert!(store.check().unwrap().is_clean());
+}
+
+#[test]
+fn a_panic_is_one_statements_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.with_core(|core| {
+        core.db.exec("BEGIN IMMEDIATE", &[]).unwrap();
+        let before = core.state;
+        let mut unit = Unit::new(1);
+        let e = core
+            .in_savepoint(&mut unit, |core, _, _| -> Result<(), StoreError> {
+                core.db.exec("INSERT INTO meta(key, value) VALUES('x', x'00')", &[])?;
+                panic!("by test")
+            })
+            .unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Internal);
+        assert!(e.to_string().contains("by test"), "{e}");
+        core.commit(before).unwrap();
+        let left = core.db.query_one("SELECT 1 FROM meta WHERE key = 'x'", &[], |_| Ok(())).unwrap();
+        assert!(left.is_none());
+    });
+    insert(&store, 1, 1).unwrap();
+}
+
+#[test]
+fn statements_that_wait_together_share_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    insert(&store, 0, 1).unwrap();
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    let commits = store.subscribe_commits();
+    let groups = store.writer_stats().group_commits;
+    let start = Barrier::new(9);
+    let mut seqs: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|i| {
+                let (store, start) = (store.clone(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    // One of them conflicts and must not take the others with it.
+                    insert(&store, i, 1).map(|r| r.commit_id().unwrap())
+                })
+            })
+            .collect();
+        start.wait();
+        while store.writer_stats().waiting < 8 {
+            std::thread::yield_now();
+        }
+        t.commit().unwrap();
+        threads.into_iter().filter_map(|t| t.join().unwrap().ok()).collect()
+    });
+    seqs.sort_unstable();
+    assert_eq!(seqs, (2..=8).collect::<Vec<_>>());
+    assert_eq!(commits.try_iter().map(|c| c.seq).collect::<Vec<_>>(), seqs);
+    // One for the transaction that had nothing to commit, and, unless the machine is very slow, one for all.
+    let used = store.writer_stats().group_commits - groups;
+    assert!(used <= 4, "{used} engine commits for 8 statements");
+    assert_eq!(count(&store), 8);
+}

@@ -1,0 +1,231 @@
+//! What sync reads: change pages, views, own changes, and cursors under EVICT.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "every test file uses its own part of the fixture")]
+
+#[path = "common/fixture.rs"]
+mod fixture;
+
+use std::sync::Arc;
+
+use ditto_crdt::Doc;
+use ditto_store::{ApplyBatch, CompiledQuery, ItemBody, ItemOutcome};
+use ditto_types::{ErrorKind, KeyHash, Object};
+use fixture::*;
+
+fn compile(f: &Fixture, text: &str) -> Arc<CompiledQuery> {
+    f.store.compile_subscription(text, &Object::new()).unwrap()
+}
+
+/// 30 documents in 10 commits of 3, of which every second matches `n >= 1`; one is deleted later.
+fn filled() -> Fixture {
+    let f = Fixture::new();
+    for i in 0..10 {
+        let docs: Vec<String> =
+            (0..3).map(|k| format!(r#"{{"_id":"{i}-{k}","n":{}}}"#, (i + k) % 2)).collect();
+        f.run_with("INSERT INTO c DOCUMENTS (:d)", &format!(r#"{{"d":[{}]}}"#, docs.join(",")));
+        f.insert("other", &format!(r#"{{"_id":{i}}}"#));
+    }
+    f.run("DELETE FROM c WHERE _id = '0-0'");
+    f
+}
+
+#[test]
+fn subscriptions_are_compiled_with_their_restrictions() {
+    let f = Fixture::new();
+    let q = f.store.compile_subscription("SELECT * FROM c WHERE n > :min", &object(r#"{"min":1}"#)).unwrap();
+    assert_eq!((q.collection(), q.is_whole_collection()), ("c", false));
+    let at = stamp(T0, 1);
+    assert!(q.matches(&doc_id("a"), &doc(r#"{"n":2}"#, at)));
+    assert!(!q.matches(&doc_id("a"), &doc(r#"{"n":1}"#, at)));
+    assert!(!q.matches(&doc_id("a"), &Doc::default()));
+    assert!(compile(&f, "SELECT * FROM c").is_whole_collection());
+    let e = f.store.compile_subscription("SELECT * FROM c LIMIT 1", &Object::new()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::QueryUnsupported);
+    let e = f.store.compile_subscription("SELECT * FROM c WHERE n = :x", &Object::new()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::QueryArguments);
+}
+
+#[test]
+fn change_pages_hold_whole_commits_and_cover_everything() {
+    let f = filled();
+    let q = compile(&f, "SELECT * FROM c WHERE n >= 1");
+    let (mut docs, mut others, mut after, mut pages) = (Vec::new(), Vec::new(), 0, 0);
+    loop {
+        let page = f.store.changes(&q, after, 2, usize::MAX).unwrap();
+        // Within a commit of three there is no cut, so the limit is exceeded by less than a commit.
+        assert!(page.docs.len() <= 4, "{}", page.docs.len());
+        assert!(page.scanned_to > after);
+        assert!(page.docs.iter().all(|d| d.seq > after && d.seq <= page.scanned_to));
+        docs.extend(page.docs);
+        others.extend(page.others);
+        (after, pages) = (page.scanned_to, pages + 1);
+        if page.done {
+            break;
+        }
+    }
+    assert!(pages > 3);
+    assert_eq!(after, f.store.head());
+    assert_eq!(docs.len(), 15 + 1);
+    assert!(docs.is_sorted_by_key(|d| d.seq));
+    let dead: Vec<_> = docs.iter().filter(|d| !d.doc.is_alive()).map(|d| d.id.clone()).collect();
+    assert_eq!(dead, [doc_id("0-0")]);
+    assert_eq!(others.len(), 14);
+    for d in &docs {
+        assert_eq!(d.digest, d.doc.digest(f.store.hash_key()));
+        assert_eq!(d.key, f.store.hash_key().key_hash("c", &d.id));
+        assert_eq!(f.store.load(d.key).unwrap().as_ref(), Some(d));
+    }
+    // Bytes bound a page as well, and after the head there is nothing.
+    assert_eq!(f.store.changes(&q, 0, usize::MAX, 1).unwrap().docs.len() / 4, 0);
+    let end = f.store.changes(&q, f.store.head(), 10, usize::MAX).unwrap();
+    assert!(end.done && end.docs.is_empty() && end.scanned_to == f.store.head());
+    let beyond = f.store.changes(&q, u64::MAX, 10, usize::MAX).unwrap();
+    assert!(beyond.done && beyond.docs.is_empty());
+}
+
+#[test]
+fn pages_of_an_unknown_collection_are_empty_and_up_to_date() {
+    let f = filled();
+    let q = compile(&f, "SELECT * FROM nowhere");
+    let page = f.store.changes(&q, 0, 10, usize::MAX).unwrap();
+    assert_eq!((page.scanned_to, page.done, page.docs.len()), (f.store.head(), true, 0));
+    assert!(f.store.view(&q).unwrap().is_empty());
+    assert!(f.store.view_page(&q, None, 10, 10).unwrap().next.is_none());
+    assert_eq!(f.store.own_changes(&q, 0, 10).unwrap(), Some(vec![]));
+}
+
+#[test]
+fn views_are_sorted_and_paged_without_gaps() {
+    let f = filled();
+    for (text, count) in [("SELECT * FROM c", 29), ("SELECT * FROM c WHERE n >= 1", 15)] {
+        let q = compile(&f, text);
+        let view = f.store.view(&q).unwrap();
+        assert_eq!(view.len(), count, "{text}");
+        assert!(view.is_sorted());
+        for (max_docs, max_bytes) in [(1, usize::MAX), (4, usize::MAX), (100, 1), (100, usize::MAX)] {
+            let (mut seen, mut after): (Vec<_>, Option<KeyHash>) = (Vec::new(), None);
+            loop {
+                let page = f.store.view_page(&q, after, max_docs, max_bytes).unwrap();
+                assert!(page.docs.len() <= max_docs);
+                seen.extend(page.docs.iter().map(|d| (d.key, d.digest)));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, view, "{text} by {max_docs}, {max_bytes}");
+        }
+    }
+}
+
+#[test]
+fn own_changes_count_matching_documents_only() {
+    let f = filled();
+    let q = compile(&f, "SELECT * FROM c WHERE n >= 1");
+    assert_eq!(f.store.own_changes(&q, 0, 15).unwrap().unwrap().len(), 15);
+    assert_eq!(f.store.own_changes(&q, 0, 14).unwrap(), None);
+    let before = f.store.head();
+    f.run("UPDATE c SET m = 1 WHERE _id IN ('1-0', '1-1')");
+    let own = f.store.own_changes(&q, before, 10).unwrap().unwrap();
+    assert_eq!(own.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [f.key("c", "1-0")]);
+}
+
+#[test]
+fn two_stores_converge_over_pages() {
+    let (a, b) = (filled(), Fixture::new());
+    let q = compile(&a, "SELECT * FROM c");
+    let mut after = 0;
+    loop {
+        let page = a.store.changes(&q, after, 5, usize::MAX).unwrap();
+        let items = page
+            .docs
+            .into_iter()
+            .map(|d| ditto_store::ApplyItem {
+                collection: d.collection,
+                id: d.id,
+                body: ItemBody::Full(d.doc),
+            })
+            .collect();
+        let out = b
+            .store
+            .apply(ApplyBatch { cursors: vec![(cursor_key(1), page.scanned_to)], ..batch(items) })
+            .unwrap();
+        assert!(out.items.iter().all(|o| matches!(o, ItemOutcome::Changed { .. } | ItemOutcome::NotHeld)));
+        after = page.scanned_to;
+        if page.done {
+            break;
+        }
+    }
+    assert_eq!(a.store.view(&q).unwrap(), b.store.view(&q).unwrap());
+    assert_eq!(b.store.cursor(&cursor_key(1)).unwrap().unwrap().token, a.store.head());
+    let r = b.rows("SELECT * FROM c ORDER BY _id");
+    assert_eq!(r, a.rows("SELECT * FROM c ORDER BY _id"));
+    b.clean();
+}
+
+#[test]
+fn evict_deletes_the_cursors_of_its_collection_in_the_same_commit() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":"a"}"#);
+    f.insert("d", r#"{"_id":"a"}"#);
+    let (c, d) = (compile(&f, "SELECT * FROM c WHERE n = 1"), compile(&f, "SELECT * FROM d"));
+    f.store.register_query([1; 16], &c);
+    f.store.register_query([2; 16], &d);
+    // The third query is unknown, so any eviction concerns it.
+    let cursors = vec![(cursor_key(1), 7), (cursor_key(2), 7), (cursor_key(3), 7)];
+    let write =
+        |seen| f.store.apply_seen(ApplyBatch { cursors: cursors.clone(), ..batch(vec![]) }, seen).unwrap();
+    write(f.store.head());
+    let held = || [1, 2, 3].map(|n| f.store.cursor(&cursor_key(n)).unwrap().is_some());
+    assert_eq!(held(), [true, true, true]);
+    f.run("EVICT FROM c WHERE _id = 'none'");
+    assert_eq!(held(), [true, true, true]);
+    let seen = f.store.head();
+    f.run("EVICT FROM c");
+    assert_eq!(held(), [false, true, false]);
+    // A batch that was made before its author heard of the eviction must not bring them back.
+    write(seen);
+    assert_eq!(held(), [false, true, false]);
+    write(f.store.head());
+    assert_eq!(held(), [true, true, true]);
+    f.clean();
+}
+
+#[test]
+fn a_rolled_back_eviction_keeps_the_cursors() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":"a"}"#);
+    f.store.apply(ApplyBatch { cursors: vec![(cursor_key(1), 7)], ..batch(vec![]) }).unwrap();
+    let t = f.store.begin(Default::default()).unwrap();
+    t.execute("EVICT FROM c", &Object::new()).unwrap();
+    t.rollback().unwrap();
+    assert!(f.store.cursor(&cursor_key(1)).unwrap().is_some());
+}
+
+#[test]
+fn deltas_of_commits_lead_from_the_old_state_to_the_new_one() {
+    let f = Fixture::new();
+    let commits = f.store.subscribe_commits();
+    f.insert("c", r#"{"_id":"a","n":1,"o":{"x":1}}"#);
+    for text in [
+        "UPDATE c SET n = 2, o.y = 3",
+        "UPDATE c UNSET o.x",
+        "UPDATE c APPLY k INCREMENT BY 4",
+        "DELETE FROM c",
+        "INSERT INTO c DOCUMENTS ({'_id':'a','z':1})",
+    ] {
+        f.run(text);
+    }
+    let mut state = Doc::default();
+    for commit in commits.try_iter() {
+        for change in &commit.changes {
+            assert_eq!(change.old.as_deref().cloned().unwrap_or_default(), state);
+            assert_eq!(*change.base, state.vv());
+            state.merge(&change.delta);
+            assert_eq!(change.new.as_deref(), Some(&state));
+            assert_eq!(change.digest, state.digest(f.store.hash_key()));
+        }
+    }
+    assert_eq!(f.rows("SELECT * FROM c"), [r#"{"_id":"a","z":1}"#]);
+    assert_eq!(f.store.head(), 6);
+}
