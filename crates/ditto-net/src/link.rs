@@ -58,16 +58,22 @@ pub(crate) async fn run_link<R, W>(
     let end = {
         let read = pin!(read_loop(&mut reader, link, sink));
         let write = pin!(outgoing.run(&mut writer, sink));
+        // Neither direction may starve the other while both are always ready, so their order is random.
+        let traffic = async {
+            tokio::select! {
+                reason = read => End::Gone(reason),
+                result = write => match result {
+                    // The outbox ends only when the link is closed from this side.
+                    Ok(()) => End::ClosedHere,
+                    Err(e) => End::WriteFailed(e),
+                },
+            }
+        };
         tokio::select! {
             biased;
             _ = &mut closed => End::ClosedHere,
             () = sink.stopped() => End::ClosedHere,
-            reason = read => End::Gone(reason),
-            result = write => match result {
-                // The outbox ends only when the link is closed from this side.
-                Ok(()) => End::ClosedHere,
-                Err(e) => End::WriteFailed(e),
-            },
+            end = traffic => end,
         }
     };
 

@@ -65,7 +65,7 @@ impl Net {
                     tracing::info!(%addr, "listening");
                     sink_of_loop.emit(NetEvent::Listening { addr: addr.to_string() }).await;
                 }
-                tcp::accept_loop(listener, table_of_loop, sink_of_loop).await;
+                tcp::accept_loop(listener, tcp::MAX_ACCEPTED, table_of_loop, sink_of_loop).await;
             });
         }
         if let Some(config) = config.mdns {

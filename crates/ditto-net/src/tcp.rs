@@ -17,7 +17,7 @@ use crate::sink::EventSink;
 use crate::table::{AcceptRefusal, DialRefusal, LinkPort, LinkTable};
 
 /// Accepted links that may be open at once. A guard for memory and descriptors; the mesh has its own, lower limit.
-const MAX_ACCEPTED: usize = 512;
+pub(crate) const MAX_ACCEPTED: usize = 512;
 /// How long a dial may take, with the resolution of the name and all addresses.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address may be silent before the next one is tried beside it.
@@ -68,8 +68,25 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until the transport stops. No error ends it: descriptors may run out and come back.
-pub(crate) async fn accept_loop(listener: TcpListener, table: Arc<LinkTable>, sink: EventSink) {
+/// Where connections come from.
+pub(crate) trait Accept {
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        TcpListener::accept(self).await
+    }
+}
+
+/// Accepts until the transport stops, as long as fewer than `limit` accepted links are open. No error ends it:
+/// descriptors may run out and come back.
+pub(crate) async fn accept_loop(
+    mut listener: impl Accept,
+    limit: usize,
+    table: Arc<LinkTable>,
+    sink: EventSink,
+) {
     let mut retry = ACCEPT_RETRY_MIN;
     let mut failing = false;
     let mut full_notice: Option<Instant> = None;
@@ -101,7 +118,7 @@ pub(crate) async fn accept_loop(listener: TcpListener, table: Arc<LinkTable>, si
             failing = false;
             condition(&sink, "ok".to_owned()).await;
         }
-        match table.accepted(MAX_ACCEPTED) {
+        match table.accepted(limit) {
             Ok((link, port)) => {
                 let (spawner, table, sink) = (table.clone(), table.clone(), sink.clone());
                 spawner.spawn(async move {
@@ -113,8 +130,8 @@ pub(crate) async fn accept_loop(listener: TcpListener, table: Arc<LinkTable>, si
                 drop(stream);
                 if full_notice.is_none_or(|at| at.elapsed() >= FULL_NOTICE) {
                     full_notice = Some(Instant::now());
-                    tracing::warn!(%remote, limit = MAX_ACCEPTED, "connection refused: at capacity");
-                    condition(&sink, format!("at capacity: {MAX_ACCEPTED} accepted connections")).await;
+                    tracing::warn!(%remote, limit, "connection refused: at capacity");
+                    condition(&sink, format!("at capacity: {limit} accepted connections")).await;
                 }
             }
         }
@@ -251,4 +268,72 @@ async fn serve(
 /// The IPv4 address inside an IPv4-mapped one, as a dual-stack listener reports it.
 pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Fails some times before it lets the listener do its work.
+    struct Flaky {
+        failures: Vec<io::ErrorKind>,
+        listener: TcpListener,
+    }
+
+    impl Accept for Flaky {
+        async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+            match self.failures.pop() {
+                Some(kind) => Err(kind.into()),
+                None => self.listener.accept().await,
+            }
+        }
+    }
+
+    async fn event(events: &mut mpsc::Receiver<NetEvent>) -> NetEvent {
+        timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap()
+    }
+
+    fn is_condition(event: &NetEvent, expected: &str) -> bool {
+        matches!(event, NetEvent::Condition { source, text } if source == SOURCE && text.contains(expected))
+    }
+
+    #[tokio::test]
+    async fn failures_to_accept_are_told_once_and_outlived() {
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let failures = vec![
+            io::ErrorKind::Other,
+            io::ErrorKind::OutOfMemory,
+            io::ErrorKind::Other,
+            io::ErrorKind::ConnectionAborted,
+        ];
+        let (sender, mut events) = mpsc::channel(8);
+        let (sink, _stopper) = EventSink::new(sender);
+        tokio::spawn(accept_loop(Flaky { failures, listener }, 8, LinkTable::new(), sink));
+        assert!(is_condition(&event(&mut events).await, "accepting connections fails"));
+        let _stream = TcpStream::connect(address).await.unwrap();
+        assert!(is_condition(&event(&mut events).await, "ok"));
+        assert!(matches!(event(&mut events).await, NetEvent::LinkUp { .. }));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_are_closed_until_there_is_room() {
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut events) = mpsc::channel(8);
+        let (sink, _stopper) = EventSink::new(sender);
+        tokio::spawn(accept_loop(listener, 1, LinkTable::new(), sink));
+        let first = TcpStream::connect(address).await.unwrap();
+        assert!(matches!(event(&mut events).await, NetEvent::LinkUp { .. }));
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(is_condition(&event(&mut events).await, "at capacity"));
+        assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+        drop(first);
+        assert!(matches!(event(&mut events).await, NetEvent::LinkDown { .. }));
+        let _third = TcpStream::connect(address).await.unwrap();
+        assert!(matches!(event(&mut events).await, NetEvent::LinkUp { .. }));
+    }
 }

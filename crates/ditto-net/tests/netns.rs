@@ -178,6 +178,26 @@ fn peers_in_two_namespaces_find_each_other_and_talk() {
 }
 
 #[test]
+fn a_killed_process_is_found_again_at_its_new_address() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let service = "_dittons-kill._tcp.local.";
+    let mut a = Process::start(ns_a, &[service, "a"]);
+    let mut b = Process::start(ns_b, &[service, "b"]);
+    let before = a.line("discovered b ");
+    // A kill says no goodbye: the old announcement stays valid until the new process replaces it.
+    b.child.kill().unwrap();
+    b.child.wait().unwrap();
+    let mut b = Process::start(ns_b, &[service, "b", "a"]);
+    let after = a.line("discovered b ");
+    assert_ne!(before, after, "the port is another one");
+    b.line("echoed");
+    assert!(a.end() && b.end());
+}
+
+#[test]
 fn an_interface_that_comes_up_later_is_used() {
     let Some(namespaces) = Namespaces::new() else {
         return;
