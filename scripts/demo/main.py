@@ -13,7 +13,7 @@ import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from demo.content import BadFile, read_sample
+from demo.content import BadFile, Sample, read_sample
 from demo.multicast import usable_interfaces
 from demo.process import ProcessFailed, RequestFailed
 from demo.report import Report
@@ -30,7 +30,8 @@ class Interrupted(Exception):
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/run", description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", metavar="FILE.jsonl", help="documents, one JSON object a line")
-    parser.add_argument("--ditto", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--ditto", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--validate", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help="use the unoptimised program (quicker to build)")
     parser.add_argument(
         "--addresses", action="store_true", help="use configured addresses even if multicast works"
@@ -51,8 +52,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def run(given: argparse.Namespace, report: Report, folder: str) -> None:
-    sample = read_sample(given.file)
+def run(given: argparse.Namespace, sample: Sample, report: Report, folder: str) -> None:
     report.line(f"{os.path.relpath(given.file)}: {len(sample.documents)} documents")
     if sample.generated_ids:
         report.line(f"  {sample.generated_ids} documents without _id are named after their line")
@@ -82,6 +82,13 @@ def run(given: argparse.Namespace, report: Report, folder: str) -> None:
 
 def main() -> int:
     given = arguments()
+    try:
+        sample = read_sample(given.file)
+    except (BadFile, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if given.validate:
+        return 0
     if not os.access(given.ditto, os.X_OK):
         print(f"error: {given.ditto} is not an executable program", file=sys.stderr)
         return 3
@@ -98,10 +105,7 @@ def main() -> int:
     signal.alarm(given.limit)
     report = Report()
     try:
-        run(given, report, folder)
-    except BadFile as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        run(given, sample, report, folder)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
