@@ -68,11 +68,11 @@ fn readers_see_whole_commits_only() {
                             let args = object(&format!(r#"{{"id":"{id}","by":{by}}}"#));
                             txn.execute("UPDATE acc SET n = n + :by WHERE _id = :id", &args).unwrap();
                         }
-                        if i % 5 == 0 {
-                            txn.rollback().unwrap()
+                        let _ = if i % 5 == 0 {
+                            txn.rollback().map(|()| None).unwrap()
                         } else {
-                            drop(txn.commit().unwrap())
-                        }
+                            txn.commit().unwrap()
+                        };
                         f.insert("noise", &format!(r#"{{"_id":"{t}-{i}"}}"#));
                     }
                 })
