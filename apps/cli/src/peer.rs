@@ -1,0 +1,154 @@
+//! `ditto peer`: runs one peer until Ctrl-C, printing what happens or taking control lines.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ditto::types::{Object, SmolStr, Value};
+use ditto::{Ditto, MeshEvent};
+
+use crate::cli::DatabaseArgs;
+use crate::failure::Failure;
+use crate::instance::Instance;
+use crate::{control, keygen, output, progress};
+
+#[derive(Args)]
+pub(crate) struct PeerArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Name that other peers see.
+    #[arg(long)]
+    name: Option<String>,
+    /// File with the mesh's shared key; without one the mesh is open.
+    #[arg(long, value_name = "FILE")]
+    shared_key: Option<PathBuf>,
+    /// Peer to connect to, where discovery does not reach. Repeatable.
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: Vec<String>,
+    /// Address to listen on; any free port of every interface when absent.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Do not announce or look for peers by mDNS.
+    #[arg(long)]
+    no_mdns: bool,
+    /// Query whose documents to pull from others. Repeatable.
+    #[arg(long, value_name = "SELECT …")]
+    subscribe: Vec<String>,
+    /// Take requests as JSON lines on stdin and answer on stdout.
+    #[arg(long)]
+    control: bool,
+}
+
+pub(crate) async fn run(args: PeerArgs) -> Result<(), Failure> {
+    let shared_key = args.shared_key.as_deref().map(keygen::read).transpose()?;
+    let listen = args.listen.as_deref().map(parse_listen).transpose()?;
+    let instance = Instance::open(&args.database, shared_key).await?;
+    let outcome = serve(&instance.ditto, args, listen).await;
+    instance.close().await?;
+    outcome
+}
+
+async fn serve(ditto: &Ditto, args: PeerArgs, listen: Option<(String, u16)>) -> Result<(), Failure> {
+    if let Some(name) = args.name {
+        ditto.set_device_name(name);
+    }
+    ditto
+        .update_transport_config(|c| {
+            c.peer_to_peer.lan.mdns_enabled = !args.no_mdns;
+            for address in &args.connect {
+                c.add_tcp_server(address);
+            }
+            if let Some((ip, port)) = listen {
+                c.enable_tcp_listen(ip, port);
+            }
+        })
+        .await?;
+    for query in &args.subscribe {
+        ditto.sync().register_subscription(query.as_str())?;
+    }
+    let events = ditto.sync().events();
+    ditto.sync().start().await?;
+    if args.control {
+        tokio::select! {
+            outcome = control::run(ditto, events) => outcome,
+            stopped = tokio::signal::ctrl_c() => stopped.map_err(|e| Failure::environment(e.to_string())),
+        }
+    } else {
+        watch(ditto, events).await
+    }
+}
+
+fn parse_listen(text: &str) -> Result<(String, u16), Failure> {
+    let parsed = text.rsplit_once(':').and_then(|(ip, port)| Some((ip.to_owned(), port.parse().ok()?)));
+    parsed.ok_or_else(|| Failure::usage(format!("--listen: `{text}` is not HOST:PORT")))
+}
+
+/// Prints events for a person until Ctrl-C.
+async fn watch(ditto: &Ditto, mut events: ditto::MeshEvents) -> Result<(), Failure> {
+    output::note(format_args!("peer {}", ditto.peer_key()));
+    if let Some(address) = ditto.sync().listen_address() {
+        output::note(format_args!("listening on {address}; Ctrl-C ends"));
+    }
+    if !ditto.is_authenticated_mesh() {
+        output::note(format_args!("open mesh: encrypted, but anybody with the database id may join"));
+    }
+    let messages = ditto.bus().incoming_messages();
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => output::text(&describe(&event)),
+                None => return Ok(()),
+            },
+            message = messages.next() => match message {
+                Some(m) => output::text(&format!("message from {}: {}", m.sender, String::from_utf8_lossy(&m.data).escape_debug())),
+                None => return Ok(()),
+            },
+            stopped = tokio::signal::ctrl_c() => return stopped.map_err(|e| Failure::environment(e.to_string())),
+        }
+    }
+}
+
+fn describe(event: &MeshEvent) -> String {
+    match event {
+        MeshEvent::PeerConnected { peer, device_name, connection_type, remote } => {
+            format!("connected  {} ({connection_type}, {remote}) {peer}", device_name.escape_debug())
+        }
+        MeshEvent::PeerDisconnected { peer, reason } => {
+            format!("gone       {peer}: {}", reason.escape_debug())
+        }
+        MeshEvent::Connection(event) => format!("connection {event}"),
+        MeshEvent::Progress(p) => format!("sync       {}", progress::describe(p)),
+        MeshEvent::Rejected { reason } => format!("rejected   {reason}"),
+        MeshEvent::Condition { source, text } => format!("condition  {source}: {text}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The event line of the control protocol.
+pub(crate) fn event_line(event: &MeshEvent) -> Value {
+    if let MeshEvent::Progress(p) = event {
+        return progress::event_line(p);
+    }
+    let (name, members): (&str, Vec<(&'static str, String)>) = match event {
+        MeshEvent::PeerConnected { peer, device_name, connection_type, remote } => (
+            "connected",
+            vec![
+                ("peer", peer.to_string()),
+                ("deviceName", device_name.clone()),
+                ("connectionType", connection_type.clone()),
+                ("remote", remote.clone()),
+            ],
+        ),
+        MeshEvent::PeerDisconnected { peer, reason } => {
+            ("disconnected", vec![("peer", peer.to_string()), ("reason", reason.clone())])
+        }
+        MeshEvent::Connection(event) => ("connection", vec![("text", event.to_string())]),
+        MeshEvent::Rejected { reason } => ("rejected", vec![("reason", reason.clone())]),
+        MeshEvent::Condition { source, text } => {
+            ("condition", vec![("source", source.clone()), ("text", text.clone())])
+        }
+        other => ("other", vec![("text", format!("{other:?}"))]),
+    };
+    let mut out = Object::from([(SmolStr::new_static("event"), Value::from(name))]);
+    out.extend(members.into_iter().map(|(k, v)| (SmolStr::new_static(k), Value::from(v))));
+    Value::Object(out)
+}

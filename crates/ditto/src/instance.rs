@@ -1,0 +1,370 @@
+//! The entry object: opening, closing and the parts it owns.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ditto_mesh::transport::DialTarget;
+use ditto_mesh::{Admission, Identity, MeshConfig, PeerKey};
+use ditto_net::{MdnsConfig, NetConfig};
+use ditto_types::{DatabaseId, ErrorKind, Value};
+
+use crate::bus::Bus;
+use crate::config::{DittoConfig, DittoConfigConnect, Durability};
+use crate::node::{Command, Node};
+use crate::observer::StoreObserver;
+use crate::presence::Presence;
+use crate::store::Store;
+use crate::sync::{Sync, SyncSubscription};
+use crate::transport_config::TransportConfig;
+use crate::{DittoError, identity, runtime};
+
+/// An open database with its sync (API-024). Clones share one instance; dropping the last one closes it.
+#[derive(Clone)]
+pub struct Ditto {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    config: DittoConfig,
+    database: DatabaseId,
+    directory: PathBuf,
+    identity: Arc<Identity>,
+    admission: Admission,
+    store: ditto_store::Store,
+    pub(crate) node: Node,
+    closed: AtomicBool,
+    device_name: Mutex<String>,
+    transport: Mutex<TransportConfig>,
+    peer_metadata: Mutex<Value>,
+    observers: Mutex<Vec<StoreObserver>>,
+    subscriptions: Mutex<Vec<SyncSubscription>>,
+}
+
+impl Ditto {
+    /// Validates the config and opens or creates the store; sync is not started (API-025).
+    ///
+    /// Fails with [`ErrorKind::InvalidConfig`] naming the field, [`ErrorKind::PersistenceDirectoryLocked`] when another
+    /// instance holds the directory (at once, it never waits), [`ErrorKind::StoreCorrupt`] or
+    /// [`ErrorKind::StoreVersion`] for a file that cannot be used. A failure leaves no lock behind.
+    pub async fn open(config: DittoConfig) -> Result<Self, DittoError> {
+        runtime::blocking(move || Self::open_blocking(config)).await
+    }
+
+    /// [`Ditto::open`] for code that is not async.
+    pub fn open_sync(config: DittoConfig) -> Result<Self, DittoError> {
+        Self::open_blocking(config)
+    }
+
+    fn open_blocking(config: DittoConfig) -> Result<Self, DittoError> {
+        let database = config.parse_database_id()?;
+        let admission = admission(&config)?;
+        let directory = config.resolve_directory(&database);
+        let options = ditto_store::StoreOptions {
+            directory: directory.clone(),
+            database,
+            durability: match config.durability {
+                Durability::Normal => ditto_store::Durability::Normal,
+                Durability::Full => ditto_store::Durability::Full,
+            },
+            clock: Arc::new(ditto_store::SystemClock),
+            random: Arc::new(ditto_store::OsRandom),
+        };
+        let store = ditto_store::Store::open(options)?;
+        let directory = directory.canonicalize().unwrap_or(directory);
+        // The store's lock guards the key file too.
+        let identity = match identity::load_or_create(&directory) {
+            Ok(identity) => Arc::new(identity),
+            Err(e) => {
+                store.close();
+                return Err(e);
+            }
+        };
+        let mut transport = TransportConfig::new();
+        transport.enable_all_peer_to_peer();
+        let name =
+            hostname::get().map_or_else(|_| "unknown".to_owned(), |n| n.to_string_lossy().into_owned());
+        let mesh = mesh_config(&store, database, &identity, &admission, &transport, &name);
+        let node = Node::spawn(mesh, store.clone())?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                database,
+                directory,
+                identity,
+                admission,
+                store,
+                node,
+                closed: AtomicBool::new(false),
+                device_name: Mutex::new(name),
+                transport: Mutex::new(transport),
+                peer_metadata: Mutex::new(Value::Object(Default::default())),
+                observers: Mutex::default(),
+                subscriptions: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The local data.
+    pub fn store(&self) -> Store {
+        Store { inner: self.inner.clone() }
+    }
+
+    /// Networking and subscriptions.
+    pub fn sync(&self) -> Sync {
+        Sync { inner: self.inner.clone() }
+    }
+
+    /// Who is in the mesh.
+    pub fn presence(&self) -> Presence {
+        Presence { inner: self.inner.clone() }
+    }
+
+    /// Messages to other peers.
+    pub fn bus(&self) -> Bus {
+        Bus { inner: self.inner.clone() }
+    }
+
+    /// Stops sync, cancels observers and subscriptions, finishes pending transactions, flushes to disk and
+    /// releases the directory (API-030). Repeating is harmless.
+    pub async fn close(&self) -> Result<(), DittoError> {
+        if self.inner.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.inner.end_handles();
+        self.inner.node.shutdown().await;
+        let store = self.inner.store.clone();
+        runtime::blocking(move || {
+            store.close();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the instance is closed; it never reopens (API-037).
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// The opening config with secrets replaced (API-031).
+    pub fn config(&self) -> DittoConfig {
+        self.inner.config.redacted()
+    }
+
+    /// The logical database.
+    pub fn database_id(&self) -> DatabaseId {
+        self.inner.database
+    }
+
+    /// The resolved directory in use, `None` once closed (API-028). Its contents are private.
+    pub fn absolute_persistence_directory(&self) -> Option<&Path> {
+        (!self.is_closed()).then_some(self.inner.directory.as_path())
+    }
+
+    /// This device's key, under which other peers know it.
+    pub fn peer_key(&self) -> PeerKey {
+        self.inner.identity.peer_key()
+    }
+
+    /// Name that other peers see; the host name by default, not unique (API-033).
+    pub fn device_name(&self) -> String {
+        lock(&self.inner.device_name).clone()
+    }
+
+    /// Sets the name that other peers see; names above 24 bytes are cut on a character. Takes effect at the next
+    /// start of sync (API-034).
+    pub fn set_device_name(&self, name: impl Into<String>) {
+        *lock(&self.inner.device_name) = name.into();
+    }
+
+    /// Whether peers are admitted by a shared key. Without one the mesh is encrypted but open to anybody who knows the
+    /// database id.
+    pub fn is_authenticated_mesh(&self) -> bool {
+        matches!(self.inner.admission, Admission::SharedKey(_))
+    }
+
+    /// Always true: no licence is ever needed (API-035).
+    pub fn is_activated(&self) -> bool {
+        true
+    }
+
+    /// Accepted and ignored: no licence is ever needed (API-036).
+    pub fn set_offline_only_license_token(&self, _token: &str) -> Result<(), DittoError> {
+        if self.is_closed() { Err(DittoError::closed()) } else { Ok(()) }
+    }
+
+    /// The transports in use.
+    pub fn transport_config(&self) -> TransportConfig {
+        lock(&self.inner.transport).clone()
+    }
+
+    /// Changes the transports. A running instance takes new addresses to dial at once; other changes
+    /// restart its transports.
+    ///
+    /// Fails with [`ErrorKind::InvalidConfig`] naming the field; then nothing is changed.
+    pub async fn update_transport_config(
+        &self,
+        change: impl FnOnce(&mut TransportConfig),
+    ) -> Result<(), DittoError> {
+        let (before, after) = {
+            let mut current = lock(&self.inner.transport);
+            let before = current.clone();
+            let mut after = before.clone();
+            change(&mut after);
+            after.validate()?;
+            *current = after.clone();
+            (before, after)
+        };
+        if !self.inner.node.is_active() || before == after {
+            return Ok(());
+        }
+        let same_but_targets = TransportConfig { connect: after.connect.clone(), ..before };
+        if same_but_targets == after {
+            return self.inner.node.command(Command::StaticTargets(targets(&after)));
+        }
+        self.inner.stop().await?;
+        self.inner.start().await
+    }
+
+    /// Version of the core library (API-004).
+    pub fn version() -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+impl std::fmt::Debug for Ditto {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ditto")
+            .field("database_id", &self.inner.database)
+            .field("directory", &self.inner.directory)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The store, unless closed.
+    pub(crate) fn store(&self) -> Result<ditto_store::Store, DittoError> {
+        if self.is_closed() { Err(DittoError::closed()) } else { Ok(self.store.clone()) }
+    }
+
+    pub(crate) fn store_handle(self: &Arc<Self>) -> Store {
+        Store { inner: self.clone() }
+    }
+
+    pub(crate) fn observers(&self) -> MutexGuard<'_, Vec<StoreObserver>> {
+        lock(&self.observers)
+    }
+
+    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Vec<SyncSubscription>> {
+        lock(&self.subscriptions)
+    }
+
+    pub(crate) fn peer_metadata(&self) -> MutexGuard<'_, Value> {
+        lock(&self.peer_metadata)
+    }
+
+    pub(crate) async fn start(&self) -> Result<(), DittoError> {
+        if self.is_closed() {
+            return Err(DittoError::closed());
+        }
+        let transport = lock(&self.transport).clone();
+        let name = lock(&self.device_name).clone();
+        let mesh =
+            mesh_config(&self.store, self.database, &self.identity, &self.admission, &transport, &name);
+        let lan = &transport.peer_to_peer.lan;
+        let mdns = (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
+            service_type: ditto_mesh::discovery_service_type(&self.database),
+            token: mesh.discovery_token.clone(),
+        });
+        self.node.start(mesh, NetConfig { listen: transport.listen_address(), mdns }).await
+    }
+
+    pub(crate) async fn stop(&self) -> Result<(), DittoError> {
+        self.node.stop().await
+    }
+
+    fn end_handles(&self) {
+        for observer in std::mem::take(&mut *self.observers()) {
+            observer.cancel();
+        }
+        self.subscriptions().clear();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            self.end_handles();
+            self.node.shutdown_detached();
+            // Waits for the writer's queue, so that the directory is free when the drop returns (API-030).
+            self.store.close();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn admission(config: &DittoConfig) -> Result<Admission, DittoError> {
+    let DittoConfigConnect::SmallPeersOnly { private_key } = &config.connect;
+    let Some(der) = private_key else { return Ok(Admission::Open) };
+    // Two encodings of one key must admit each other, so the secret is the key's normal form.
+    let key = Identity::from_pkcs8_der(der).map_err(|e| {
+        DittoError::new(
+            ErrorKind::InvalidConfig,
+            format!("private_key: not a P-256 key in PKCS#8 DER form: {e}"),
+        )
+    })?;
+    Ok(Admission::SharedKey(key.to_pkcs8_der()))
+}
+
+fn targets(transport: &TransportConfig) -> Vec<DialTarget> {
+    transport.connect.tcp_servers.iter().cloned().map(DialTarget::Tcp).collect()
+}
+
+fn mesh_config(
+    store: &ditto_store::Store,
+    database: DatabaseId,
+    identity: &Arc<Identity>,
+    admission: &Admission,
+    transport: &TransportConfig,
+    device_name: &str,
+) -> MeshConfig {
+    let store_identity = store.identity();
+    let mut config =
+        MeshConfig::new(identity.clone(), database, store_identity.store_id, store_identity.epoch);
+    config.admission = admission.clone();
+    config.device_name = device_name.to_owned();
+    config.os = os_name().to_owned();
+    config.sdk_version = Ditto::version().to_owned();
+    config.sync_group = transport.global.sync_group;
+    config.discovery_token = discovery_token();
+    config.static_targets = targets(transport);
+    config
+}
+
+/// A name for one run, unrelated to the peer key, so that listening to announcements identifies nobody.
+fn discovery_token() -> String {
+    let mut random = [0; 12];
+    crate::random::fill(&mut random);
+    random.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The spelling of API-166 to API-172.
+fn os_name() -> &'static str {
+    match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        "windows" => "Windows",
+        "android" => "Android",
+        "ios" => "iOS",
+        "tvos" => "tvOS",
+        _ => "Generic",
+    }
+}

@@ -1,0 +1,448 @@
+//! The task that owns the mesh machine, the Bus machine and the network, and moves bytes between them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ditto_bus::{Bus, BusConfig, BusError, Reliability};
+use ditto_mesh::transport::{DialTarget, NetEvent, Transport};
+use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph};
+use ditto_net::{Net, NetConfig};
+use ditto_sync::PeerSyncStatus;
+use ditto_types::{ErrorKind, Value};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::DittoError;
+use crate::bus::Inbox;
+use crate::query::Query;
+use crate::replication::{Replication, ToSync};
+use crate::runtime;
+
+/// What the network task is asked to do.
+pub(crate) enum Command {
+    Start {
+        mesh: Box<MeshConfig>,
+        net: NetConfig,
+        done: oneshot::Sender<Result<(), DittoError>>,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
+    StaticTargets(Vec<DialTarget>),
+    PeerMetadata(Value),
+    BusSend {
+        to: PeerKey,
+        data: Vec<u8>,
+        reliability: Reliability,
+        done: oneshot::Sender<Result<(), BusError>>,
+    },
+    /// From the replication thread.
+    Send {
+        peer: PeerKey,
+        lane: Lane,
+        bytes: Vec<u8>,
+    },
+    Consumed {
+        peer: PeerKey,
+        lane: Lane,
+        bytes: usize,
+    },
+    Disconnect {
+        peer: PeerKey,
+        reason: String,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Something that happened in the mesh or in sync.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MeshEvent {
+    /// A peer is connected and verified.
+    PeerConnected {
+        /// Its key.
+        peer: PeerKey,
+        /// Its name; not unique.
+        device_name: String,
+        /// The transport, in the spelling of API-179 to API-182.
+        connection_type: String,
+        /// Address of the other end.
+        remote: String,
+    },
+    /// A peer's last connection ended.
+    PeerDisconnected {
+        /// Its key.
+        peer: PeerKey,
+        /// Why.
+        reason: String,
+    },
+    /// A connection was refused or failed before it was verified, or something else that helps to find faults.
+    Connection(ditto_mesh::ConnectionEvent),
+    /// Sync of one subscription with one peer moved on.
+    Progress(ditto_sync::SyncProgress),
+    /// A peer refused a document of ours.
+    Rejected {
+        /// Text for a log.
+        reason: String,
+    },
+    /// A transport cannot work as configured.
+    Condition {
+        /// The transport.
+        source: String,
+        /// What is wrong.
+        text: String,
+    },
+}
+
+/// Handle on the network task and the replication thread.
+pub(crate) struct Node {
+    commands: mpsc::UnboundedSender<Command>,
+    replication: Replication,
+    state: Arc<Mutex<State>>,
+    pub(crate) graph: watch::Receiver<Arc<PresenceGraph>>,
+    pub(crate) events: broadcast::Sender<MeshEvent>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+#[derive(Default)]
+struct State {
+    active: bool,
+    listening: Option<SocketAddr>,
+}
+
+impl Node {
+    /// Starts the task and the thread, without network.
+    pub(crate) fn spawn(mesh: MeshConfig, store: ditto_store::Store) -> Result<Self, DittoError> {
+        let (commands, from_app) = mpsc::unbounded_channel();
+        let (events, _) = broadcast::channel(1024);
+        let replication = Replication::spawn(store, commands.clone(), events.clone())?;
+        let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
+        let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
+        let inbox = Arc::new(Inbox::default());
+        let state = Arc::new(Mutex::new(State::default()));
+        let (net_out, net_events) = mpsc::channel(1024);
+        let task = Task {
+            mesh,
+            bus: Bus::new(BusConfig::default()),
+            net: None,
+            net_out,
+            to_sync: replication.sender(),
+            graph: graph_out,
+            events: events.clone(),
+            inbox: inbox.clone(),
+            state: state.clone(),
+            metadata: Value::Object(Default::default()),
+            waiting: HashMap::new(),
+            next_message: 1,
+        };
+        runtime::handle()?.spawn(task.run(from_app, net_events));
+        Ok(Self { commands, replication, state, graph, events, inbox })
+    }
+
+    pub(crate) fn command(&self, command: Command) -> Result<(), DittoError> {
+        self.commands.send(command).map_err(|_| DittoError::closed())
+    }
+
+    pub(crate) async fn start(&self, mesh: MeshConfig, net: NetConfig) -> Result<(), DittoError> {
+        let (done, outcome) = oneshot::channel();
+        self.command(Command::Start { mesh: Box::new(mesh), net, done })?;
+        outcome.await.map_err(|_| DittoError::closed())?
+    }
+
+    pub(crate) async fn stop(&self) -> Result<(), DittoError> {
+        let (done, outcome) = oneshot::channel();
+        self.command(Command::Stop { done })?;
+        outcome.await.map_err(|_| DittoError::closed())
+    }
+
+    /// Ends the task and the thread. Later commands fail as closed.
+    pub(crate) async fn shutdown(&self) {
+        let (done, outcome) = oneshot::channel();
+        if self.command(Command::Shutdown { done }).is_ok() {
+            let _ = outcome.await;
+        }
+        self.inbox.close();
+        let stopping = self.replication.stop();
+        let _ = runtime::blocking(move || {
+            stopping.join();
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Asks both to end without waiting; for the drop of the last handle.
+    pub(crate) fn shutdown_detached(&self) {
+        let (done, _) = oneshot::channel();
+        let _ = self.command(Command::Shutdown { done });
+        self.inbox.close();
+        drop(self.replication.stop());
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        lock(&self.state).active
+    }
+
+    pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
+        lock(&self.state).listening
+    }
+
+    pub(crate) fn subscribe(&self, query: &Query) -> Result<u64, DittoError> {
+        self.replication.subscribe(query)
+    }
+
+    pub(crate) fn unsubscribe(&self, id: u64) {
+        self.replication.unsubscribe(id);
+    }
+
+    pub(crate) async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
+        self.replication.status().await
+    }
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unix time in milliseconds; what every machine gets as `now`.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// After this many inputs the machine's actions are carried out, so that a flood of bytes cannot delay them.
+const INPUTS_PER_ROUND: usize = 64;
+
+struct Task {
+    mesh: Mesh,
+    bus: Bus,
+    net: Option<Net>,
+    net_out: mpsc::Sender<NetEvent>,
+    to_sync: crossbeam_channel::Sender<ToSync>,
+    graph: watch::Sender<Arc<PresenceGraph>>,
+    events: broadcast::Sender<MeshEvent>,
+    inbox: Arc<Inbox>,
+    state: Arc<Mutex<State>>,
+    metadata: Value,
+    /// Completions of Bus messages by their id.
+    waiting: HashMap<u64, oneshot::Sender<Result<(), BusError>>>,
+    next_message: u64,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut net: mpsc::Receiver<NetEvent>,
+    ) {
+        loop {
+            let deadline = [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min();
+            let sleep = deadline.map_or(Duration::from_secs(3600), |d| {
+                // A tick that is due gives others a turn first.
+                Duration::from_millis(d.saturating_sub(now_ms()).max(1))
+            });
+            let ended = tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => true,
+                },
+                Some(event) = net.recv() => {
+                    self.mesh_input(ditto_mesh::Input::Net(event));
+                    false
+                }
+                () = tokio::time::sleep(sleep) => {
+                    let now = now_ms();
+                    self.mesh.handle(ditto_mesh::Input::Tick, now);
+                    self.bus.handle(ditto_bus::Input::Tick, now);
+                    false
+                }
+            };
+            if ended {
+                return self.stop_network().await;
+            }
+            for _ in 0..INPUTS_PER_ROUND {
+                match net.try_recv() {
+                    Ok(event) => self.mesh_input(ditto_mesh::Input::Net(event)),
+                    Err(_) => break,
+                }
+            }
+            self.carry_out();
+        }
+    }
+
+    fn mesh_input(&mut self, input: ditto_mesh::Input) {
+        self.mesh.handle(input, now_ms());
+    }
+
+    /// Carries out one command; true ends the task.
+    async fn command(&mut self, command: Command) -> bool {
+        use ditto_mesh::Input;
+        match command {
+            Command::Start { mesh, net, done } => {
+                let outcome = self.start(*mesh, net).await;
+                let _ = done.send(outcome);
+            }
+            Command::Stop { done } => {
+                self.stop_network().await;
+                let _ = done.send(());
+            }
+            Command::StaticTargets(targets) => self.mesh_input(Input::SetStaticTargets(targets)),
+            Command::PeerMetadata(metadata) => {
+                self.metadata = metadata.clone();
+                self.mesh_input(Input::SetPeerMetadata(metadata));
+            }
+            Command::BusSend { to, data, reliability, done } => {
+                let id = self.next_message;
+                self.next_message += 1;
+                self.waiting.insert(id, done);
+                self.bus.handle(ditto_bus::Input::Send { id, to, data, reliability }, now_ms());
+            }
+            Command::Send { peer, lane, bytes } => self.mesh_input(Input::Send { peer, lane, bytes, tag: 0 }),
+            Command::Consumed { peer, lane, bytes } => self.mesh_input(Input::Consumed { peer, lane, bytes }),
+            Command::Disconnect { peer, reason } => self.mesh_input(Input::Disconnect { peer, reason }),
+            Command::Shutdown { done } => {
+                self.stop_network().await;
+                let _ = done.send(());
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn start(&mut self, config: MeshConfig, net: NetConfig) -> Result<(), DittoError> {
+        if self.net.is_some() {
+            return Ok(());
+        }
+        let net = Net::start(net, self.net_out.clone())
+            .await
+            .map_err(|e| DittoError::new(ErrorKind::Io, format!("cannot start the transports: {e}")))?;
+        *lock(&self.state) = State { active: true, listening: net.listen_addr() };
+        self.net = Some(net);
+        // A fresh machine per start: device name and groups take effect then (API-034).
+        self.mesh = Mesh::new(config, Box::new(crate::random::fill));
+        self.mesh_input(ditto_mesh::Input::SetPeerMetadata(self.metadata.clone()));
+        self.mesh_input(ditto_mesh::Input::Start);
+        Ok(())
+    }
+
+    async fn stop_network(&mut self) {
+        self.mesh_input(ditto_mesh::Input::Stop);
+        self.carry_out();
+        if let Some(net) = self.net.take() {
+            net.shutdown().await;
+        }
+        *lock(&self.state) = State::default();
+        self.graph.send_replace(Arc::new(self.mesh.graph()));
+    }
+
+    /// Lets the machines' actions happen, until none is left.
+    fn carry_out(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some(action) = self.mesh.poll() {
+                self.mesh_action(action);
+                idle = false;
+            }
+            while let Some(action) = self.bus.poll() {
+                self.bus_action(action);
+                idle = false;
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn mesh_action(&mut self, action: ditto_mesh::Action) {
+        use ditto_mesh::Action;
+        let now = now_ms();
+        match action {
+            Action::Dial { link, target } => self.network(|net| net.dial(link, &target)),
+            Action::Write { link, bytes } => self.network(|net| net.write(link, bytes)),
+            Action::Close { link } => self.network(|net| net.close(link)),
+            Action::PeerConnected(info) => {
+                tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");
+                self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
+                self.sync(ToSync::PeerUp {
+                    peer: info.peer,
+                    store_id: info.store_id,
+                    epoch: info.store_epoch,
+                });
+                self.event(MeshEvent::PeerConnected {
+                    peer: info.peer,
+                    device_name: info.device_name,
+                    connection_type: info.link_kind.to_string(),
+                    remote: info.remote,
+                });
+            }
+            Action::PeerDisconnected { peer, reason } => {
+                tracing::info!(%peer, reason, "peer disconnected");
+                self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
+                self.sync(ToSync::PeerDown { peer });
+                self.event(MeshEvent::PeerDisconnected { peer, reason });
+            }
+            Action::Message { peer, lane: Lane::Bus, bytes } => {
+                let length = bytes.len();
+                self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
+                self.mesh_input(ditto_mesh::Input::Consumed { peer, lane: Lane::Bus, bytes: length });
+            }
+            Action::Message { peer, lane, bytes } => self.sync(ToSync::Message { peer, lane, bytes }),
+            Action::Datagram { peer, bytes } => {
+                self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
+            }
+            // Tag 0 marks replication, which counts acknowledged commits instead.
+            Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
+            Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
+            Action::SendFailed { tag, reason, .. } => {
+                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason: reason.to_string() }, now);
+            }
+            Action::Queued { lane: Lane::Bus, .. } => {}
+            Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
+            Action::PresenceChanged => {
+                self.graph.send_replace(Arc::new(self.mesh.graph()));
+            }
+            Action::Event(event) => {
+                tracing::info!("{event}");
+                self.event(MeshEvent::Connection(event));
+            }
+        }
+    }
+
+    fn bus_action(&mut self, action: ditto_bus::Action) {
+        use ditto_bus::Action;
+        use ditto_mesh::Input;
+        match action {
+            Action::SendReliable { peer, bytes, tag } => {
+                self.mesh_input(Input::Send { peer, lane: Lane::Bus, bytes, tag });
+            }
+            Action::SendDatagram { peer, bytes, tag } => {
+                self.mesh_input(Input::SendDatagram { peer, bytes, tag })
+            }
+            Action::Deliver(message) => self.inbox.push(message),
+            Action::Completed { id, result } => {
+                if let Some(done) = self.waiting.remove(&id) {
+                    // The sender may have stopped waiting.
+                    let _ = done.send(result);
+                }
+            }
+            Action::Violation { peer, reason } => self.mesh_input(Input::Disconnect { peer, reason }),
+        }
+    }
+
+    fn network(&self, f: impl FnOnce(&Net)) {
+        if let Some(net) = &self.net {
+            f(net);
+        }
+    }
+
+    fn sync(&self, message: ToSync) {
+        // The thread ends only after this task was told to.
+        let _ = self.to_sync.send(message);
+    }
+
+    fn event(&self, event: MeshEvent) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}

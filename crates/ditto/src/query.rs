@@ -1,0 +1,84 @@
+//! What `execute`, observers and subscriptions accept as a query.
+
+use ditto_types::{ErrorKind, Object, Value, cbor};
+use serde::Serialize;
+
+use crate::DittoError;
+
+/// A statement with its arguments: `"SELECT …"`, or `("SELECT … WHERE x = :x", args)` where `args` is any
+/// serialisable map or struct whose names are the placeholders without the colon (API-048).
+pub trait IntoQuery {
+    /// Splits into the text and the encoded arguments.
+    ///
+    /// Fails with [`ErrorKind::QueryArguments`] when the arguments are not a map of values.
+    fn into_query(self) -> Result<Query, DittoError>;
+}
+
+/// A statement with its encoded arguments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// Text of the statement.
+    pub text: String,
+    /// Values of the placeholders.
+    pub args: Object,
+}
+
+impl IntoQuery for Query {
+    fn into_query(self) -> Result<Query, DittoError> {
+        Ok(self)
+    }
+}
+
+impl IntoQuery for &str {
+    fn into_query(self) -> Result<Query, DittoError> {
+        Ok(Query { text: self.to_owned(), args: Object::new() })
+    }
+}
+
+impl IntoQuery for String {
+    fn into_query(self) -> Result<Query, DittoError> {
+        Ok(Query { text: self, args: Object::new() })
+    }
+}
+
+impl<Q: Into<String>, A: Serialize> IntoQuery for (Q, A) {
+    fn into_query(self) -> Result<Query, DittoError> {
+        Ok(Query { text: self.0.into(), args: to_object(&self.1)? })
+    }
+}
+
+/// Encodes any serialisable map or struct. `()` and `None` stand for "no arguments".
+fn to_object(args: &impl Serialize) -> Result<Object, DittoError> {
+    match to_value(args)? {
+        Value::Object(o) => Ok(o),
+        Value::Null => Ok(Object::new()),
+        other => Err(DittoError::new(
+            ErrorKind::QueryArguments,
+            format!("arguments must be a map of names to values, not {}", other.type_name()),
+        )),
+    }
+}
+
+/// Encodes through CBOR, which unlike JSON keeps bytes apart from arrays.
+pub(crate) fn to_value(v: &impl Serialize) -> Result<Value, DittoError> {
+    let invalid = |e: String| DittoError::new(ErrorKind::QueryArguments, e);
+    let mut bytes = Vec::new();
+    ciborium::into_writer(v, &mut bytes).map_err(|e| invalid(e.to_string()))?;
+    cbor::from_slice(&bytes).map_err(|e| invalid(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_maps() {
+        assert!("SELECT 1".into_query().unwrap().args.is_empty());
+        assert!(("SELECT 1", ()).into_query().unwrap().args.is_empty());
+        let q = ("x", serde_json::json!({"a": 1, "b": 1.0})).into_query().unwrap();
+        assert_eq!(q.args["a"], Value::Int(1));
+        assert_eq!(q.args["b"], Value::Float(1.0));
+        let e = ("x", [1, 2]).into_query().unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::QueryArguments);
+    }
+}

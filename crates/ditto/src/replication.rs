@@ -1,0 +1,205 @@
+//! The thread that runs the sync machine on the store: synchronous code, away from the network task.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use ditto_mesh::{Lane, PeerKey};
+use ditto_sync::{Input, PeerId, PeerSyncStatus, SyncConfig, SyncEngine};
+use ditto_types::{ErrorKind, Object};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::DittoError;
+use crate::node::{Command, MeshEvent, now_ms};
+use crate::query::Query;
+use crate::sync_store::StoreAdapter;
+
+/// What the replication thread is told.
+pub(crate) enum ToSync {
+    PeerUp { peer: PeerKey, store_id: [u8; 16], epoch: [u8; 8] },
+    PeerDown { peer: PeerKey },
+    Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
+    Queued { peer: PeerKey, lane: Lane, bytes: usize },
+    Subscribe { id: u64, query: String, args: Object },
+    Unsubscribe { id: u64 },
+    Status(oneshot::Sender<Vec<PeerSyncStatus>>),
+    Stop,
+}
+
+/// Handle on the thread.
+pub(crate) struct Replication {
+    to_sync: Sender<ToSync>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    next_subscription: AtomicU64,
+}
+
+impl Replication {
+    pub(crate) fn spawn(
+        store: ditto_store::Store,
+        mesh: mpsc::UnboundedSender<Command>,
+        events: broadcast::Sender<MeshEvent>,
+    ) -> Result<Self, DittoError> {
+        let (to_sync, inbox) = crossbeam_channel::unbounded();
+        let commits = store.subscribe_commits();
+        let engine = SyncEngine::new(StoreAdapter::new(store), SyncConfig::default());
+        let worker = Worker { engine, mesh, events };
+        let thread = std::thread::Builder::new()
+            .name("ditto-sync".into())
+            .spawn(move || worker.run(&inbox, &commits))
+            .map_err(|e| {
+                DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}"))
+            })?;
+        Ok(Self { to_sync, thread: Mutex::new(Some(thread)), next_subscription: AtomicU64::new(1) })
+    }
+
+    pub(crate) fn sender(&self) -> Sender<ToSync> {
+        self.to_sync.clone()
+    }
+
+    pub(crate) fn subscribe(&self, query: &Query) -> Result<u64, DittoError> {
+        let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
+        let message = ToSync::Subscribe { id, query: query.text.clone(), args: query.args.clone() };
+        self.to_sync.send(message).map_err(|_| DittoError::closed())?;
+        Ok(id)
+    }
+
+    pub(crate) fn unsubscribe(&self, id: u64) {
+        let _ = self.to_sync.send(ToSync::Unsubscribe { id });
+    }
+
+    pub(crate) async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
+        let (reply, status) = oneshot::channel();
+        self.to_sync.send(ToSync::Status(reply)).map_err(|_| DittoError::closed())?;
+        status.await.map_err(|_| DittoError::closed())
+    }
+
+    /// Tells the thread to end and returns what to wait for.
+    pub(crate) fn stop(&self) -> Stopping {
+        let _ = self.to_sync.send(ToSync::Stop);
+        Stopping(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
+/// A thread on its way to its end.
+pub(crate) struct Stopping(Option<JoinHandle<()>>);
+
+impl Stopping {
+    pub(crate) fn join(self) {
+        if let Some(thread) = self.0
+            && thread.join().is_err()
+        {
+            tracing::error!("the sync thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    engine: SyncEngine<StoreAdapter>,
+    mesh: mpsc::UnboundedSender<Command>,
+    events: broadcast::Sender<MeshEvent>,
+}
+
+impl Worker {
+    fn run(mut self, inbox: &Receiver<ToSync>, commits: &Receiver<Arc<ditto_store::Commit>>) {
+        // A closed store ends its feed; the select must not spin on it.
+        let never = crossbeam_channel::never();
+        let mut commits = commits;
+        loop {
+            let wait = self.engine.next_deadline().map_or(Duration::from_secs(3600), |d| {
+                Duration::from_millis(d.saturating_sub(now_ms()).max(1))
+            });
+            select! {
+                recv(inbox) -> message => match message {
+                    Ok(ToSync::Stop) | Err(_) => return,
+                    Ok(message) => self.message(message),
+                },
+                recv(commits) -> commit => match commit {
+                    Ok(commit) => self.handle(Input::Commit(crate::sync_store::local_commit(&commit))),
+                    Err(_) => commits = &never,
+                },
+                default(wait) => self.handle(Input::Tick),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(input, now_ms());
+    }
+
+    fn message(&mut self, message: ToSync) {
+        match message {
+            ToSync::PeerUp { peer, store_id, epoch } => {
+                self.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch });
+            }
+            ToSync::PeerDown { peer } => self.handle(Input::PeerDown { peer: peer_id(&peer) }),
+            ToSync::Message { peer, lane, bytes } => {
+                let length = bytes.len();
+                if let Some(sync_lane) = to_sync_lane(lane) {
+                    self.handle(Input::Message { peer: peer_id(&peer), lane: sync_lane, bytes });
+                }
+                let _ = self.mesh.send(Command::Consumed { peer, lane, bytes: length });
+            }
+            ToSync::Queued { peer, lane, bytes } => {
+                if let Some(lane) = to_sync_lane(lane) {
+                    self.handle(Input::Queued { peer: peer_id(&peer), lane, bytes });
+                }
+            }
+            ToSync::Subscribe { id, query, args } => self.handle(Input::Subscribe { sub: id, query, args }),
+            ToSync::Unsubscribe { id } => self.handle(Input::Unsubscribe { sub: id }),
+            ToSync::Status(reply) => {
+                let _ = reply.send(self.engine.status());
+            }
+            ToSync::Stop => {}
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.engine.poll() {
+            let command = match action {
+                ditto_sync::Action::Send { peer, lane, bytes } => {
+                    let lane = match lane {
+                        ditto_sync::Lane::Live => Lane::SyncLive,
+                        ditto_sync::Lane::Bulk => Lane::SyncBulk,
+                    };
+                    peer_key(&peer).map(|peer| Command::Send { peer, lane, bytes })
+                }
+                ditto_sync::Action::Disconnect { peer, reason } => {
+                    tracing::warn!(reason, "sync protocol violation");
+                    peer_key(&peer).map(|peer| Command::Disconnect { peer, reason })
+                }
+                ditto_sync::Action::Progress(progress) => {
+                    let _ = self.events.send(MeshEvent::Progress(progress));
+                    None
+                }
+                rejected @ ditto_sync::Action::Rejected { .. } => {
+                    let reason = format!("{rejected:?}");
+                    tracing::warn!(reason, "a peer refused a document");
+                    let _ = self.events.send(MeshEvent::Rejected { reason });
+                    None
+                }
+            };
+            if let Some(command) = command {
+                let _ = self.mesh.send(command);
+            }
+        }
+    }
+}
+
+fn to_sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
+    match lane {
+        Lane::SyncLive => Some(ditto_sync::Lane::Live),
+        Lane::SyncBulk => Some(ditto_sync::Lane::Bulk),
+        Lane::Bus => None,
+    }
+}
+
+fn peer_id(key: &PeerKey) -> PeerId {
+    PeerId(*key.as_bytes())
+}
+
+fn peer_key(id: &PeerId) -> Option<PeerKey> {
+    PeerKey::from_bytes(&id.0).ok()
+}

@@ -1,0 +1,37 @@
+//! The tokio runtime that all instances of a process share.
+
+use std::sync::OnceLock;
+
+use ditto_types::ErrorKind;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::DittoError;
+
+/// The runtime lives as long as the process: dropping one inside an async context would panic, and every
+/// instance needs it.
+fn runtime() -> Result<&'static Runtime, DittoError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let built = RUNTIME.get_or_init(|| {
+        let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+        Builder::new_multi_thread()
+            .worker_threads(workers)
+            .thread_name("ditto-worker")
+            .enable_all()
+            .build()
+            .map_err(|e| e.to_string())
+    });
+    built.as_ref().map_err(|e| DittoError::new(ErrorKind::Internal, format!("cannot start the runtime: {e}")))
+}
+
+/// The handle on which tasks are spawned.
+pub(crate) fn handle() -> Result<&'static Handle, DittoError> {
+    runtime().map(Runtime::handle)
+}
+
+/// Runs blocking code on a thread made for it; works under any async executor of the host.
+pub(crate) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, DittoError> + Send + 'static,
+) -> Result<T, DittoError> {
+    let task = handle()?.spawn_blocking(f);
+    task.await.map_err(|e| DittoError::new(ErrorKind::Internal, format!("worker failed: {e}")))?
+}

@@ -1,0 +1,137 @@
+//! The store handle: statements, observers and transactions.
+
+use std::sync::Arc;
+
+use ditto_types::Object;
+
+use crate::DittoError;
+use crate::instance::Inner;
+use crate::observer::{self, SignalNext, StoreObserver};
+use crate::query::IntoQuery;
+use crate::result::QueryResult;
+use crate::runtime::blocking;
+use crate::transaction::{self, Transaction, TransactionCompletionAction, TransactionOptions};
+
+/// Gateway to the local data (API-045). It never waits for peers; what others wrote arrives through
+/// [subscriptions](crate::Sync::register_subscription) and is then here like any other document.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Runs one DQL statement on the local store (API-046).
+    ///
+    /// The statement is atomic: on an error nothing of it is kept. Faults in the statement carry line and column;
+    /// a missing argument is [`ErrorKind::QueryArguments`](crate::ErrorKind::QueryArguments). Inside a
+    /// transaction of the same store use [`Transaction::execute`]; here it is
+    /// [`ErrorKind::NestedTransaction`](crate::ErrorKind::NestedTransaction).
+    pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
+        transaction::refuse_nested(&self.inner)?;
+        let query = query.into_query()?;
+        let store = self.inner.store()?;
+        blocking(move || Ok(QueryResult::new(store.execute(&query.text, &query.args)?))).await
+    }
+
+    /// [`Store::execute`] for code that is not async. It blocks the calling thread.
+    pub fn execute_sync(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
+        transaction::refuse_nested(&self.inner)?;
+        let query = query.into_query()?;
+        Ok(QueryResult::new(self.inner.store()?.execute(&query.text, &query.args)?))
+    }
+
+    /// Calls `handler` with the current result of a SELECT soon after, and again whenever it has changed
+    /// (API-072).
+    ///
+    /// Calls for one observer are in order and never overlap; changes in quick succession arrive as one. The
+    /// handler runs on a thread of the library and should return quickly. The observer lives until
+    /// [`StoreObserver::cancel`] or the instance closes; dropping the handle does not end it.
+    pub fn register_observer(
+        &self,
+        query: impl IntoQuery,
+        mut handler: impl FnMut(QueryResult) + Send + 'static,
+    ) -> Result<StoreObserver, DittoError> {
+        let query = query.into_query()?;
+        let store = self.inner.store()?;
+        let handle =
+            store.observe(&query.text, &query.args, Box::new(move |r| handler(QueryResult::new(r))))?;
+        Ok(observer::register(&self.inner, handle, query))
+    }
+
+    /// As [`Store::register_observer`], but after one call the observer stays silent until the handler calls its
+    /// signal; the next call folds everything in between into one result (API-073).
+    pub fn register_observer_with_signal_next(
+        &self,
+        query: impl IntoQuery,
+        mut handler: impl FnMut(QueryResult, SignalNext) + Send + 'static,
+    ) -> Result<StoreObserver, DittoError> {
+        let query = query.into_query()?;
+        let store = self.inner.store()?;
+        let handle = store.observe_with_signal(
+            &query.text,
+            &query.args,
+            Box::new(move |r, signal| handler(QueryResult::new(r), SignalNext::new(signal))),
+        )?;
+        Ok(observer::register(&self.inner, handle, query))
+    }
+
+    /// The observers that are active now (API-053).
+    pub fn observers(&self) -> Vec<StoreObserver> {
+        observer::active(&self.inner)
+    }
+
+    /// Runs `body` with a read-write transaction and commits or rolls back as it says (API-101).
+    ///
+    /// All statements apply or none. An error that leaves `body` rolls back and is returned. At most one read-write
+    /// transaction runs at a time; others wait their turn.
+    pub async fn transaction<F>(&self, body: F) -> Result<TransactionCompletionAction, DittoError>
+    where
+        F: AsyncFnOnce(&Transaction) -> Result<TransactionCompletionAction, DittoError>,
+    {
+        self.transaction_with_options(TransactionOptions::default(), body).await
+    }
+
+    /// [`Store::transaction`] with a hint for logs or in read-only mode.
+    pub async fn transaction_with_options<F>(
+        &self,
+        options: TransactionOptions,
+        body: F,
+    ) -> Result<TransactionCompletionAction, DittoError>
+    where
+        F: AsyncFnOnce(&Transaction) -> Result<TransactionCompletionAction, DittoError>,
+    {
+        transaction::run(self, options, body, |action| *action).await
+    }
+
+    /// Runs `body` in a transaction and returns its value; success commits, an error rolls back (API-102).
+    pub async fn transaction_with_result<T, F>(
+        &self,
+        options: TransactionOptions,
+        body: F,
+    ) -> Result<T, DittoError>
+    where
+        F: AsyncFnOnce(&Transaction) -> Result<T, DittoError>,
+    {
+        transaction::run(self, options, body, |_| TransactionCompletionAction::Commit).await
+    }
+
+    /// Opens a transaction that is driven by hand: for bindings and tools that cannot pass a closure.
+    ///
+    /// Dropping it without [`Transaction::finish`] rolls back.
+    pub async fn begin(&self, options: TransactionOptions) -> Result<Transaction, DittoError> {
+        transaction::refuse_nested(&self.inner)?;
+        transaction::begin(self, options).await
+    }
+
+    /// Recomputes every digest, index entry and sequence number and reports what does not fit.
+    pub async fn check(&self) -> Result<ditto_store::CheckReport, DittoError> {
+        let store = self.inner.store()?;
+        blocking(move || Ok(store.check()?)).await
+    }
+
+    /// Compiles a query without running it, to find faults early.
+    pub(crate) fn check_subscription(&self, text: &str, args: &Object) -> Result<(), DittoError> {
+        self.inner.store()?.compile_subscription(text, args)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Sync control: start, stop and subscriptions.
+
+use std::sync::{Arc, Weak};
+
+use ditto_sync::PeerSyncStatus;
+use ditto_types::Object;
+use tokio::sync::broadcast;
+
+use crate::instance::Inner;
+use crate::node::MeshEvent;
+use crate::query::{IntoQuery, Query};
+use crate::{Ditto, DittoError};
+
+/// Starts and stops networking, and says what this device wants from others (API-123).
+#[derive(Clone)]
+pub struct Sync {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Sync {
+    /// Starts transports and replication with the current transport config. On a running instance it does
+    /// nothing (API-125).
+    ///
+    /// Fails when a configured listener cannot be opened; then nothing is started.
+    pub async fn start(&self) -> Result<(), DittoError> {
+        self.inner.start().await
+    }
+
+    /// Closes all connections. The store stays usable and subscriptions resume on the next start (API-126).
+    pub async fn stop(&self) -> Result<(), DittoError> {
+        self.inner.stop().await
+    }
+
+    /// Whether networking is running (API-124).
+    pub fn is_active(&self) -> bool {
+        self.inner.node.is_active()
+    }
+
+    /// The address that others can connect to, while a listener is on.
+    pub fn listen_address(&self) -> Option<std::net::SocketAddr> {
+        self.inner.node.listen_address()
+    }
+
+    /// Declares interest: documents of other peers that match the SELECT are pulled in and kept up to date
+    /// (API-127).
+    ///
+    /// It stays until [`SyncSubscription::cancel`] or the instance closes, and may be registered before
+    /// [`Sync::start`]. Only `SELECT * FROM c [WHERE …]` is accepted.
+    pub fn register_subscription(&self, query: impl IntoQuery) -> Result<SyncSubscription, DittoError> {
+        let query = query.into_query()?;
+        self.inner.store_handle().check_subscription(&query.text, &query.args)?;
+        let id = self.inner.node.subscribe(&query)?;
+        let subscription = SyncSubscription {
+            shared: Arc::new(Shared {
+                inner: Arc::downgrade(&self.inner),
+                id,
+                query,
+                cancelled: false.into(),
+            }),
+        };
+        self.inner.subscriptions().push(subscription.clone());
+        Ok(subscription)
+    }
+
+    /// The subscriptions that are active now (API-128).
+    pub fn subscriptions(&self) -> Vec<SyncSubscription> {
+        self.inner.subscriptions().clone()
+    }
+
+    /// How far sync with each connected peer is.
+    pub async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
+        self.inner.node.status().await
+    }
+
+    /// Connections coming, going and refused, and the progress of sync, from now on.
+    pub fn events(&self) -> MeshEvents {
+        MeshEvents { receiver: self.inner.node.events.subscribe() }
+    }
+}
+
+/// Feed of [`MeshEvent`]s.
+pub struct MeshEvents {
+    receiver: broadcast::Receiver<MeshEvent>,
+}
+
+impl MeshEvents {
+    /// The next event; `None` once the instance is closed. A reader that falls more than 1,024 events behind
+    /// misses the oldest.
+    pub async fn next(&mut self) -> Option<MeshEvent> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(n)) => {
+                    tracing::debug!(missed = n, "slow event reader")
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Handle of one subscription (API-129). Dropping it does not cancel.
+#[derive(Clone)]
+pub struct SyncSubscription {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: Weak<Inner>,
+    id: u64,
+    query: Query,
+    cancelled: std::sync::atomic::AtomicBool,
+}
+
+impl SyncSubscription {
+    /// Stops pulling; documents that are already here stay. Repeating is harmless (API-130).
+    pub fn cancel(&self) {
+        use std::sync::atomic::Ordering;
+        if self.shared.cancelled.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(inner) = self.shared.inner.upgrade() {
+            inner.subscriptions().retain(|s| s.shared.id != self.shared.id);
+            inner.node.unsubscribe(self.shared.id);
+        }
+    }
+
+    /// Whether it was cancelled, or the instance closed (API-132).
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(std::sync::atomic::Ordering::SeqCst)
+            || self.shared.inner.upgrade().is_none_or(|i| i.is_closed())
+    }
+
+    /// Text of the query (API-134).
+    pub fn query_string(&self) -> &str {
+        &self.shared.query.text
+    }
+
+    /// Arguments given at registration (API-133).
+    pub fn query_arguments(&self) -> &Object {
+        &self.shared.query.args
+    }
+
+    /// The owning instance; an error once it is gone.
+    pub fn ditto(&self) -> Result<Ditto, DittoError> {
+        self.shared.inner.upgrade().map(|inner| Ditto { inner }).ok_or_else(DittoError::closed)
+    }
+}

@@ -1,0 +1,231 @@
+//! Instances that sync over real sockets on loopback.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "common/fixture.rs"]
+#[allow(dead_code, reason = "shared by several test files")]
+mod fixture;
+
+use std::io::{Read, Write};
+
+use ditto::{ErrorKind, MeshEvent};
+use fixture::{DATABASE, Peer, connect, execute, listen, open, peer, peer_with, rows, sees, until};
+use serde_json::json;
+
+async fn pair() -> (Peer, Peer) {
+    let (a, b) = (peer().await, peer().await);
+    let address = listen(&a.ditto).await;
+    connect(&b.ditto, &[&address]).await;
+    (a, b)
+}
+
+async fn close(peers: impl IntoIterator<Item = Peer>) {
+    for p in peers {
+        p.ditto.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_converge_both_ways() {
+    let (a, b) = pair().await;
+    for p in [&a, &b] {
+        p.ditto.sync().register_subscription("SELECT * FROM cars").unwrap();
+    }
+    execute(&a.ditto, "INSERT INTO cars DOCUMENTS ({'_id': 'a', 'n': 1, 'owner': {'name': 'x'}})").await;
+    execute(&b.ditto, "INSERT INTO cars DOCUMENTS ({'_id': 'b', 'n': 2})").await;
+    let both = [r#"{"_id":"a","n":1,"owner":{"name":"x"}}"#, r#"{"_id":"b","n":2}"#];
+    for p in [&a, &b] {
+        rows(&p.ditto, "SELECT * FROM cars ORDER BY _id", &both).await;
+    }
+    execute(&b.ditto, "UPDATE cars SET owner.name = 'y' WHERE _id = 'a'").await;
+    execute(&a.ditto, "UPDATE cars APPLY hits INCREMENT BY 2 WHERE _id = 'a'").await;
+    execute(&b.ditto, "UPDATE cars APPLY hits INCREMENT BY 3 WHERE _id = 'a'").await;
+    for p in [&a, &b] {
+        let want = [r#"{"hits":5,"name":"y"}"#];
+        rows(&p.ditto, "SELECT owner.name, hits FROM cars WHERE _id = 'a'", &want).await;
+    }
+    execute(&a.ditto, "DELETE FROM cars WHERE _id = 'b'").await;
+    rows(&b.ditto, "SELECT _id FROM cars", &[r#"{"_id":"a"}"#]).await;
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_subscribed_moves() {
+    let (a, b) = pair().await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1, 'k': 'x'}), ({'_id': 2, 'k': 'y'})").await;
+    execute(&a.ditto, "INSERT INTO d DOCUMENTS ({'_id': 1})").await;
+    let query = ("SELECT * FROM c WHERE k = :k", json!({"k": "x"}));
+    let subscription = b.ditto.sync().register_subscription(query).unwrap();
+    rows(&b.ditto, "SELECT _id FROM c", &[r#"{"_id":1}"#]).await;
+    // A document that leaves the query is delivered as such.
+    execute(&a.ditto, "UPDATE c SET k = 'z' WHERE _id = 1").await;
+    rows(&b.ditto, "SELECT k FROM c", &[r#"{"k":"z"}"#]).await;
+    subscription.cancel();
+    let marker = b.ditto.sync().register_subscription("SELECT * FROM e").unwrap();
+    // Wishes and answers are in order: once the answer to the later wish is here, the cancellation is known there.
+    execute(&a.ditto, "INSERT INTO e DOCUMENTS ({'_id': 1})").await;
+    rows(&b.ditto, "SELECT _id FROM e", &[r#"{"_id":1}"#]).await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 3, 'k': 'x'})").await;
+    execute(&a.ditto, "INSERT INTO e DOCUMENTS ({'_id': 2})").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM e", &[r#"{"n":2}"#]).await;
+    assert_eq!(execute(&b.ditto, "SELECT _id FROM c").await, [r#"{"_id":1}"#]);
+    assert!(execute(&b.ditto, "SELECT * FROM d").await.is_empty());
+    assert_eq!(marker.query_string(), "SELECT * FROM e");
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_between_relays_and_absent_ones_catch_up() {
+    let (a, b, c) = (peer().await, peer().await, peer().await);
+    for p in [&a, &b, &c] {
+        p.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    }
+    let to_a = listen(&a.ditto).await;
+    b.ditto
+        .update_transport_config(|t| {
+            t.add_tcp_server(&to_a);
+        })
+        .await
+        .unwrap();
+    let to_b = listen(&b.ditto).await;
+    connect(&c.ditto, &[&to_b]).await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1})").await;
+    rows(&c.ditto, "SELECT * FROM c", &[r#"{"_id":1}"#]).await;
+    until("a sees c through b", || sees(&a.ditto, &c.ditto) && sees(&c.ditto, &a.ditto)).await;
+
+    b.ditto.sync().stop().await.unwrap();
+    until("a and c are alone", || !sees(&a.ditto, &c.ditto) && !sees(&c.ditto, &b.ditto)).await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 2})").await;
+    execute(&b.ditto, "INSERT INTO c DOCUMENTS ({'_id': 3})").await;
+    execute(&c.ditto, "DELETE FROM c WHERE _id = 1").await;
+    let to_b = listen(&b.ditto).await;
+    c.ditto
+        .update_transport_config(|t| {
+            t.add_tcp_server(&to_b);
+        })
+        .await
+        .unwrap();
+    for p in [&a, &b, &c] {
+        rows(&p.ditto, "SELECT * FROM c ORDER BY _id", &[r#"{"_id":2}"#, r#"{"_id":3}"#]).await;
+    }
+    close([a, b, c]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reopened_store_goes_on_where_it_was() {
+    let (a, b) = (peer().await, peer().await);
+    let address = listen(&a.ditto).await;
+    connect(&b.ditto, &[&address]).await;
+    b.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1}), ({'_id': 2})").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM c", &[r#"{"n":2}"#]).await;
+    let key = b.ditto.peer_key();
+    b.ditto.close().await.unwrap();
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 3})").await;
+    execute(&a.ditto, "DELETE FROM c WHERE _id = 2").await;
+    let b = Peer { ditto: open(&b.directory, DATABASE, None).await, directory: b.directory };
+    assert_eq!(b.ditto.peer_key(), key);
+    b.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    connect(&b.ditto, &[&address]).await;
+    rows(&b.ditto, "SELECT * FROM c ORDER BY _id", &[r#"{"_id":1}"#, r#"{"_id":3}"#]).await;
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evicted_documents_come_back_only_by_subscription() {
+    let (a, b) = pair().await;
+    let subscription = b.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1}), ({'_id': 2})").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM c", &[r#"{"n":2}"#]).await;
+    execute(&b.ditto, "EVICT FROM c WHERE _id = 1").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM c", &[r#"{"n":2}"#]).await;
+    subscription.cancel();
+    execute(&b.ditto, "EVICT FROM c").await;
+    b.ditto.sync().register_subscription("SELECT * FROM e").unwrap();
+    execute(&a.ditto, "INSERT INTO e DOCUMENTS ({'_id': 1})").await;
+    rows(&b.ditto, "SELECT _id FROM e", &[r#"{"_id":1}"#]).await;
+    assert!(execute(&b.ditto, "SELECT * FROM c").await.is_empty());
+    assert_eq!(execute(&a.ditto, "SELECT * FROM c").await.len(), 2, "an eviction left the device");
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_presence() {
+    let (a, b) = pair().await;
+    a.ditto.presence().set_peer_metadata(&json!({"role": "kitchen"})).unwrap();
+    until("each sees the other", || sees(&a.ditto, &b.ditto) && sees(&b.ditto, &a.ditto)).await;
+    until("metadata arrives", || {
+        let graph = b.ditto.presence().graph();
+        let peer = graph.remote_peers.iter().find(|p| p.peer_key == a.ditto.peer_key());
+        peer.is_some_and(|p| p.peer_metadata.get("role").is_some())
+    })
+    .await;
+    let graph = b.ditto.presence().graph();
+    let connection = graph.local_peer.connections.first().expect("a connection");
+    assert_eq!(connection.connection_type.to_string(), "AccessPoint");
+
+    let inbox = b.ditto.bus().incoming_messages();
+    a.ditto.bus().send_reliable(&b.ditto.peer_key(), "hello").await.unwrap();
+    let message = inbox.next().await.unwrap();
+    assert_eq!((message.sender, message.data.as_slice()), (a.ditto.peer_key(), b"hello".as_slice()));
+    let large = vec![7; 1 << 20];
+    a.ditto.bus().send_reliable(&b.ditto.peer_key(), large.clone()).await.unwrap();
+    assert_eq!(inbox.next().await.unwrap().data, large);
+    let datagram = vec![9; 100 << 10];
+    a.ditto.bus().send_unreliable(&b.ditto.peer_key(), datagram.clone()).await.unwrap();
+    assert_eq!(inbox.next().await.unwrap().data, datagram);
+
+    let e = a.ditto.bus().send_reliable(&b.ditto.peer_key(), vec![0; (1 << 20) + 1]).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::BusPayloadTooLarge);
+    let stranger = ditto::PeerKey::from_bytes(a.ditto.peer_key().as_bytes()).unwrap();
+    let e = a.ditto.bus().send_reliable(&stranger, "to myself").await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::PeerNotFound);
+    b.ditto.sync().stop().await.unwrap();
+    until("the peer is gone", || !sees(&a.ditto, &b.ditto)).await;
+    let e = a.ditto.bus().send_unreliable(&b.ditto.peer_key(), "late").await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::PeerNotFound);
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused_and_friends_are_not_disturbed() {
+    let key = ditto::generate_shared_key().to_vec();
+    let a = peer_with(DATABASE, Some(key.clone())).await;
+    let address = listen(&a.ditto).await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1})").await;
+    let mut events = a.ditto.sync().events();
+    let other = "00000000-0000-4000-8000-000000000001";
+    let strangers = [
+        peer_with(DATABASE, Some(ditto::generate_shared_key().to_vec())).await,
+        peer_with(DATABASE, None).await,
+        peer_with(other, Some(key.clone())).await,
+    ];
+    for stranger in &strangers {
+        stranger.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+        connect(&stranger.ditto, &[&address]).await;
+    }
+    let mut garbage = std::net::TcpStream::connect(&address).unwrap();
+    garbage.write_all(&[0x16; 4096]).unwrap();
+    // The refusal closes the connection.
+    garbage.set_read_timeout(Some(fixture::PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    let _ = garbage.read_to_end(&mut rest);
+
+    let friend = peer_with(DATABASE, Some(key)).await;
+    friend.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    connect(&friend.ditto, &[&address]).await;
+    rows(&friend.ditto, "SELECT * FROM c", &[r#"{"_id":1}"#]).await;
+    let mut refusals = 0;
+    while refusals < 4 {
+        let event = tokio::time::timeout(fixture::PATIENCE, events.next()).await.expect("a refusal").unwrap();
+        if matches!(event, MeshEvent::Connection(_)) {
+            refusals += 1;
+        }
+    }
+    for stranger in &strangers {
+        assert!(execute(&stranger.ditto, "SELECT * FROM c").await.is_empty(), "data reached a stranger");
+        assert!(!sees(&stranger.ditto, &a.ditto));
+    }
+    close(strangers).await;
+    close([a, friend]).await;
+}
