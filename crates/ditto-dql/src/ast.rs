@@ -219,23 +219,13 @@ pub(crate) enum ExprKind {
         array: Box<Expr>,
         negated: bool,
     },
-    Like {
-        value: Box<Expr>,
-        pattern: Box<Expr>,
-        escape: Option<Box<Expr>>,
-        fold_case: bool,
-        negated: bool,
-    },
+    Like(Box<LikeExpr>),
     Is {
         value: Box<Expr>,
         test: IsTest,
         negated: bool,
     },
-    Case {
-        operand: Option<Box<Expr>>,
-        branches: Vec<(Expr, Expr)>,
-        otherwise: Option<Box<Expr>>,
-    },
+    Case(Box<CaseExpr>),
     Call {
         name: Name,
         distinct: bool,
@@ -245,6 +235,22 @@ pub(crate) enum ExprKind {
         value: Box<Expr>,
         type_name: Name,
     },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LikeExpr {
+    pub(crate) value: Expr,
+    pub(crate) pattern: Expr,
+    pub(crate) escape: Option<Expr>,
+    pub(crate) fold_case: bool,
+    pub(crate) negated: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CaseExpr {
+    pub(crate) operand: Option<Expr>,
+    pub(crate) branches: Vec<(Expr, Expr)>,
+    pub(crate) otherwise: Option<Expr>,
 }
 
 #[derive(Clone, Debug)]

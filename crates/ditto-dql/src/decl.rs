@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn path(names: &[&str]) -> Vec<SmolStr> {
-        names.iter().map(|n| SmolStr::new(n)).collect()
+        names.iter().map(SmolStr::new).collect()
     }
 
     #[test]

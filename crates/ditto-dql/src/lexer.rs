@@ -69,11 +69,11 @@ pub(crate) enum Sym {
 
 impl Sym {
     pub(crate) fn text(self) -> &'static str {
-        SYMBOLS.iter().find(|(_, s)| *s == self).map_or("", |(t, _)| t)
+        SYMBOLS.iter().rfind(|(_, s)| *s == self).map_or("", |(t, _)| t)
     }
 }
 
-/// Longer symbols come first. `==` and `<>` follow the spelling that messages show.
+/// Longer symbols come first. Of two spellings the last is the one that messages show.
 const SYMBOLS: &[(&str, Sym)] = &[
     ("->", Sym::Arrow),
     ("||", Sym::Concat),
@@ -81,8 +81,8 @@ const SYMBOLS: &[(&str, Sym)] = &[
     (">>", Sym::Shr),
     ("<=", Sym::Le),
     (">=", Sym::Ge),
-    ("!=", Sym::Ne),
     ("<>", Sym::Ne),
+    ("!=", Sym::Ne),
     ("==", Sym::Eq),
     ("=", Sym::Eq),
     ("<", Sym::Lt),

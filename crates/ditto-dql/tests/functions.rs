@@ -236,7 +236,7 @@ fn results_are_bounded() {
         let want = "validation/size-limit-exceeded | an expression builds more than 67108864 bytes @1:8";
         assert_eq!(describe(&e), want, "{expr}");
     }
-    let doubling = "[".repeat(1) + &vec!["repeat('a', 1000000)"; 80].join(",") + "]";
+    let doubling = format!("[{}]", vec!["repeat('a', 1000000)"; 80].join(","));
     let text = format!("SELECT {doubling} AS x FROM c");
     assert!(try_select(&text, "{}", &harness::docs("[{}]")).is_err());
 }

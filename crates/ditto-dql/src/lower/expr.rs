@@ -4,10 +4,10 @@ use ditto_types::{SmolStr, Value};
 
 use super::Lower;
 use crate::aggregate::{Aggregate, AggregateFn};
-use crate::ast::{CallArgs, ChainOp, Expr, ExprKind, Name};
+use crate::ast::{self, ArithOp, CallArgs, ChainOp, CompareOp, Expr, ExprKind, IsTest, Name};
 use crate::error::DqlError;
 use crate::eval::single_char;
-use crate::functions::{self, CastType};
+use crate::functions::{self, CastType, Function};
 use crate::scalar::{At, Case, Like, Scalar};
 
 /// Most different aggregates of a statement.
@@ -48,85 +48,144 @@ impl Scope {
 }
 
 impl Lower<'_> {
+    /// Resolves an expression. The arms are functions of their own to keep this frame small: it recurses.
     pub(super) fn expr(&mut self, e: Expr, scope: Scope) -> Result<Scalar, DqlError> {
         let at = At(e.span.start as usize);
-        let span = e.span;
-        Ok(match e.kind {
-            ExprKind::Literal(v) => Scalar::Const(v),
-            ExprKind::Missing => Scalar::Missing,
-            ExprKind::Param(name) => Scalar::Param(self.param(name)),
-            ExprKind::Path(path) => return self.path(&path, scope),
-            ExprKind::Array(items) => Scalar::Array(self.list(items, scope)?, at),
-            ExprKind::Object(fields) => {
-                let fields = fields
-                    .into_iter()
-                    .map(|(k, v)| Ok((self.expr(k, scope)?, self.expr(v, scope)?)))
-                    .collect::<Result<_, DqlError>>()?;
-                Scalar::Object(fields, at)
-            }
-            ExprKind::Not(e) => Scalar::Not(self.boxed(*e, scope)?),
-            ExprKind::Negate(e) => Scalar::Negate(self.boxed(*e, scope)?),
-            ExprKind::Plus(e) => Scalar::Plus(self.boxed(*e, scope)?),
-            ExprKind::Chain(op, items) => {
-                let items = self.list(items, scope)?;
-                match op {
-                    ChainOp::And => Scalar::And(items),
-                    ChainOp::Or => Scalar::Or(items),
-                    ChainOp::Xor => Scalar::Xor(items),
-                    ChainOp::Concat => Scalar::Concat(items, at),
-                }
-            }
-            ExprKind::Compare(op, a, b) => Scalar::Compare(op, self.pair(*a, *b, scope)?),
-            ExprKind::Arith(op, a, b) => Scalar::Arith(op, self.pair(*a, *b, scope)?),
+        match e.kind {
+            ExprKind::Literal(v) => Ok(Scalar::Const(v)),
+            ExprKind::Missing => Ok(Scalar::Missing),
+            ExprKind::Param(name) => Ok(Scalar::Param(self.param(name))),
+            ExprKind::Path(path) => self.path(&path, scope),
+            ExprKind::Array(items) => self.array(items, at, scope),
+            ExprKind::Object(fields) => self.object(fields, at, scope),
+            ExprKind::Not(e) => self.unary(Scalar::Not, *e, scope),
+            ExprKind::Negate(e) => self.unary(Scalar::Negate, *e, scope),
+            ExprKind::Plus(e) => self.unary(Scalar::Plus, *e, scope),
+            ExprKind::Chain(op, items) => self.chain(op, items, at, scope),
+            ExprKind::Compare(op, a, b) => self.compare(op, *a, *b, scope),
+            ExprKind::Arith(op, a, b) => self.arith(op, *a, *b, scope),
             ExprKind::Between { value, low, high, negated } => {
-                let parts = [self.expr(*value, scope)?, self.expr(*low, scope)?, self.expr(*high, scope)?];
-                negate(Scalar::Between(Box::new(parts)), negated)
+                self.between([*value, *low, *high], negated, scope)
             }
-            ExprKind::InList { value, list, negated } => {
-                negate(Scalar::InList(self.boxed(*value, scope)?, self.list(list, scope)?), negated)
-            }
-            ExprKind::InValue { value, array, negated } => {
-                negate(Scalar::InValue(self.pair(*value, *array, scope)?), negated)
-            }
-            ExprKind::Like { value, pattern, escape, fold_case, negated } => {
-                let (value, pattern) = (self.expr(*value, scope)?, self.expr(*pattern, scope)?);
-                let escape = match escape {
-                    Some(e) => {
-                        let span = e.span;
-                        let e = self.expr(*e, scope)?;
-                        if matches!(&e, Scalar::Const(v) if single_char(v).is_none()) {
-                            return self.fail("ESCAPE needs a string of one character", span);
-                        }
-                        Some(e)
-                    }
-                    None => None,
-                };
-                negate(Scalar::Like(Box::new(Like { value, pattern, escape, fold_case })), negated)
-            }
-            ExprKind::Is { value, test, negated } => {
-                negate(Scalar::Is(test, self.boxed(*value, scope)?), negated)
-            }
-            ExprKind::Case { operand, branches, otherwise } => {
-                let operand = operand.map(|e| self.expr(*e, scope)).transpose()?;
-                let branches = branches
-                    .into_iter()
-                    .map(|(w, t)| Ok((self.expr(w, scope)?, self.expr(t, scope)?)))
-                    .collect::<Result<_, DqlError>>()?;
-                let otherwise = otherwise.map(|e| self.expr(*e, scope)).transpose()?;
-                Scalar::Case(Box::new(Case { operand, branches, otherwise }))
-            }
-            ExprKind::Call { name, distinct, args } => return self.call(name, distinct, args, scope),
-            ExprKind::Cast { value, type_name } => match CastType::from_name(&type_name.text) {
-                Some(to) => Scalar::Cast(self.boxed(*value, scope)?, to, At(span.start as usize)),
-                None => {
-                    let message = format!(
-                        "unknown type {:?}; CAST knows string, integer, float, boolean and binary",
-                        type_name.text
-                    );
-                    return self.fail(message, type_name.span);
-                }
-            },
+            ExprKind::InList { value, list, negated } => self.in_list(*value, list, negated, scope),
+            ExprKind::InValue { value, array, negated } => self.in_value(*value, *array, negated, scope),
+            ExprKind::Like(like) => self.like(*like, scope),
+            ExprKind::Is { value, test, negated } => self.is_test(*value, test, negated, scope),
+            ExprKind::Case(case) => self.case(*case, scope),
+            ExprKind::Call { name, distinct, args } => self.call(name, distinct, args, scope),
+            ExprKind::Cast { value, type_name } => self.cast(*value, type_name, at, scope),
+        }
+    }
+
+    fn array(&mut self, items: Vec<Expr>, at: At, scope: Scope) -> Result<Scalar, DqlError> {
+        Ok(Scalar::Array(self.list(items, scope)?, at))
+    }
+
+    fn object(&mut self, fields: Vec<(Expr, Expr)>, at: At, scope: Scope) -> Result<Scalar, DqlError> {
+        let mut out = Vec::with_capacity(fields.len());
+        for (key, value) in fields {
+            let key = self.expr(key, scope)?;
+            out.push((key, self.expr(value, scope)?));
+        }
+        Ok(Scalar::Object(out.into(), at))
+    }
+
+    fn unary(&mut self, wrap: fn(Box<Scalar>) -> Scalar, e: Expr, scope: Scope) -> Result<Scalar, DqlError> {
+        Ok(wrap(self.boxed(e, scope)?))
+    }
+
+    fn chain(&mut self, op: ChainOp, items: Vec<Expr>, at: At, scope: Scope) -> Result<Scalar, DqlError> {
+        let items = self.list(items, scope)?;
+        Ok(match op {
+            ChainOp::And => Scalar::And(items),
+            ChainOp::Or => Scalar::Or(items),
+            ChainOp::Xor => Scalar::Xor(items),
+            ChainOp::Concat => Scalar::Concat(items, at),
         })
+    }
+
+    fn compare(&mut self, op: CompareOp, a: Expr, b: Expr, scope: Scope) -> Result<Scalar, DqlError> {
+        Ok(Scalar::Compare(op, self.pair(a, b, scope)?))
+    }
+
+    fn arith(&mut self, op: ArithOp, a: Expr, b: Expr, scope: Scope) -> Result<Scalar, DqlError> {
+        Ok(Scalar::Arith(op, self.pair(a, b, scope)?))
+    }
+
+    fn between(&mut self, parts: [Expr; 3], negated: bool, scope: Scope) -> Result<Scalar, DqlError> {
+        let [value, low, high] = parts;
+        let parts = [self.expr(value, scope)?, self.expr(low, scope)?, self.expr(high, scope)?];
+        Ok(negate(Scalar::Between(Box::new(parts)), negated))
+    }
+
+    fn in_list(
+        &mut self,
+        value: Expr,
+        list: Vec<Expr>,
+        negated: bool,
+        scope: Scope,
+    ) -> Result<Scalar, DqlError> {
+        let value = self.boxed(value, scope)?;
+        Ok(negate(Scalar::InList(value, self.list(list, scope)?), negated))
+    }
+
+    fn in_value(
+        &mut self,
+        value: Expr,
+        array: Expr,
+        negated: bool,
+        scope: Scope,
+    ) -> Result<Scalar, DqlError> {
+        Ok(negate(Scalar::InValue(self.pair(value, array, scope)?), negated))
+    }
+
+    fn like(&mut self, like: ast::LikeExpr, scope: Scope) -> Result<Scalar, DqlError> {
+        let ast::LikeExpr { value, pattern, escape, fold_case, negated } = like;
+        let (value, pattern) = (self.expr(value, scope)?, self.expr(pattern, scope)?);
+        let escape = match escape {
+            Some(e) => {
+                let span = e.span;
+                let e = self.expr(e, scope)?;
+                if matches!(&e, Scalar::Const(v) if single_char(v).is_none()) {
+                    return self.fail("ESCAPE needs a string of one character", span);
+                }
+                Some(e)
+            }
+            None => None,
+        };
+        Ok(negate(Scalar::Like(Box::new(Like { value, pattern, escape, fold_case })), negated))
+    }
+
+    fn is_test(
+        &mut self,
+        value: Expr,
+        test: IsTest,
+        negated: bool,
+        scope: Scope,
+    ) -> Result<Scalar, DqlError> {
+        Ok(negate(Scalar::Is(test, self.boxed(value, scope)?), negated))
+    }
+
+    fn case(&mut self, case: ast::CaseExpr, scope: Scope) -> Result<Scalar, DqlError> {
+        let operand = case.operand.map(|e| self.expr(e, scope)).transpose()?;
+        let mut branches = Vec::with_capacity(case.branches.len());
+        for (when, then) in case.branches {
+            let when = self.expr(when, scope)?;
+            branches.push((when, self.expr(then, scope)?));
+        }
+        let otherwise = case.otherwise.map(|e| self.expr(e, scope)).transpose()?;
+        Ok(Scalar::Case(Box::new(Case { operand, branches, otherwise })))
+    }
+
+    fn cast(&mut self, value: Expr, type_name: Name, at: At, scope: Scope) -> Result<Scalar, DqlError> {
+        let Some(to) = CastType::from_name(&type_name.text) else {
+            let message = format!(
+                "unknown type {:?}; CAST knows string, integer, float, boolean and binary",
+                type_name.text
+            );
+            return self.fail(message, type_name.span);
+        };
+        Ok(Scalar::Cast(self.boxed(value, scope)?, to, at))
     }
 
     fn boxed(&mut self, e: Expr, scope: Scope) -> Result<Box<Scalar>, DqlError> {
@@ -151,7 +210,7 @@ impl Lower<'_> {
         if let Some(message) = scope.no_fields {
             return self.fail(message, first.span);
         }
-        if scope.aliases && !(first.text == self.qualifier && !rest.is_empty()) {
+        if scope.aliases && (rest.is_empty() || first.text != self.qualifier) {
             let alias = self.aliases.iter().find(|(name, _)| *name == first.text);
             if let Some((_, scalar)) = alias {
                 let scalar = scalar.clone();
@@ -188,21 +247,24 @@ impl Lower<'_> {
         if distinct {
             return self.fail(format!("DISTINCT is for aggregates, not for {}", name.text), name.span);
         }
-        let args = match args {
-            CallArgs::List(list) => self.list(list, scope)?,
-            CallArgs::Star => return self.fail(format!("* is not an argument of {}", name.text), name.span),
+        let CallArgs::List(list) = args else {
+            return self.fail(format!("* is not an argument of {}", name.text), name.span);
         };
-        if !(function.min..=function.max).contains(&args.len()) {
-            let wanted = match (function.min, function.max) {
-                (a, b) if a == b => format!("{a}"),
-                (a, usize::MAX) => format!("at least {a}"),
-                (a, b) => format!("{a} to {b}"),
-            };
-            let plural = if function.max == 1 { "" } else { "s" };
-            let message = format!("{} expects {wanted} argument{plural}, found {}", name.text, args.len());
-            return self.fail(message, name.span);
+        if !(function.min..=function.max).contains(&list.len()) {
+            return self.wrong_arity(function, &name, list.len());
         }
-        Ok(Scalar::Call(function, args, At(name.span.start as usize)))
+        Ok(Scalar::Call(function, self.list(list, scope)?, At(name.span.start as usize)))
+    }
+
+    fn wrong_arity<T>(&self, function: &Function, name: &Name, found: usize) -> Result<T, DqlError> {
+        let wanted = match (function.min, function.max) {
+            (a, b) if a == b => format!("{a}"),
+            (a, usize::MAX) => format!("at least {a}"),
+            (a, b) => format!("{a} to {b}"),
+        };
+        let plural = if function.max == 1 || wanted == "at least 1" { "" } else { "s" };
+        let message = format!("{} expects {wanted} argument{plural}, found {found}", name.text);
+        self.fail(message, name.span)
     }
 
     fn aggregate(

@@ -3,9 +3,10 @@
 use ditto_types::{ErrorKind, SmolStr, Value};
 
 use super::{MAX_EXPRESSION_DEPTH, Parser, words};
-use crate::ast::{ArithOp, CallArgs, ChainOp, CompareOp, Expr, ExprKind, IsTest, Name};
+use crate::ast::{ArithOp, CallArgs, CaseExpr, ChainOp, CompareOp, Expr, ExprKind, IsTest, LikeExpr, Name};
 use crate::error::DqlError;
 use crate::lexer::{Span, Sym, Tok};
+use crate::order::{Number, int_value};
 
 /// Binding powers; a higher one binds tighter.
 mod power {
@@ -153,53 +154,55 @@ impl Parser<'_> {
         Some((infix, negated))
     }
 
+    /// Reads the operator and its right side. The arms are functions of their own to keep this frame small, since it
+    /// recurses.
     fn infix(&mut self, left: Expr, infix: Infix, negated: bool) -> Result<Expr, DqlError> {
         let operator = self.advance();
         match infix {
             Infix::Chain(op, power) => self.chain(left, op, power),
             Infix::Compare(op) => {
-                let right = self.expr_above(power::COMPARE + 1)?;
-                let (span, height) = (left.span.to(right.span), left.height.max(right.height));
-                self.node(ExprKind::Compare(op, Box::new(left), Box::new(right)), span, height)
+                self.binary(left, power::COMPARE, |a, b| ExprKind::Compare(op, Box::new(a), Box::new(b)))
             }
             Infix::Arith(op, power) => {
-                let right = self.expr_above(power + 1)?;
-                let (span, height) = (left.span.to(right.span), left.height.max(right.height));
-                self.node(ExprKind::Arith(op, Box::new(left), Box::new(right)), span, height)
+                self.binary(left, power, |a, b| ExprKind::Arith(op, Box::new(a), Box::new(b)))
             }
             Infix::Is => self.is_test(left),
-            Infix::Like { fold_case } => {
-                let pattern = self.expr_above(power::LIKE + 1)?;
-                let mut height = left.height.max(pattern.height);
-                let escape = if self.eat_word("ESCAPE") {
-                    let e = self.expr_above(power::LIKE + 1)?;
-                    height = height.max(e.height);
-                    Some(Box::new(e))
-                } else {
-                    None
-                };
-                let span = left.span.to(self.last_span());
-                let kind = ExprKind::Like {
-                    value: Box::new(left),
-                    pattern: Box::new(pattern),
-                    escape,
-                    fold_case,
-                    negated,
-                };
-                self.node(kind, span, height)
-            }
+            Infix::Like { fold_case } => self.like(left, fold_case, negated),
             Infix::Similar => self.unsupported("SIMILAR TO", operator),
-            Infix::Between => {
-                let low = self.expr_above(power::COMPARE + 1)?;
-                self.expect_word("AND")?;
-                let high = self.expr_above(power::COMPARE + 1)?;
-                let span = left.span.to(high.span);
-                let height = left.height.max(low.height).max(high.height);
-                let (value, low, high) = (Box::new(left), Box::new(low), Box::new(high));
-                self.node(ExprKind::Between { value, low, high, negated }, span, height)
-            }
+            Infix::Between => self.between(left, negated),
             Infix::In => self.membership(left, negated),
         }
+    }
+
+    fn binary(
+        &mut self,
+        left: Expr,
+        power: u8,
+        build: impl FnOnce(Expr, Expr) -> ExprKind,
+    ) -> Result<Expr, DqlError> {
+        let right = self.expr_above(power + 1)?;
+        let (span, height) = (left.span.to(right.span), left.height.max(right.height));
+        self.node(build(left, right), span, height)
+    }
+
+    fn like(&mut self, value: Expr, fold_case: bool, negated: bool) -> Result<Expr, DqlError> {
+        let pattern = self.expr_above(power::LIKE + 1)?;
+        let mut height = value.height.max(pattern.height);
+        let escape = if self.eat_word("ESCAPE") { Some(self.expr_above(power::LIKE + 1)?) } else { None };
+        height = height.max(escape.as_ref().map_or(0, |e| e.height));
+        let span = value.span.to(self.last_span());
+        let like = LikeExpr { value, pattern, escape, fold_case, negated };
+        self.node(ExprKind::Like(Box::new(like)), span, height)
+    }
+
+    fn between(&mut self, value: Expr, negated: bool) -> Result<Expr, DqlError> {
+        let low = self.expr_above(power::COMPARE + 1)?;
+        self.expect_word("AND")?;
+        let high = self.expr_above(power::COMPARE + 1)?;
+        let span = value.span.to(high.span);
+        let height = value.height.max(low.height).max(high.height);
+        let (value, low, high) = (Box::new(value), Box::new(low), Box::new(high));
+        self.node(ExprKind::Between { value, low, high, negated }, span, height)
     }
 
     fn chain(&mut self, left: Expr, op: ChainOp, power: u8) -> Result<Expr, DqlError> {
@@ -236,6 +239,9 @@ impl Parser<'_> {
         let value = Box::new(value);
         if self.is_sym(Sym::LParen) {
             self.advance();
+            if self.is_word("SELECT") {
+                return self.unsupported("a subquery", self.peek().span);
+            }
             let list = self.expr_list(Sym::RParen)?;
             let span = value.span.to(self.last_span());
             let height = list.iter().map(|e| e.height).fold(value.height, u16::max);
@@ -261,40 +267,45 @@ impl Parser<'_> {
     }
 
     fn prefix(&mut self) -> Result<Expr, DqlError> {
-        let start = self.peek().span;
-        if self.eat_word("NOT") {
-            let e = self.expr_above(power::NOT)?;
-            let (span, height) = (start.to(e.span), e.height);
-            return self.node(ExprKind::Not(Box::new(e)), span, height);
+        if self.is_word("NOT") {
+            self.not()
+        } else if self.is_sym(Sym::Minus) || self.is_sym(Sym::Plus) {
+            self.sign()
+        } else {
+            self.primary()
         }
-        if self.eat(Sym::Minus) {
-            let e = self.nested(Self::prefix)?;
-            let (span, height) = (start.to(e.span), e.height);
-            return match e.kind {
-                ExprKind::Literal(Value::Float(f)) => {
-                    Ok(self.leaf(ExprKind::Literal(Value::Float(-f)), span))
-                }
-                ExprKind::Literal(Value::Int(i)) => match crate::order::int_value(-i128::from(i)) {
-                    Some(v) => Ok(self.leaf(ExprKind::Literal(v), span)),
-                    None => self.out_of_range(span),
-                },
-                ExprKind::Literal(Value::UInt(u)) => match crate::order::int_value(-i128::from(u)) {
-                    Some(v) => Ok(self.leaf(ExprKind::Literal(v), span)),
-                    None => self.out_of_range(span),
-                },
-                kind => self.node(
-                    ExprKind::Negate(Box::new(Expr { kind, span: e.span, height: e.height })),
-                    span,
-                    height,
-                ),
-            };
-        }
-        if self.eat(Sym::Plus) {
-            let e = self.nested(Self::prefix)?;
-            let (span, height) = (start.to(e.span), e.height);
+    }
+
+    fn not(&mut self) -> Result<Expr, DqlError> {
+        let start = self.advance();
+        let e = self.expr_above(power::NOT)?;
+        let (span, height) = (start.to(e.span), e.height);
+        self.node(ExprKind::Not(Box::new(e)), span, height)
+    }
+
+    fn sign(&mut self) -> Result<Expr, DqlError> {
+        let minus = self.is_sym(Sym::Minus);
+        let start = self.advance();
+        let e = self.nested(Self::prefix)?;
+        let (span, height) = (start.to(e.span), e.height);
+        if !minus {
             return self.node(ExprKind::Plus(Box::new(e)), span, height);
         }
-        self.primary()
+        // The sign belongs to the number, so that the smallest integer can be written; before parentheses it is an
+        // operator.
+        let bare = !e.span.text(self.text).starts_with('(');
+        let number = match &e.kind {
+            ExprKind::Literal(v) if bare => Number::of(v),
+            _ => None,
+        };
+        match number {
+            Some(Number::Float(f)) => Ok(self.leaf(ExprKind::Literal(Value::Float(-f)), span)),
+            Some(Number::Int(i)) => match int_value(-i) {
+                Some(v) => Ok(self.leaf(ExprKind::Literal(v), span)),
+                None => self.out_of_range(span),
+            },
+            None => self.node(ExprKind::Negate(Box::new(e)), span, height),
+        }
     }
 
     fn out_of_range<T>(&self, span: Span) -> Result<T, DqlError> {
@@ -303,7 +314,6 @@ impl Parser<'_> {
     }
 
     fn primary(&mut self) -> Result<Expr, DqlError> {
-        let span = self.peek().span;
         match &self.peek().tok {
             Tok::Int(i) => {
                 let value = Value::from(*i);
@@ -319,26 +329,29 @@ impl Parser<'_> {
             }
             Tok::Quoted(_) => self.path_or_call(),
             Tok::Word => self.word(),
-            Tok::Sym(Sym::LParen) => {
-                self.advance();
-                if self.is_word("SELECT") {
-                    return self.unsupported("a subquery", self.peek().span);
-                }
-                let mut e = self.expr()?;
-                let close = self.expect(Sym::RParen)?;
-                e.span = span.to(close);
-                Ok(e)
-            }
-            Tok::Sym(Sym::LBracket) => {
-                self.advance();
-                let items = if self.eat(Sym::RBracket) { Vec::new() } else { self.expr_list(Sym::RBracket)? };
-                let height = items.iter().map(|e| e.height).max().unwrap_or(0);
-                self.node(ExprKind::Array(items), span.to(self.last_span()), height)
-            }
+            Tok::Sym(Sym::LParen) => self.parenthesised(),
+            Tok::Sym(Sym::LBracket) => self.array(),
             Tok::Sym(Sym::LBrace) => self.object(),
             Tok::Sym(Sym::Colon) => self.parameter(),
             _ => self.expected("an expression"),
         }
+    }
+
+    fn parenthesised(&mut self) -> Result<Expr, DqlError> {
+        let open = self.advance();
+        if self.is_word("SELECT") {
+            return self.unsupported("a subquery", self.peek().span);
+        }
+        let mut e = self.expr()?;
+        e.span = open.to(self.expect(Sym::RParen)?);
+        Ok(e)
+    }
+
+    fn array(&mut self) -> Result<Expr, DqlError> {
+        let open = self.advance();
+        let items = if self.eat(Sym::RBracket) { Vec::new() } else { self.expr_list(Sym::RBracket)? };
+        let height = items.iter().map(|e| e.height).max().unwrap_or(0);
+        self.node(ExprKind::Array(items), open.to(self.last_span()), height)
     }
 
     fn literal(&mut self, value: Value) -> Result<Expr, DqlError> {
@@ -398,12 +411,17 @@ impl Parser<'_> {
             "POSITION" if called => self.position(),
             "TRIM" if called => self.trim(),
             "EXISTS" => self.unsupported("a subquery", span),
-            "ANY" | "EVERY" if self.begins_operand(1) => {
-                self.unsupported(&format!("{upper} … SATISFIES"), span)
-            }
-            "ARRAY" | "OBJECT" if self.begins_operand(1) => self.unsupported(&format!("{upper} … FOR"), span),
+            "ANY" | "EVERY" if self.begins_form() => self.unsupported(&format!("{upper} … SATISFIES"), span),
+            "ARRAY" | "OBJECT" if self.begins_form() => self.unsupported(&format!("{upper} … FOR"), span),
             _ => self.path_or_call(),
         }
+    }
+
+    /// Whether the word at the current token is followed by what only its special form can be followed by.
+    fn begins_form(&self) -> bool {
+        // `SELECT array name FROM …` is a field and its alias.
+        let alias = self.is_word_at(2, "FROM") || self.peek_at(2).tok == Tok::Sym(Sym::Comma);
+        self.begins_operand(1) && !(alias && self.peek_at(1).tok == Tok::Word)
     }
 
     /// Whether the token `ahead` begins an operand and cannot continue an expression.
@@ -413,12 +431,7 @@ impl Parser<'_> {
                 let word = self.word_at(ahead).unwrap_or_default();
                 let literal = ["NOT", "CASE", "TRUE", "FALSE", "NULL", "MISSING"];
                 let every = word.eq_ignore_ascii_case("AND") && self.is_word_at(ahead + 1, "EVERY");
-                // `SELECT array name FROM …` stays an alias.
-                let alias =
-                    self.is_word_at(ahead + 1, "FROM") || self.peek_at(ahead + 1).tok == Tok::Sym(Sym::Comma);
-                every
-                    || (!words::is_reserved(word) && !alias)
-                    || literal.iter().any(|l| word.eq_ignore_ascii_case(l))
+                every || !words::is_reserved(word) || literal.iter().any(|l| word.eq_ignore_ascii_case(l))
             }
             Tok::Quoted(_) | Tok::Str(_) | Tok::Int(_) | Tok::Float(_) => true,
             Tok::Sym(s) => matches!(s, Sym::LBracket | Sym::LBrace | Sym::Colon | Sym::LParen),
@@ -474,7 +487,7 @@ impl Parser<'_> {
         } else {
             let e = self.expr()?;
             height = e.height;
-            Some(Box::new(e))
+            Some(e)
         };
         let mut branches = Vec::new();
         while self.eat_word("WHEN") {
@@ -490,7 +503,7 @@ impl Parser<'_> {
         let otherwise = if self.eat_word("ELSE") {
             let e = self.expr()?;
             height = height.max(e.height);
-            Some(Box::new(e))
+            Some(e)
         } else {
             None
         };
@@ -498,7 +511,8 @@ impl Parser<'_> {
             return self.expected(if otherwise.is_some() { "END" } else { "WHEN, ELSE or END" });
         }
         let span = start.to(self.advance());
-        self.node(ExprKind::Case { operand, branches, otherwise }, span, height)
+        let case = CaseExpr { operand, branches, otherwise };
+        self.node(ExprKind::Case(Box::new(case)), span, height)
     }
 
     /// `CAST(x AS type)` or `CAST(x, 'type')`.

@@ -1,5 +1,7 @@
 //! SELECT, and the clauses it shares with the writing statements.
 
+use ditto_types::ErrorKind;
+
 use super::{Parser, words};
 use crate::ast::{
     Expr, FromTerm, GroupBy, Join, Name, OrderBy, Projection, ProjectionItem, Select, SortKey, Tail, Target,
@@ -18,7 +20,7 @@ impl Parser<'_> {
         let distinct = self.is_word("DISTINCT").then(|| self.advance());
         let projection = self.projection()?;
         self.expect_word("FROM")?;
-        let from = self.from_term()?;
+        let from = self.source_term()?;
         if self.is_sym(Sym::Comma) {
             return self.unsupported("Comma join", self.peek().span);
         }
@@ -89,7 +91,7 @@ impl Parser<'_> {
         if bare { self.name().map(Some) } else { Ok(None) }
     }
 
-    fn from_term(&mut self) -> Result<FromTerm, DqlError> {
+    fn source_term(&mut self) -> Result<FromTerm, DqlError> {
         if self.is_sym(Sym::LParen) && self.is_word_at(1, "SELECT") {
             return self.unsupported("a subquery", self.peek().span);
         }
@@ -160,15 +162,12 @@ impl Parser<'_> {
                 if self.eat_word("LIST") {
                     self.expr()?;
                 } else {
-                    if self.is_sym(Sym::LParen) {
-                        let span = self.peek().span;
-                        let e = self.expr()?;
-                        let text = e.span.text(self.text);
-                        return self.fail_at(
-                            ditto_types::ErrorKind::QueryInvalid,
-                            format!("{text} is not supported"),
-                            span,
-                        );
+                    let open = self.peek().span;
+                    if self.eat(Sym::LParen) {
+                        self.expr_list(Sym::RParen)?;
+                        let list = open.to(self.last_span());
+                        let message = format!("{} is not supported", list.text(self.text));
+                        return self.fail_at(ErrorKind::QueryInvalid, message, list);
                     }
                     self.expr()?;
                     while self.eat(Sym::Comma) {
@@ -217,7 +216,7 @@ impl Parser<'_> {
         } else if !self.eat_word("JOIN") {
             return Ok(None);
         }
-        self.from_term()?;
+        self.source_term()?;
         self.expect_word("ON")?;
         self.expr()?;
         Ok(Some(Join { span }))
