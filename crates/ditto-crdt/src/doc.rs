@@ -87,10 +87,12 @@ impl Doc {
         is_covered(self.dead, &self.tombs, path, stamp)
     }
 
-    /// Every stamp in the document, in no particular order.
+    /// Stamps of the writes that made the document, in no particular order.
     fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        // A transaction that deletes and inserts leaves a deletion that no site wrote.
+        let dead = self.dead.filter(|d| d.site != SiteId::ZERO);
         let leaves = self.leaves.values().map(|l| l.stamp);
-        self.born.into_iter().chain(self.dead).chain(leaves).chain(self.tombs.values().map(|t| t.dot))
+        self.born.into_iter().chain(dead).chain(leaves).chain(self.tombs.values().map(|t| t.dot))
     }
 
     /// What is known of each site's writes.
@@ -103,11 +105,12 @@ impl Doc {
     /// The newest time in the document; [`Hlc::ZERO`] for the empty state.
     pub fn max_hlc(&self) -> Hlc {
         // `obs` and counter bases name writes of others, which a hostile peer may invent.
-        let named = self.tombs.values().map(|t| t.obs);
-        self.stamps().chain(named).map(|s| s.hlc).max().unwrap_or(Hlc::ZERO)
+        let named = self.tombs.values().map(|t| t.obs).chain(self.dead);
+        let bases = self.leaves.values().filter_map(|l| l.base());
+        self.stamps().chain(named).chain(bases).map(|s| s.hlc).max().unwrap_or(Hlc::ZERO)
     }
 
-    /// What a replica that knows `since` lacks. Merging it there gives the same as merging the whole document, provided
+    /// What a replica that knows `since` lacks, and everything from the beginning of time. Merging it there gives the same as merging the whole document, provided
     /// that `since` is that replica's own version vector (rule D4).
     pub fn delta(&self, since: &VersionVector) -> Doc {
         let unknown = |s: &Stamp| !since.covers(s);
@@ -136,9 +139,9 @@ impl Doc {
         self.leaves.range((from, Bound::Unbounded)).take_while(move |((p, _), _)| path.is_prefix_of(p))
     }
 
-    /// The document's sites, for dictionaries.
+    /// The document's sites, for dictionaries: every one that its encoding names.
     pub fn sites(&self) -> impl Iterator<Item = SiteId> {
-        self.vv().iter().map(|(s, _)| *s).collect::<Vec<_>>().into_iter()
+        self.site_table(self.base_stamp()).into_iter()
     }
 }
 

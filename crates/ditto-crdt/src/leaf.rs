@@ -92,6 +92,14 @@ pub enum FieldKind {
 }
 
 impl Leaf {
+    /// The write that a counter's total counts on.
+    pub(crate) fn base(&self) -> Option<Stamp> {
+        match self.value {
+            LeafValue::Ctr { base, .. } => base,
+            _ => None,
+        }
+    }
+
     /// Canonical bytes of the value, the tie break between equal stamps.
     pub(crate) fn tie_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();

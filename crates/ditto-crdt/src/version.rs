@@ -6,6 +6,10 @@ use ditto_types::wire::{Reader, WireError, put_varint};
 use ditto_types::{Hlc, SiteId, Stamp};
 
 /// The newest known time of each site's writes to one document. Derived from the document, never stored.
+///
+/// Writes from the beginning of time are in no order that their author could have given them: two seeds share one stamp.
+/// They are never [covered](VersionVector::covers), so every delta carries all of them. An entry of [`SiteId::ZERO`] says
+/// that there are some, and nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionVector(BTreeMap<SiteId, Hlc>);
 
@@ -23,20 +27,23 @@ impl VersionVector {
         self.0.get(site).copied()
     }
 
-    /// Whether the write is known.
+    /// Whether the write is known. Writes of [`SiteId::ZERO`] never are.
     pub fn covers(&self, stamp: &Stamp) -> bool {
-        self.get(&stamp.site).is_some_and(|t| t >= stamp.hlc)
+        stamp.site != SiteId::ZERO && self.get(&stamp.site).is_some_and(|t| t >= stamp.hlc)
     }
 
-    /// Whether everything that `other` knows is known here.
+    /// Whether everything that `other` knows is known here, the beginning of time aside: what was written then is in every
+    /// delta.
     pub fn covers_all(&self, other: &VersionVector) -> bool {
-        other.0.iter().all(|(site, hlc)| self.get(site).is_some_and(|t| t >= *hlc))
+        let mut sites = other.0.iter().filter(|(site, _)| **site != SiteId::ZERO);
+        sites.all(|(site, hlc)| self.get(site).is_some_and(|t| t >= *hlc))
     }
 
     /// Notes a write.
     pub fn insert(&mut self, stamp: Stamp) {
-        let t = self.0.entry(stamp.site).or_insert(stamp.hlc);
-        *t = (*t).max(stamp.hlc);
+        let hlc = if stamp.site == SiteId::ZERO { Hlc::ZERO } else { stamp.hlc };
+        let t = self.0.entry(stamp.site).or_insert(hlc);
+        *t = (*t).max(hlc);
     }
 
     /// Sites and times, by site.

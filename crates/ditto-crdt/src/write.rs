@@ -2,7 +2,7 @@
 
 use std::collections::btree_map::Entry;
 
-use ditto_types::{Hlc, MAX_DEPTH, Object, Path, Stamp, Value};
+use ditto_types::{MAX_DEPTH, Object, Path, SiteId, Stamp, Value};
 
 use crate::doc::Doc;
 use crate::leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
@@ -72,18 +72,17 @@ pub enum OpError {
     TooDeep(String),
 }
 
-/// Greatest stamp below `stamp` that the same site can have given out. Stores reserve it for every transaction, so that
-/// it is above everything the transaction could have seen.
+/// A place in the order above everything that a transaction could have seen, and below what it writes itself: the
+/// transaction's time, which is above every time it has seen, and the least of all sites, which never writes then.
 fn just_before(stamp: Stamp) -> Stamp {
-    Stamp { hlc: Hlc(stamp.hlc.0.saturating_sub(1)), site: stamp.site }
+    Stamp { hlc: stamp.hlc, site: SiteId::ZERO }
 }
 
 impl Doc {
     /// Applies one local write.
     ///
-    /// `stamp` must be newer than everything the document knows, and its site must have given out no other stamp with
-    /// the time just before it: that one stands for "before this transaction" when a transaction deletes what it then
-    /// writes anew. INITIAL documents use [`Stamp::ZERO`] on an empty document.
+    /// The time of `stamp` must be newer than every time in the document, as [`ditto_types::HlcClock`] gives it out; all
+    /// writes of a transaction share it. INITIAL documents use [`Stamp::ZERO`] on an empty document.
     pub fn apply(&mut self, op: &Op, stamp: Stamp) -> Result<(), OpError> {
         match op {
             Op::Create => self.create(stamp),

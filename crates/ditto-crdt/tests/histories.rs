@@ -96,8 +96,6 @@ struct Peer {
 
 impl Peer {
     fn stamp(&mut self) -> Stamp {
-        // The time before a transaction's is reserved; see `Doc::apply`.
-        self.clock.now(self.wall);
         Stamp::new(self.clock.now(self.wall), self.site)
     }
 
