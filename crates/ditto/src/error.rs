@@ -65,6 +65,11 @@ impl std::error::Error for DittoError {}
 impl From<ditto_store::StoreError> for DittoError {
     fn from(e: ditto_store::StoreError) -> Self {
         let position = e.position().map(|p| Position { line: p.line, column: p.column });
-        Self { kind: e.kind(), reason: e.to_string(), position }
+        let reason = match &e {
+            // Its text would repeat the position.
+            ditto_store::StoreError::Query(e) => e.message().to_owned(),
+            e => e.to_string(),
+        };
+        Self { kind: e.kind(), reason, position }
     }
 }
