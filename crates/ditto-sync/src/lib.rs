@@ -41,7 +41,8 @@
 //!   announcement (the mark of HAVE, echoed in HINT) and what it hinted at has arrived.
 //! * **EVICT** deletes the cursors in its own commit. Until the engine hears of that commit, `seen_seq` in
 //!   [`ApplyBatch`] keeps it from writing them again; then the subscriptions are asked anew under new numbers
-//!   before anything else is processed.
+//!   before anything else is processed. EVICT at a *sender* makes its receivers ask again too (SUBST `Again`):
+//!   an older copy may still be under way on the bulk lane, and the sender no longer knows that it was in view.
 //! * **Symbols** (rateless sketches) have a codec but no behaviour yet: RECON goes from ROOT to LIST.
 //! * **Lazy links** are not implemented: the `dup` bit of ACK is sent and counted, every link is eager.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that

@@ -3,6 +3,7 @@
 mod budget;
 mod garbage;
 mod net;
+mod races;
 mod rng;
 mod scenarios;
 mod schedules;

@@ -4,7 +4,7 @@ use ditto_crdt::{DictReader, Doc, VersionVector, decode};
 use ditto_types::{Digest, KeyHash, SiteId, Stamp};
 
 use super::session::Session;
-use super::{Core, Fault};
+use super::{Core, Fault, Rule};
 use crate::peer::Lane;
 use crate::store::{ApplyBatch, ApplyItem, CursorWrite, ItemBody, ItemOutcome, RefusalCode, SyncStore};
 use crate::wire::dict::LaneReader;
@@ -82,7 +82,8 @@ impl<S: SyncStore> Session<S> {
                 let n = items.len() as u64;
                 if !items.is_empty() {
                     // A page from before an EVICT at the peer comes after the wish that followed the EVICT.
-                    let held = txn.generation.is_some_and(|g| g >= self.send.generation);
+                    let held = core.broken(Rule::EchoGeneration)
+                        || txn.generation.is_some_and(|g| g >= self.send.generation);
                     self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?;
                 }
                 if let Some(sid) = txn.sid {

@@ -62,7 +62,12 @@ impl<S: SyncStore> Session<S> {
         let early = self.recv.early.remove(&commit.seq);
         self.recv.early = self.recv.early.split_off(&commit.seq);
         if self.live_queue > core.config.live_queue_bytes && !self.send.subs.is_empty() {
-            self.fall_behind(core);
+            self.restart(core, |_| true);
+        }
+        if !commit.evicted_collections.is_empty() && !core.broken(Rule::EvictRestarts) {
+            // A copy from before the EVICT may be under way on the bulk lane. If the document comes back in
+            // another state, nothing would tell that it had been in the view, and a hint could come too early.
+            self.restart(core, |s| commit.evicted_collections.contains(&s.collection));
         }
         let pushing = !self.send.subs.is_empty();
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,7 +87,10 @@ impl<S: SyncStore> Session<S> {
                 Push::Hint => hints.push((change.key, change.digest.short())),
                 push => pushes.push((change, push)),
             }
-            if (!from_peer || early) && !core.broken(Rule::Announce) && self.gains(core, change, i, matches) {
+            if (!from_peer || early && !core.broken(Rule::Early))
+                && !core.broken(Rule::Announce)
+                && self.gains(core, change, i, matches)
+            {
                 gained = true;
                 // Who gets the document whole replies if it knows more.
                 if push != Push::Full {
@@ -149,7 +157,7 @@ impl<S: SyncStore> Session<S> {
     /// Sends the documents of a commit as one TXN, in several messages if it is large.
     fn push_commit(&mut self, core: &mut Core<S>, seq: u64, pushes: &[(&LocalChange, Push)]) {
         if pushes.len() > core.config.max_commit_docs {
-            return self.fall_behind(core);
+            return self.restart(core, |_| true);
         }
         let mut txns = Vec::new();
         let mut txn = Txn { first: true, ..Txn::default() };
@@ -167,7 +175,7 @@ impl<S: SyncStore> Session<S> {
             txn.items.push(item);
             if total > core.config.max_commit_bytes / 4 * 3 {
                 self.live_out.restart();
-                return self.fall_behind(core);
+                return self.restart(core, |_| true);
             }
             if size > core.config.txn_bytes {
                 self.live_out.finish(&mut txn);

@@ -71,12 +71,16 @@ pub(crate) enum Rule {
     EvictLeavesLive,
     /// A cursor moves only while no WANT is unanswered.
     WantsBlockCursor,
-    /// SUBST is a barrier on the live lane.
-    SubstBarrier,
+    /// Pushes that come before SUBST are announced like gains from elsewhere.
+    Early,
+    /// Pages from before an EVICT at the peer are no echo.
+    EchoGeneration,
     /// `own_seq` waits for the confirmation of announcements.
     ConfirmOwn,
     /// A view that loses a document is told by a delta, which asks for its base.
     MoveOutDelta,
+    /// EVICT at the sender makes receivers ask again.
+    EvictRestarts,
     /// Tombstones are sent beyond the view.
     Tombs,
 }

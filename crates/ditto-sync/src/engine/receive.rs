@@ -228,10 +228,9 @@ impl<S: SyncStore> Session<S> {
         if !self.recv.wants.is_empty() && !core.broken(Rule::WantsBlockCursor) {
             return Ok(());
         }
-        let barrier = !core.broken(Rule::SubstBarrier);
         let mut became = Vec::new();
         for (sid, sub) in &mut self.recv.sids {
-            let ready = sub.finished && (sub.announced || !barrier) && sub.recon.is_none();
+            let ready = sub.finished && sub.announced && sub.recon.is_none();
             let confirmed = !self.recv.marks.values().any(|m| *m == Mark::Extras(*sid));
             if !sub.live && sub.failed.is_none() && ready && confirmed {
                 sub.live = true;

@@ -144,11 +144,13 @@ impl<S: SyncStore> Session<S> {
         Ok(())
     }
 
-    /// Drops all subscriptions of a peer that is too slow for pushes, or for a commit that is too large for
-    /// them. The peer asks again when it comes to this message, behind all pushes, and gets a scan.
-    pub(crate) fn fall_behind(&mut self, core: &mut Core<S>) {
-        self.send.jobs.clear();
-        for sid in std::mem::take(&mut self.send.subs).into_keys() {
+    /// Drops subscriptions that pushes cannot serve: of a slow peer, or for a commit that is too large. The
+    /// peer asks again when it comes to this message, behind all pushes, and gets a scan.
+    pub(crate) fn restart(&mut self, core: &mut Core<S>, concerns: impl Fn(&SendSub<S::Query>) -> bool) {
+        let sids: Vec<_> = self.send.subs.iter().filter(|(_, s)| concerns(s)).map(|(sid, _)| *sid).collect();
+        self.send.jobs.retain(|job| !sids.contains(&job.sid()));
+        for sid in sids {
+            self.send.subs.remove(&sid);
             let subst = Subst { sid, mode: SubMode::Again, count: 0 };
             self.put(core, Lane::Live, &Message::Subst(subst));
         }

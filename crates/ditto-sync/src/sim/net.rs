@@ -212,6 +212,31 @@ impl Net {
         true
     }
 
+    /// Hands all commits of a peer to its engine.
+    pub(crate) fn publish_all(&mut self, n: usize) {
+        while self.publish(n) {}
+    }
+
+    /// Delivers what is on one wire, in order.
+    pub(crate) fn pass(&mut self, from: usize, to: usize, lane: Lane) {
+        while self.deliver((from, to, lane)) {}
+    }
+
+    /// Delivers everything between two peers, and their commits, but nothing to or from others.
+    pub(crate) fn pass_between(&mut self, a: usize, b: usize) {
+        loop {
+            let before = self.bytes;
+            for (from, to) in [(a, b), (b, a)] {
+                self.pass(from, to, Lane::Live);
+                self.pass(from, to, Lane::Bulk);
+                self.publish_all(from);
+            }
+            if self.bytes == before && !self.nodes[a].store.has_commits() {
+                return;
+            }
+        }
+    }
+
     /// Everything that could happen next without anybody doing anything.
     fn pending(&self) -> (Vec<Wire>, Vec<usize>) {
         let wires = self.wires.iter().filter(|(_, q)| !q.is_empty()).map(|(w, _)| *w).collect();

@@ -57,9 +57,9 @@ fn setup(seed: u64, faults: &Faults) -> Net {
     net.trace = std::env::var_os("DITTO_TRACE").is_some();
     for i in 0..n {
         net.nodes[i].store.set_faults(faults.store.clone());
-        for q in 0..QUERIES.len() {
+        for (q, query) in QUERIES.iter().enumerate() {
             if net.rng.chance(25) {
-                net.subscribe(i, q as u64, QUERIES[q]);
+                net.subscribe(i, q as u64, query);
             }
         }
         net.nodes[i].store.checkpoint();
@@ -230,11 +230,6 @@ fn r6_leaving_live_on_evict_is_needed() {
 }
 
 #[test]
-fn seen_seq_is_needed() {
-    needed("seen_seq", &Faults::store(&[], &[StoreRule::SeenSeq]));
-}
-
-#[test]
 fn delta_base_is_needed() {
     needed("D4", &Faults::store(&[], &[StoreRule::DeltaBase]));
 }
@@ -252,14 +247,4 @@ fn move_out_as_delta_is_needed() {
 #[test]
 fn cursors_waiting_for_wants_are_needed() {
     needed("wants block cursors", &Faults::rule(&[Rule::WantsBlockCursor]));
-}
-
-#[test]
-fn subst_as_a_barrier_is_needed() {
-    needed("SUBST barrier", &Faults::rule(&[Rule::SubstBarrier]));
-}
-
-#[test]
-fn confirmed_announcements_are_needed() {
-    needed("confirmed own_seq", &Faults::rule(&[Rule::ConfirmOwn]));
 }

@@ -1,0 +1,134 @@
+//! Rules that random schedules hit too rarely: each story goes well with the rule and badly without it.
+
+use std::collections::BTreeSet;
+
+use super::net::{Broken, Net};
+use super::store::StoreRule;
+use crate::engine::Rule;
+use crate::{Lane, SyncConfig};
+
+const ALL: &str = "SELECT * FROM c";
+const ONE: &str = "SELECT * FROM c WHERE v = 1";
+
+/// Runs a story with all rules and with one switched off.
+fn needs(n: usize, rule: Rule, story: impl Fn(&mut Net)) {
+    let run = |rules: &[Rule]| -> Result<(), Broken> {
+        let mut net = Net::with_faults(n, 1, SyncConfig::default(), rules.iter().copied().collect());
+        net.trace = std::env::var_os("DITTO_TRACE").is_some();
+        story(&mut net);
+        net.drain()?;
+        net.check()
+    };
+    assert_eq!(run(&[]), Ok(()));
+    assert!(run(&[rule]).is_err(), "the story does not need the rule {rule:?}");
+}
+
+#[test]
+fn a_cursor_is_not_brought_back_after_an_evict_that_the_engine_has_not_seen() {
+    let run = |faults: BTreeSet<StoreRule>| {
+        let mut net = Net::new(2, 1, SyncConfig::default());
+        net.nodes[1].store.set_faults(faults);
+        net.nodes[0].store.put("c", "k1", &[("v", 1)]);
+        net.subscribe(1, 1, ALL);
+        net.up(0, 1);
+        net.settle();
+        net.nodes[1].store.evict("c", &["k1"]);
+        net.nodes[0].store.put("c", "k2", &[("v", 1)]);
+        net.publish_all(0);
+        net.pass(0, 1, Lane::Live);
+        // The process dies before the engine hears of the EVICT.
+        net.nodes[1].store.checkpoint();
+        net.crash(1);
+        net.up(0, 1);
+        net.drain()?;
+        net.check()
+    };
+    assert_eq!(run(BTreeSet::new()), Ok(()));
+    assert!(run(BTreeSet::from([StoreRule::SeenSeq])).is_err());
+}
+
+#[test]
+fn own_seq_waits_for_the_confirmation_of_announcements() {
+    needs(3, Rule::ConfirmOwn, |net| {
+        // 2 has an old state of the document that has left the view at 0.
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.subscribe(2, 1, ONE);
+        net.up(0, 2);
+        net.settle();
+        net.down(0, 2);
+        net.nodes[0].store.update("c", "k", "v", 2);
+        net.publish_all(0);
+        net.subscribe(1, 1, ONE);
+        net.up(0, 1);
+        net.settle();
+        // 1 gets it from there and announces it; the announcement is lost, but a push moves the cursor.
+        net.up(1, 2);
+        net.pass_between(1, 2);
+        net.nodes[0].store.put("c", "z", &[("v", 1)]);
+        net.publish_all(0);
+        net.pass(0, 1, Lane::Live);
+        net.down(0, 1);
+        net.down(1, 2);
+        net.up(0, 1);
+    });
+}
+
+#[test]
+fn a_page_from_before_an_evict_is_no_echo() {
+    needs(2, Rule::EchoGeneration, |net| {
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.nodes[0].store.put("c", "y", &[("v", 1)]);
+        net.subscribe(0, 1, ALL);
+        net.subscribe(1, 1, ALL);
+        net.publish_all(0);
+        net.up(0, 1);
+        net.pass(1, 0, Lane::Live);
+        // The page with the document is under way; the wish that follows the EVICT overtakes it.
+        net.nodes[0].store.evict("c", &["k"]);
+        net.publish_all(0);
+        net.pass(0, 1, Lane::Live);
+        net.pass(1, 0, Lane::Live);
+        net.pass(1, 0, Lane::Bulk);
+        net.pass(0, 1, Lane::Live);
+        net.pass(0, 1, Lane::Bulk);
+    });
+}
+
+#[test]
+fn pushes_from_before_a_gap_are_announced() {
+    needs(2, Rule::Early, |net| {
+        net.subscribe(1, 1, ONE);
+        net.up(0, 1);
+        net.settle();
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.publish_all(0);
+        // While the push is under way, the query is dropped, the document changes, the query comes back.
+        net.unsubscribe(1, 1);
+        net.pass(1, 0, Lane::Live);
+        net.nodes[0].store.update("c", "k", "v", 2);
+        net.publish_all(0);
+        net.subscribe(1, 1, ONE);
+        net.pass(1, 0, Lane::Live);
+        net.pass(0, 1, Lane::Bulk);
+        net.pass(0, 1, Lane::Live);
+    });
+}
+
+#[test]
+fn evict_at_the_sender_makes_receivers_ask_again() {
+    needs(2, Rule::EvictRestarts, |net| {
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.publish_all(0);
+        net.subscribe(1, 1, ONE);
+        net.up(0, 1);
+        net.pass(1, 0, Lane::Live);
+        net.pass(0, 1, Lane::Live);
+        net.pass(1, 0, Lane::Live);
+        // The copy in view is under way on the bulk lane while it is evicted and written anew.
+        net.nodes[0].store.evict("c", &["k"]);
+        net.nodes[0].store.put("c", "k", &[("v", 2)]);
+        net.publish_all(0);
+        net.pass(0, 1, Lane::Live);
+        net.pass(0, 1, Lane::Bulk);
+    });
+}
