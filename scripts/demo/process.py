@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -70,6 +71,7 @@ class JsonLinesProcess:
                 message = {"event": "unreadable", "line": message}
             if "event" in message:
                 self._events.append(message)
+                self._note_event(message)
             elif isinstance(message.get("id"), int):
                 waiting = self._pending.pop(message["id"], None)
             else:
@@ -81,6 +83,13 @@ class JsonLinesProcess:
                 future.set_exception(RequestFailed(self.name, request, message["error"]))
             else:
                 future.set_result(message)
+
+    def _note_event(self, message: dict[str, Any]) -> None:
+        """Events go between the process's own log lines, so that a failure can be read in order."""
+        with contextlib.suppress(ValueError):
+            now = time.strftime("%H:%M:%S")
+            self._log.write(f"{now} event {json.dumps(message, ensure_ascii=False)[:500]}\n".encode())
+            self._log.flush()
 
     def _until(self, look: Callable[[], Any], timeout: float, what: str) -> Any:
         """The first true value of `look`, asked again whenever a line arrives."""
@@ -183,10 +192,9 @@ class JsonLinesProcess:
     def _finish(self) -> None:
         self._reader.join(10)
         for stream in (self.process.stdin, self.process.stdout):
-            try:
+            # What was not yet written to a dead process is lost anyway.
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         if not self._log.closed:
             self._log.close()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from concurrent.futures import Future
 from typing import Any
@@ -185,21 +187,33 @@ class Scenario:
         while len(documents) < 4 * BATCH:
             documents = [_renamed(d, n) for n in range(2) for d in documents]
         self.expected[collection] = Content(documents)
-        waiting = [self.alpha.submit_insert(collection, batch) for batch in batches(documents, BATCH)]
+        waiting: list[Future] = []
+        # A thread of its own: a full pipe makes it wait for alpha, and the kill must not wait with it.
+        importing = threading.Thread(
+            target=self._submit_all, args=(collection, documents, waiting), daemon=True
+        )
+        importing.start()
+        # Charlie writes while it receives. The edit is answered before the first look at what has arrived.
+        self._edit(self.charlie)
         deadline = time.monotonic() + self.patience
-        had = 0
-        while had == 0:
-            had = len(self.charlie.process.items(f"SELECT _id FROM {collection} LIMIT 1"))
+        while not self.charlie.process.items(f"SELECT _id FROM {collection} LIMIT 1"):
             if time.monotonic() > deadline:
                 raise ProcessFailed(f"charlie received nothing of {collection} within {self.patience:.0f} s")
-        self._edit(self.charlie)
         self.charlie.process.kill()
-        outstanding = sum(1 for future in waiting if not future.done())
-        self.report.line(
-            f"  SIGKILL to charlie, {outstanding} of {len(waiting)} inserts on alpha still running"
-        )
+        done = sum(1 for future in waiting if future.done())
+        total = len(list(batches(documents, BATCH)))
+        importing.join(self.patience)
+        if importing.is_alive() or len(waiting) != total:
+            raise ProcessFailed(f"alpha took only {len(waiting)} of {total} inserts")
+        self.report.line(f"  SIGKILL to charlie when alpha had done {done} of {total} inserts")
         for future in waiting:
             self.alpha.process.result(future, self.patience, "an INSERT")
+
+    def _submit_all(self, collection: str, documents: list[Document], waiting: list[Future]) -> None:
+        # When alpha ends, the count of what it took says so.
+        with contextlib.suppress(ProcessFailed):
+            for batch in batches(documents, BATCH):
+                waiting.append(self.alpha.submit_insert(collection, batch))
 
     # 4. All come back.
 
