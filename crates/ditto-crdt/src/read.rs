@@ -27,11 +27,11 @@ impl Doc {
             return Some(Value::Object(self.to_object()));
         }
         let at = Path::from(path.to_vec());
-        if let Some(value) = self.tree(&at).visible() {
-            // A newer register above hides what lies below it.
-            return (!self.is_hidden(path)).then_some(value);
+        match self.tree(&at).visible() {
+            Some(value) if !self.is_hidden(path) => Some(value),
+            // A newer register above hides what lies below it, and may have such a field itself.
+            _ => self.inside_register(path),
         }
-        self.inside_register(path)
     }
 
     /// The value of one declared kind at a path.

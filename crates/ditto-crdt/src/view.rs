@@ -1,7 +1,7 @@
 //! Reading an encoded document in place: a path costs only the entries before it.
 
-use ditto_types::wire::Reader;
-use ditto_types::{Object, SmolStr, Value, codec};
+use ditto_types::wire::{Reader, WireError};
+use ditto_types::{MAX_DEPTH, Object, SmolStr, Value, codec};
 
 use crate::decode::{DecodeError, DictReader, Header, NodeHead, decode, read_name};
 use crate::encode::kind;
@@ -55,7 +55,7 @@ impl<'a> DocView<'a> {
                 Found::Mixed => return Ok(decode(self.bytes, self.dict)?.get(path)),
             }
         }
-        match self.object(node)? {
+        match self.object(node, path.len())? {
             // An empty map and a node of nothing but removals look alike from here.
             Some(object) if path.is_empty() || !object.is_empty() => Ok(Some(Value::Object(object))),
             _ => Ok(decode(self.bytes, self.dict)?.get(path)),
@@ -64,7 +64,7 @@ impl<'a> DocView<'a> {
 
     /// As [`crate::Doc::to_object`].
     pub fn to_object(&self) -> Result<Object, DecodeError> {
-        match self.object(self.root)? {
+        match self.object(self.root, 0)? {
             Some(object) => Ok(object),
             None => Ok(decode(self.bytes, self.dict)?.to_object()),
         }
@@ -91,8 +91,11 @@ impl<'a> DocView<'a> {
         Ok(found)
     }
 
-    /// The node as an object; `None` when some path in it needs stamps to decide.
-    fn object(&self, node: &'a [u8]) -> Result<Option<Object>, DecodeError> {
+    /// The node `depth` names below the root as an object; `None` when some path in it needs stamps to decide.
+    fn object(&self, node: &'a [u8], depth: usize) -> Result<Option<Object>, DecodeError> {
+        if depth >= MAX_DEPTH {
+            return Err(WireError::Depth(0).into());
+        }
         let mut out = Object::new();
         let mut failed = None;
         let mut mixed = false;
@@ -105,10 +108,12 @@ impl<'a> DocView<'a> {
                     codec::from_slice(payload).map_err(DecodeError::from).map(Some)
                 }
                 kind::MAP_MARK if same.is_none() => Ok(Some(Value::Object(Object::new()))),
-                kind::NODE if same.is_none_or(|(_, is_mark)| is_mark) => self.object(payload).map(|o| {
-                    // A node of nothing but removals shows no map.
-                    o.filter(|o| same.is_some() || !o.is_empty()).map(Value::Object)
-                }),
+                kind::NODE if same.is_none_or(|(_, is_mark)| is_mark) => {
+                    self.object(payload, depth + 1).map(|o| {
+                        // A node of nothing but removals shows no map.
+                        o.filter(|o| same.is_some() || !o.is_empty()).map(Value::Object)
+                    })
+                }
                 _ => {
                     mixed = true;
                     return false;
