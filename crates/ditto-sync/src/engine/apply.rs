@@ -192,8 +192,8 @@ impl<S: SyncStore> Session<S> {
         self.settle_soon(core, 1);
         self.send_wants(core)?;
         if origin.lane == Lane::Live {
-            self.try_live(core)?;
             self.acknowledge(core, dup);
+            self.try_live(core)?;
         }
         Ok(())
     }

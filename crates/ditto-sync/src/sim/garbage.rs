@@ -265,3 +265,52 @@ fn random_bytes_and_damaged_sessions_never_panic() {
     }
     assert!(ended > 500, "{ended}");
 }
+
+#[test]
+fn a_query_that_does_not_compile_is_refused_and_the_session_stays() {
+    let mut victim = Victim::new();
+    assert_eq!(victim.say(Lane::Live, &subs(1, vec![add(5, "SELECT nonsense"), add(6, ALL)])), None);
+    let answers: Vec<_> = victim
+        .sent
+        .iter()
+        .filter_map(|(_, m)| match m {
+            Message::Subst(s) => Some((s.sid, s.mode.clone())),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(&answers[0], (5, SubMode::Bad { text, .. }) if text.contains("nonsense")),
+        "{answers:?}"
+    );
+    assert_eq!(answers[1], (6, SubMode::Full));
+}
+
+#[test]
+fn a_refused_subscription_is_reported_and_the_session_stays() {
+    let mut victim = Victim::new();
+    let (sid, mode) = (victim.sid(), SubMode::Bad { code: 1, text: "unknown function".into() });
+    assert_eq!(victim.say(Lane::Live, &Message::Subst(Subst { sid, mode, count: 0 })), None);
+    let status = victim.net.nodes[0].engine.status();
+    let failed = crate::SyncState::Failed { reason: "refused with code 1: unknown function".into() };
+    assert_eq!(status[0].subscriptions, [(1, failed)]);
+    assert_eq!(victim.say(Lane::Live, &Message::Ack { token: 0, dup: false }), None);
+}
+
+#[test]
+fn what_came_twice_is_acknowledged_as_a_duplicate() {
+    let mut net = Net::new(3, 1, SyncConfig::default());
+    for n in 0..3 {
+        net.subscribe(n, 1, ALL);
+    }
+    net.up(0, 1);
+    net.up(1, 2);
+    net.up(0, 2);
+    net.settle();
+    net.record = Some(Vec::new());
+    net.nodes[0].store.put("c", "y", &[("v", 1)]);
+    net.settle();
+    let record = net.record.take().unwrap();
+    let messages: Vec<_> = record.iter().map(|(_, bytes)| Message::decode(bytes).unwrap()).collect();
+    assert!(messages.iter().any(|m| matches!(m, Message::Ack { dup: true, .. })), "{messages:?}");
+    assert!(messages.iter().any(|m| matches!(m, Message::Ack { dup: false, .. })));
+}

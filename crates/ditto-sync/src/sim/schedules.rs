@@ -1,6 +1,7 @@
 //! Random schedules: the model of the replication rules, run on the real code.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::net::{Broken, Net};
 use super::store::StoreRule;
@@ -171,8 +172,8 @@ fn schedules() -> u64 {
 }
 
 /// The first failing seed, if any.
-fn first_failure(n: u64, faults: &Faults) -> Option<(u64, &'static str, Broken)> {
-    (0..n).find_map(|seed| {
+fn first_failure(seeds: Range<u64>, faults: &Faults) -> Option<(u64, &'static str, Broken)> {
+    seeds.into_iter().find_map(|seed| {
         let wild = wild(seed, faults).err().map(|e| (seed, "wild", e));
         wild.or_else(|| calm(seed, faults).err().map(|e| (seed, "calm", e)))
     })
@@ -180,14 +181,15 @@ fn first_failure(n: u64, faults: &Faults) -> Option<(u64, &'static str, Broken)>
 
 #[test]
 fn invariants_hold_with_all_rules() {
-    if let Some((seed, kind, e)) = first_failure(schedules() / 2, &Faults::default()) {
+    if let Some((seed, kind, e)) = first_failure(0..schedules() / 2, &Faults::default()) {
         panic!("{kind} schedule {seed}: {e}");
     }
 }
 
-/// Switches rules off and expects that some schedule notices.
-fn needed(name: &str, faults: &Faults) {
-    let found = first_failure(ABLATION_SEEDS, faults);
+/// Switches rules off and expects that some schedule notices. `near` is a seed that noticed once; changes of
+/// the engine may shift it, then others are tried.
+fn needed(name: &str, near: u64, faults: &Faults) {
+    let found = first_failure(near..near + 1, faults).or_else(|| first_failure(0..ABLATION_SEEDS, faults));
     assert!(found.is_some(), "no schedule out of {ABLATION_SEEDS} needs {name}");
     if std::env::var_os("DITTO_VERBOSE").is_some() {
         eprintln!("{name}: {found:?}");
@@ -196,55 +198,55 @@ fn needed(name: &str, faults: &Faults) {
 
 #[test]
 fn r1_epoch_in_the_cursor_is_needed() {
-    needed("R1", &Faults::store(&[], &[StoreRule::Epoch]));
+    needed("R1", 120, &Faults::store(&[], &[StoreRule::Epoch]));
 }
 
 #[test]
 fn r2a_evict_deletes_cursors_is_needed() {
-    needed("R2a", &Faults::store(&[Rule::EvictDeletesCursors], &[StoreRule::EvictDeletesCursors]));
+    needed("R2a", 11, &Faults::store(&[Rule::EvictDeletesCursors], &[StoreRule::EvictDeletesCursors]));
 }
 
 #[test]
 fn r2b_evict_deletes_the_cursors_of_all_queries_is_needed() {
-    needed("R2b", &Faults::store(&[Rule::EvictAllQueries], &[StoreRule::EvictAllQueries]));
+    needed("R2b", 46, &Faults::store(&[Rule::EvictAllQueries], &[StoreRule::EvictAllQueries]));
 }
 
 #[test]
 fn r3_hints_are_needed() {
-    needed("R3", &Faults::rule(&[Rule::Hints]));
+    needed("R3", 60, &Faults::rule(&[Rule::Hints]));
 }
 
 #[test]
 fn r4_announcements_are_needed() {
-    needed("R4", &Faults::rule(&[Rule::Announce]));
+    needed("R4", 47, &Faults::rule(&[Rule::Announce]));
 }
 
 #[test]
 fn r5_own_changes_are_needed() {
-    needed("R5", &Faults::rule(&[Rule::Own]));
+    needed("R5", 3713, &Faults::rule(&[Rule::Own]));
 }
 
 #[test]
 fn r6_leaving_live_on_evict_is_needed() {
-    needed("R6", &Faults::rule(&[Rule::EvictLeavesLive]));
+    needed("R6", 11, &Faults::rule(&[Rule::EvictLeavesLive]));
 }
 
 #[test]
 fn delta_base_is_needed() {
-    needed("D4", &Faults::store(&[], &[StoreRule::DeltaBase]));
+    needed("D4", 836, &Faults::store(&[], &[StoreRule::DeltaBase]));
 }
 
 #[test]
 fn tombstones_beyond_the_view_are_needed() {
-    needed("tombstones", &Faults::rule(&[Rule::Tombs]));
+    needed("tombstones", 1384, &Faults::rule(&[Rule::Tombs]));
 }
 
 #[test]
 fn move_out_as_delta_is_needed() {
-    needed("move-out delta", &Faults::rule(&[Rule::MoveOutDelta]));
+    needed("move-out delta", 2185, &Faults::rule(&[Rule::MoveOutDelta]));
 }
 
 #[test]
 fn cursors_waiting_for_wants_are_needed() {
-    needed("wants block cursors", &Faults::rule(&[Rule::WantsBlockCursor]));
+    needed("wants block cursors", 1026, &Faults::rule(&[Rule::WantsBlockCursor]));
 }
