@@ -165,8 +165,8 @@ mod tests {
         Identity::generate(&mut |out| out.fill(i)).peer_key()
     }
 
-    fn feed(r: &mut Reassembly, bytes: &[u8], now: u64) -> Option<Vec<u8>> {
-        r.add(key(1), Fragment::decode(bytes).unwrap().unwrap(), now, &BusConfig::default()).unwrap()
+    fn feed(r: &mut Reassembly, from: PeerKey, bytes: &[u8], now: u64) -> Option<Vec<u8>> {
+        r.add(from, Fragment::decode(bytes).unwrap().unwrap(), now, &BusConfig::default()).unwrap()
     }
 
     proptest! {
@@ -177,10 +177,10 @@ mod tests {
         ) {
             let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let parts = encode_fragments(7, &data);
-            let mut r = Reassembly::default();
+            let (mut r, from) = (Reassembly::default(), key(1));
             let mut got = Vec::new();
             for i in order.iter().map(|o| o % parts.len()).chain(0..parts.len()) {
-                got.extend(feed(&mut r, &parts[i], 0));
+                got.extend(feed(&mut r, from, &parts[i], 0));
             }
             prop_assert_eq!(got, vec![data]);
             prop_assert_eq!(r.cost(), 0);
@@ -190,16 +190,16 @@ mod tests {
     #[test]
     fn incomplete_messages_expire_and_are_bounded() {
         let config = BusConfig::default();
-        let mut r = Reassembly::default();
+        let (mut r, first) = (Reassembly::default(), key(1));
         for id in 0..10_000 {
             let f = Fragment { id, total: 131_072, count: MAX_FRAGMENTS, index: 0, data: &[0; 1000] };
-            assert_eq!(r.add(key(1), f, 10, &config), Ok(None));
+            assert_eq!(r.add(first, f, 10, &config), Ok(None));
             assert!(r.cost() <= config.max_reassembly_per_peer + 40_000);
         }
-        for peer in 2..30 {
+        for peer in (2..30).map(key) {
             for id in 0..40 {
                 let f = Fragment { id, total: 131_072, count: MAX_FRAGMENTS, index: 0, data: &[0; 1000] };
-                assert_eq!(r.add(key(peer), f, 10, &config), Ok(None));
+                assert_eq!(r.add(peer, f, 10, &config), Ok(None));
                 assert!(r.cost() <= config.max_reassembly + 40_000);
             }
         }

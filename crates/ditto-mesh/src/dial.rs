@@ -60,11 +60,13 @@ pub(crate) struct Dialer {
     own_token: String,
     limits: Limits,
     entries: BTreeMap<Origin, Entry>,
+    /// Peers by the token that they named, also before discovery finds them.
+    tokens: BTreeMap<String, PeerKey>,
 }
 
 impl Dialer {
     pub(crate) fn new(own_token: String, limits: Limits) -> Self {
-        Self { own_token, limits, entries: BTreeMap::new() }
+        Self { own_token, limits, entries: BTreeMap::new(), tokens: BTreeMap::new() }
     }
 
     /// Replaces the static targets. Links of targets that stay are kept; those of others are returned.
@@ -102,7 +104,8 @@ impl Dialer {
                 e.due = e.due.min(now + wait);
             }
         } else if self.entries.len() < MAX_TOKENS {
-            self.entries.insert(origin, Entry::new(targets, now + wait));
+            let peer = self.tokens.get(token).copied();
+            self.entries.insert(origin, Entry { peer, ..Entry::new(targets, now + wait) });
         }
     }
 
@@ -158,6 +161,11 @@ impl Dialer {
     /// A peer has named its discovery token.
     pub(crate) fn learned_token(&mut self, token: &str, peer: PeerKey) {
         if !token.is_empty() {
+            // A peer has one token at a time.
+            self.tokens.retain(|t, p| *p != peer || t == token);
+            if self.tokens.len() < MAX_TOKENS {
+                self.tokens.insert(token.to_owned(), peer);
+            }
             self.learned(&Origin::Token(token.to_owned()), peer);
         }
     }

@@ -259,3 +259,6 @@ fn secret_of(config: &MeshConfig) -> Option<&Zeroizing<Vec<u8>>> {
         crate::config::Admission::Open => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,227 @@
+use proptest::prelude::*;
 
+use super::*;
+
+/// One side, with the plaintext that is under way to it.
+struct Side {
+    session: Session,
+    inbox: Vec<u8>,
+    got: Vec<(Service, Vec<u8>)>,
+    transmitted: Vec<u64>,
+}
+
+impl Side {
+    fn new(controller: bool, limits: &Limits) -> Self {
+        let session = Session::new([1; 8], controller, limits, limits.max_frame, limits.window.into());
+        Self { session, inbox: Vec::new(), got: Vec::new(), transmitted: Vec::new() }
+    }
+
+    fn take(&mut self, out: Vec<Delivery>) {
+        for d in out {
+            match d {
+                Delivery::Message { service, bytes } => {
+                    self.session.consume(service, bytes.len());
+                    self.got.push((service, bytes));
+                }
+                Delivery::Transmitted { tag, .. } => self.transmitted.push(tag),
+                Delivery::Datagram { .. } => {}
+            }
+        }
+    }
+
+    fn read(&mut self, now: u64, max: usize) {
+        let mut at = 0;
+        let end = self.inbox.len().min(max);
+        while let Some((frame, used)) = Frame::decode(&self.inbox[at..end], 64 << 10).unwrap() {
+            at += used;
+            let mut out = Vec::new();
+            self.session.on_frame(frame, now, &mut out).unwrap();
+            self.take(out);
+        }
+        self.inbox.drain(..at);
+    }
+
+    fn write(&mut self, to: &mut Side, now: u64, budget: usize, frame: usize) {
+        self.session.fill(now, budget, frame, &mut to.inbox, &mut Vec::new());
+    }
+}
+
+fn limits() -> Limits {
+    Limits { window: 4096, max_frame: 2048, ..Limits::default() }
+}
+
+/// The link breaks: what is under way is lost, and both go on with what they have received.
+fn switch(a: &mut Side, b: &mut Side) {
+    a.inbox.clear();
+    b.inbox.clear();
+    let (from_a, from_b) = (a.session.received(), b.session.received());
+    let mut out = Vec::new();
+    assert!(b.session.resume(from_a, &mut out));
+    b.take(out);
+    let mut out = Vec::new();
+    assert!(a.session.resume(from_b, &mut out));
+    a.take(out);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send { from_a: bool, service: usize, size: usize },
+    Write { from_a: bool, budget: usize },
+    Read { at_a: bool, max: usize },
+    Switch,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (any::<bool>(), 0usize..4, 1usize..9000).prop_map(|(from_a, service, size)| Step::Send { from_a, service, size }),
+        6 => (any::<bool>(), 1usize..6000).prop_map(|(from_a, budget)| Step::Write { from_a, budget }),
+        6 => (any::<bool>(), 1usize..6000).prop_map(|(at_a, max)| Step::Read { at_a, max }),
+        1 => Just(Step::Switch),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_is_lost_doubled_or_reordered_across_links(steps in proptest::collection::vec(step(), 1..150)) {
+        let limits = limits();
+        let (mut a, mut b) = (Side::new(true, &limits), Side::new(false, &limits));
+        let mut sent = [Vec::new(), Vec::new()];
+        let mut now = 0;
+        for s in steps {
+            now += 7;
+            match s {
+                Step::Send { from_a, service, size } => {
+                    let tag = now;
+                    let bytes: Vec<u8> = (0..size).map(|i| (i as u64 + tag) as u8).collect();
+                    let service = Service::ALL[service];
+                    sent[usize::from(!from_a)].push((service, bytes.clone()));
+                    let side = if from_a { &mut a } else { &mut b };
+                    side.session.send(service, bytes, Some(tag));
+                }
+                Step::Write { from_a: true, budget } => a.write(&mut b, now, budget, 1000),
+                Step::Write { from_a: false, budget } => b.write(&mut a, now, budget, 700),
+                Step::Read { at_a, max } => if at_a { a.read(now, max) } else { b.read(now, max) },
+                Step::Switch => switch(&mut a, &mut b),
+            }
+        }
+        for _ in 0..400 {
+            now += 50;
+            a.write(&mut b, now, 4000, 1000);
+            b.write(&mut a, now, 4000, 1000);
+            a.read(now, usize::MAX);
+            b.read(now, usize::MAX);
+        }
+        for (side, sent) in [(&b, &sent[0]), (&a, &sent[1])] {
+            for service in Service::ALL {
+                let of = |all: &[(Service, Vec<u8>)]| -> Vec<Vec<u8>> {
+                    all.iter().filter(|(s, _)| *s == service).map(|(_, m)| m.clone()).collect()
+                };
+                prop_assert_eq!(of(&side.got), of(sent));
+            }
+        }
+        prop_assert_eq!(a.transmitted.len(), sent[0].len());
+        prop_assert_eq!(b.transmitted.len(), sent[1].len());
+        prop_assert!(a.session.unacked.is_empty() && b.session.unacked.is_empty());
+        prop_assert!(a.inbox.is_empty() && b.inbox.is_empty(), "both fall silent");
+    }
+}
+
+fn open_pair(limits: &Limits) -> (Side, Side) {
+    let (mut a, mut b) = (Side::new(true, limits), Side::new(false, limits));
+    a.write(&mut b, 0, 1000, 1000);
+    b.read(0, usize::MAX);
+    (a, b)
+}
+
+#[test]
+fn a_bus_message_passes_a_bulk_transfer() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    a.session.send(Service::SyncBulk, vec![0; 10 << 20], Some(1));
+    a.write(&mut b, 0, 50_000, 1000);
+    a.session.send(Service::Bus, b"quick".to_vec(), Some(2));
+    let before = b.inbox.len();
+    // Whatever was handed over before, the message is within the next two frames.
+    a.write(&mut b, 0, before + 1100, 1000);
+    b.read(0, usize::MAX);
+    assert_eq!(b.got, [(Service::Bus, b"quick".to_vec())]);
+}
+
+#[test]
+fn datagrams_expire_and_make_room_for_newer_ones() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    assert!(a.session.send_datagram(vec![1; 100], 1, 0).is_empty());
+    assert!(a.session.send_datagram(vec![2; 100], 2, 60).is_empty());
+    assert_eq!(a.session.datagram_deadline(), Some(101));
+    let mut fates = Vec::new();
+    a.session.fill(101, 1000, 1000, &mut b.inbox, &mut fates);
+    assert_eq!(fates, [DatagramFate { tag: 1, sent: false }, DatagramFate { tag: 2, sent: true }]);
+    let mut dropped = Vec::new();
+    for tag in 0..600 {
+        dropped.extend(a.session.send_datagram(vec![0; 1000], tag, 200));
+    }
+    assert_eq!(dropped, (0..76).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_unacknowledged_sender_pauses() {
+    let limits = Limits { max_unacknowledged: 20_000, ..Limits::default() };
+    let (mut a, mut b) = open_pair(&limits);
+    a.session.send(Service::SyncLive, vec![0; 200_000], None);
+    a.write(&mut b, 0, 1 << 20, 1000);
+    assert!(a.session.unacked_bytes < 22_000);
+    let held = b.inbox.len();
+    b.read(0, usize::MAX);
+    b.write(&mut a, 100, 1000, 1000);
+    a.read(100, usize::MAX);
+    a.write(&mut b, 100, 1 << 20, 1000);
+    assert!(held > 0 && !b.inbox.is_empty());
+}
+
+#[test]
+fn cheating_is_a_violation() {
+    let limits = limits();
+    let mut out = Vec::new();
+    let mut fails = |frames: &[Frame<'_>], text: &str| {
+        let mut s = Side::new(false, &limits).session;
+        let (last, first) = frames.split_last().unwrap();
+        for f in first {
+            s.on_frame(*f, 0, &mut out).unwrap();
+        }
+        let e = s.on_frame(*last, 0, &mut out).unwrap_err().to_string();
+        assert!(e.contains(text), "{e}");
+    };
+    let open = Frame::Open { channel: 1, service: 6, class: 2, window: 1000 };
+    fails(&[Frame::Data { channel: 1, payload: b"x", end: true, fin: false }], "not open");
+    fails(&[open, open], "twice");
+    fails(&[open, Frame::Open { channel: 3, service: 6, class: 2, window: 1000 }], "twice");
+    fails(&[Frame::Open { channel: 1, service: 6, class: 2, window: u64::MAX }], "window");
+    fails(&[Frame::Credit { channel: 9, bytes: 1 }], "credit");
+    fails(&[open, Frame::Credit { channel: 1, bytes: u64::MAX }], "credit");
+    fails(&[Frame::Fack { frames: 1 }], "acknowledged");
+    fails(&[open, Frame::Reset { channel: 1, code: 0 }], "reset");
+    let big = [0; 1500];
+    let more = Frame::Data { channel: 1, payload: &big, end: true, fin: false };
+    fails(&[open, more, more, more], "credit");
+    let opens: Vec<Frame<'_>> =
+        (1..=257).map(|channel| Frame::Open { channel, service: 200, class: 1, window: 0 }).collect();
+    fails(&opens, "too many channels");
+}
+
+#[test]
+fn unknown_services_are_reset_and_their_data_ignored() {
+    let (mut a, mut b) = open_pair(&limits());
+    Frame::Open { channel: 9, service: 42, class: 5, window: 10 }.encode(&mut b.inbox);
+    Frame::Data { channel: 9, payload: b"early", end: true, fin: false }.encode(&mut b.inbox);
+    b.read(0, usize::MAX);
+    assert_eq!(b.got, []);
+    let mut out = Vec::new();
+    b.session.fill(0, 1000, 1000, &mut out, &mut Vec::new());
+    let mut reset = false;
+    while let Some((frame, used)) = Frame::decode(&out, 2048).unwrap() {
+        reset |= matches!(frame, Frame::Reset { channel: 9, .. });
+        out.drain(..used);
+    }
+    assert!(reset);
+    a.session.drain();
+}

@@ -30,10 +30,11 @@ fn shared_key_connects() {
     assert_eq!(w.nodes[1].messages(Lane::SyncBulk), [b"x"]);
 }
 
+/// Whether we refused, and why.
+type Refusals = Vec<(bool, Refusal)>;
+
 /// Runs two machines that must not connect; the refusals of the acceptor and of the dialer.
-fn refused(
-    setup: impl Fn(&mut ditto_mesh::MeshConfig, bool),
-) -> (Vec<(bool, Refusal)>, Vec<(bool, Refusal)>) {
+fn refused(setup: impl Fn(&mut ditto_mesh::MeshConfig, bool)) -> (Refusals, Refusals) {
     let mut w = World::new();
     w.add("a", |c| {
         c.static_targets = vec![target("b")];

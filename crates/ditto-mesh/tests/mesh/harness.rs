@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ditto_mesh::RandomBytes;
 use ditto_mesh::transport::{ACCEPTED_LINK_BIT, DialTarget, LinkId, LinkKind, NetEvent, Role};
 use ditto_mesh::{
     Action, Admission, ConnectionEvent, Identity, Input, Lane, Mesh, MeshConfig, PeerKey, Refusal,
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) outstanding: usize,
     pub(crate) peak: usize,
     pub(crate) dials: Vec<(u64, DialTarget)>,
+    /// Milliseconds by which its clock is wrong.
+    pub(crate) skew: i64,
 }
 
 struct Pipe {
@@ -93,6 +96,7 @@ impl World {
             outstanding: 0,
             peak: 0,
             dials: Vec::new(),
+            skew: 0,
         });
         i
     }
@@ -104,7 +108,8 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, node: usize, input: Input) {
-        self.nodes[node].mesh.handle(input, self.now);
+        let now = self.clock(node);
+        self.nodes[node].mesh.handle(input, now);
         self.drain(node);
     }
 
@@ -117,7 +122,13 @@ impl World {
         self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
     }
 
+    /// What the clock of a node shows.
+    fn clock(&self, node: usize) -> u64 {
+        self.now.saturating_add_signed(self.nodes[node].skew)
+    }
+
     fn drain(&mut self, node: usize) {
+        let now = self.clock(node);
         while let Some(action) = self.nodes[node].mesh.poll() {
             match action {
                 Action::Dial { link, target } => self.dial(node, link, target),
@@ -132,7 +143,7 @@ impl World {
                     };
                     self.nodes[node].log.push(action);
                     if let Some((peer, lane, bytes)) = consumed {
-                        self.nodes[node].mesh.handle(Input::Consumed { peer, lane, bytes }, self.now);
+                        self.nodes[node].mesh.handle(Input::Consumed { peer, lane, bytes }, now);
                     }
                 }
             }
@@ -142,7 +153,8 @@ impl World {
     fn dial(&mut self, node: usize, link: LinkId, target: DialTarget) {
         self.nodes[node].dials.push((self.now, target.clone()));
         let name = match &target {
-            DialTarget::Memory(name) => name.clone(),
+            // What follows a slash tells several addresses of one node apart.
+            DialTarget::Memory(name) => name.split('/').next().unwrap_or_default().to_owned(),
             other => other.to_string(),
         };
         let to = self.nodes.iter().position(|n| n.name == name);
@@ -167,10 +179,11 @@ impl World {
         n.outstanding += bytes.len();
         n.peak = n.peak.max(n.outstanding);
         let rate = self.rate;
-        let chunk = if rate == 0 { 64 << 10 } else { 1 << 10 };
+        let chunk = if rate == 0 { 64 << 10 } else { rate as usize * 512usize.div_ceil(rate as usize) };
         for part in bytes.chunks(chunk) {
+            let Some(to) = self.pipes.get(&(node, link)).map(|p| p.to) else { return };
+            let alive = self.pipes.contains_key(&to);
             let Some(pipe) = self.pipes.get_mut(&(node, link)) else { return };
-            let to = pipe.to;
             let cost = if rate == 0 { 0 } else { (part.len() as u64).div_ceil(rate) };
             pipe.free_at = pipe.free_at.max(self.now) + cost;
             let free_at = pipe.free_at;
@@ -180,7 +193,7 @@ impl World {
                 t(node, to.0, &mut part);
             }
             self.at(free_at, node, NetEvent::Written { link, bytes: written });
-            if !self.is_cut(node, to.0) && !part.is_empty() {
+            if alive && !self.is_cut(node, to.0) && !part.is_empty() {
                 self.at(free_at + self.latency, to.0, NetEvent::Bytes { link: to.1, bytes: part });
             }
         }
@@ -215,11 +228,38 @@ impl World {
         self.pipes.iter().filter(|((n, _), p)| *n == a && p.to.0 == b).count()
     }
 
+    /// Links between two nodes that the first has dialled.
+    pub(crate) fn dialled_links(&self, from: usize, to: usize) -> usize {
+        self.pipes.iter().filter(|((n, link), p)| *n == from && !link.is_accepted() && p.to.0 == to).count()
+    }
+
+    /// One end loses its links to another; the other end notices nothing.
+    pub(crate) fn lose_link_at(&mut self, node: usize, other: usize) {
+        let ends: Vec<End> =
+            self.pipes.iter().filter(|((n, _), p)| *n == node && p.to.0 == other).map(|(e, _)| *e).collect();
+        for end in ends {
+            self.pipes.remove(&end);
+            self.at(self.now + 1, node, NetEvent::LinkDown { link: end.1, reason: "lost".into() });
+        }
+    }
+
+    /// The process of a node dies without a word, and a new machine takes its place.
+    pub(crate) fn replace(&mut self, node: usize, config: MeshConfig) {
+        self.pipes.retain(|(n, _), _| *n != node);
+        self.events.retain(|_, (n, _)| *n != node);
+        let fresh = Mesh::new(config, rng(1000 + self.seq));
+        self.nodes[node].mesh = fresh;
+        self.nodes[node].log.clear();
+        self.nodes[node].outstanding = 0;
+    }
+
     /// One event or deadline. `false` when nothing is left before `until`.
     pub(crate) fn step(&mut self, until: u64) -> bool {
         let event = self.events.first_key_value().map(|((at, _), _)| *at);
         let tick = (0..self.nodes.len())
-            .filter_map(|i| Some((self.nodes[i].mesh.next_deadline()?, i)))
+            .filter_map(|i| {
+                Some((self.nodes[i].mesh.next_deadline()?.saturating_add_signed(-self.nodes[i].skew), i))
+            })
             .min()
             .filter(|(at, _)| event.is_none_or(|e| *at < e));
         match (tick, event) {

@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod connect;
+mod flow;
 mod harness;
+mod links;
+mod presence;
