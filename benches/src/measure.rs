@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use cpu_time::ProcessTime;
+
 use crate::Outcome;
 
 /// What a piece of work took.
@@ -17,11 +19,6 @@ impl Taken {
     /// Microseconds of CPU for each of `n`.
     pub(crate) fn cpu_us(self, n: usize) -> f64 {
         self.cpu * 1e6 / n as f64
-    }
-
-    /// Microseconds on the clock for each of `n`.
-    pub(crate) fn wall_us(self, n: usize) -> f64 {
-        self.wall * 1e6 / n as f64
     }
 }
 
@@ -41,15 +38,9 @@ impl Stopwatch {
     }
 }
 
-/// User and system CPU seconds of this process so far.
+/// User and system CPU seconds of this process so far, threads that have ended included.
 pub(crate) fn process_cpu() -> Outcome<f64> {
-    let mut total = 0u64;
-    // Nanoseconds per thread; the totals of /proc/self/stat count in ticks of 10 ms.
-    for entry in std::fs::read_dir("/proc/self/task")? {
-        let text = std::fs::read_to_string(entry?.path().join("schedstat")).unwrap_or_default();
-        total += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(total as f64 / 1e9)
+    Ok(ProcessTime::try_now()?.as_duration().as_secs_f64())
 }
 
 /// The value at quantile `q` of unsorted samples.

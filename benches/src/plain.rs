@@ -19,7 +19,11 @@ pub(crate) fn open(path: &Path) -> Outcome<Connection> {
 }
 
 /// Inserts documents in transactions of `batch`.
-pub(crate) fn insert(connection: &mut Connection, documents: &[(String, String)], batch: usize) -> Outcome<()> {
+pub(crate) fn insert(
+    connection: &mut Connection,
+    documents: &[(String, String)],
+    batch: usize,
+) -> Outcome<()> {
     for chunk in documents.chunks(batch) {
         let transaction = connection.transaction()?;
         {

@@ -41,16 +41,46 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
 
     let workload = format!("first sync of {n} documents");
     let peer = ("libSQL -> TCP -> libSQL", copy.cpu_us(n));
-    report.add(&format!("{workload}, CPU of both ends"), large.cpu * 1e6 / n as f64, peer, "us CPU/doc", None);
-    report.add(&format!("{workload}, until the query sees all"), large.wall, ("libSQL -> TCP -> libSQL", copy.wall), "s", None);
-    report.add(&format!("{workload}, until the query sees all"), large.wall, ("raw TCP copy", tcp.wall), "s", None);
+    report.add(
+        &format!("{workload}, CPU of both ends"),
+        large.cpu * 1e6 / n as f64,
+        peer,
+        "us CPU/doc",
+        None,
+    );
+    report.add(
+        &format!("{workload}, until the query sees all"),
+        large.wall,
+        ("libSQL -> TCP -> libSQL", copy.wall),
+        "s",
+        None,
+    );
+    report.add(
+        &format!("{workload}, until the query sees all"),
+        large.wall,
+        ("raw TCP copy", tcp.wall),
+        "s",
+        None,
+    );
     let tenth = format!("{} documents", n / 10);
     report.add(&workload, large.wall, (&tenth, small.wall), "s", Some(12.0));
     let mut updates = large.updates;
     let commit = plain_commit_us()?;
     let peer = ("plain libSQL commit", commit);
-    report.add("one-field update, commit on A to visible on B, p50", quantile(&mut updates, 0.5), peer, "us", None);
-    report.add("one-field update, commit on A to visible on B, p99", quantile(&mut updates, 0.99), peer, "us", None);
+    report.add(
+        "one-field update, commit on A to visible on B, p50",
+        quantile(&mut updates, 0.5),
+        peer,
+        "us",
+        None,
+    );
+    report.add(
+        "one-field update, commit on A to visible on B, p99",
+        quantile(&mut updates, 0.99),
+        peer,
+        "us",
+        None,
+    );
     Ok(())
 }
 
@@ -175,7 +205,10 @@ pub(crate) async fn receiver(args: Vec<String>) -> Outcome<()> {
         let words: Vec<_> = line.split_whitespace().collect();
         let ["watch", id, note] = words.as_slice() else { break };
         let (seen, wait_seen) = std::sync::mpsc::channel();
-        let args = Object::from([("id".into(), Value::from(*id)), ("note".into(), Value::from(note.parse::<i64>()?))]);
+        let args = Object::from([
+            ("id".into(), Value::from(*id)),
+            ("note".into(), Value::from(note.parse::<i64>()?)),
+        ]);
         let first = std::sync::atomic::AtomicBool::new(true);
         let observer = ditto.store().register_observer(Query { text: UPDATED.into(), args }, move |r| {
             if first.swap(false, std::sync::atomic::Ordering::Relaxed) || r.item_count() > 0 {
