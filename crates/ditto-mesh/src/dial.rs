@@ -121,6 +121,10 @@ impl Dialer {
         room: usize,
         is_connected: impl Fn(&PeerKey) -> bool,
     ) -> Vec<Dial> {
+        let is_due = |e: &Entry| e.due <= now && e.is_idle() && !e.peer.as_ref().is_some_and(&is_connected);
+        if !self.entries.values().any(is_due) {
+            return Vec::new();
+        }
         let mut busy: BTreeSet<DialTarget> = self
             .entries
             .values()
@@ -132,7 +136,7 @@ impl Dialer {
             if out.len() >= room {
                 break;
             }
-            if e.due > now || !e.is_idle() || e.peer.as_ref().is_some_and(&is_connected) {
+            if !is_due(e) {
                 continue;
             }
             let Some(target) = e.targets.get(e.turn) else { continue };

@@ -133,6 +133,10 @@ pub(crate) struct Presence {
     /// When a peer of the shown graph was found to be out of reach.
     lost: BTreeMap<PeerKey, u64>,
     stale: bool,
+    /// Something came in since the last [`Presence::advance`].
+    touched: bool,
+    /// When the next one is needed otherwise.
+    wake: u64,
     graph: PresenceGraph,
     faults: Vec<Fault>,
     consumed: Vec<(PeerKey, usize)>,
@@ -160,6 +164,8 @@ impl Presence {
             refresh_at: u64::MAX,
             lost: BTreeMap::new(),
             stale: false,
+            touched: false,
+            wake: u64::MAX,
             graph: PresenceGraph {
                 local_peer: PresencePeer {
                     peer_key: local,
@@ -188,6 +194,7 @@ impl Presence {
 
     /// Begins to publish. `wall_ms` makes sequence numbers grow across restarts.
     pub(crate) fn start(&mut self, now: u64, wall_ms: u64) {
+        self.touched = true;
         self.running = true;
         self.seq = self.seq.max(wall_ms << 16);
         self.publish_at = Some(now);
@@ -195,6 +202,7 @@ impl Presence {
 
     /// Forgets everybody.
     pub(crate) fn stop(&mut self) {
+        self.touched = true;
         self.running = false;
         self.publish_at = None;
         self.refresh_at = u64::MAX;
@@ -243,6 +251,7 @@ impl Presence {
     /// Our own record has to change.
     fn changed(&mut self, now: u64) {
         self.stale = true;
+        self.touched = true;
         if self.running {
             let slow = self.neighbours.values().all(|n| n.info.link_kind == LinkKind::Bluetooth);
             let slow = slow && !self.neighbours.is_empty();
@@ -255,6 +264,7 @@ impl Presence {
     pub(crate) fn on_message(&mut self, from: &PeerKey, bytes: Vec<u8>, now: u64) {
         if let Some(n) = self.neighbours.get_mut(from) {
             n.inbox.push_back(bytes);
+            self.touched = true;
             self.read_inbox(*from, now);
         }
     }
@@ -435,6 +445,16 @@ impl Presence {
     /// Does what time asks for: publishes, expires, reads what had to wait, follows the graph.
     /// Says whether the shown graph has changed.
     pub(crate) fn advance(&mut self, now: u64) -> bool {
+        if !self.touched && now < self.wake {
+            return false;
+        }
+        let changed = self.catch_up(now);
+        self.touched = false;
+        self.wake = self.scan_deadlines().unwrap_or(u64::MAX);
+        changed
+    }
+
+    fn catch_up(&mut self, now: u64) -> bool {
         let waiting: Vec<PeerKey> =
             self.neighbours.iter().filter(|(_, n)| !n.inbox.is_empty()).map(|(k, _)| *k).collect();
         for peer in waiting {
@@ -554,6 +574,10 @@ impl Presence {
 
     /// When [`Presence::advance`] has something to do without new input.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
+        if self.touched { self.scan_deadlines() } else { Some(self.wake).filter(|at| *at != u64::MAX) }
+    }
+
+    fn scan_deadlines(&self) -> Option<u64> {
         if !self.running {
             return None;
         }

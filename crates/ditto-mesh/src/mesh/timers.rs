@@ -37,8 +37,12 @@ impl Mesh {
             }
         }
         let interval = self.limits.ping_interval;
-        let silent: Vec<(LinkId, Liveness)> =
-            self.links.values_mut().map(|l| (l.id, l.liveness(now, interval))).collect();
+        let silent: Vec<(LinkId, Liveness)> = self
+            .links
+            .values_mut()
+            .map(|l| (l.id, l.liveness(now, interval)))
+            .filter(|(_, state)| *state != Liveness::Fine)
+            .collect();
         for (id, state) in silent {
             match state {
                 Liveness::Fine => {}

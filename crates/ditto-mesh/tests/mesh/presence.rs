@@ -116,7 +116,7 @@ fn both_ends_name_a_connection_alike_and_long_names_are_cut() {
     });
     w.add("b", |_| {});
     w.start_all();
-    w.run_until(2_000, |w| both_connected(w));
+    w.run_until(2_000, both_connected);
     w.run(1_000);
     let (a, b) = (w.nodes[0].mesh.graph(), w.nodes[1].mesh.graph());
     assert_eq!(a.local_peer.connections, b.local_peer.connections);
