@@ -16,25 +16,31 @@ def test_every_class_is_exported_and_has_one_code() -> None:
         assert kind("reason").code == code
 
 
+def native(variant: str, code: str, *place: int) -> Exception:
+    """An error as the generated module raises it."""
+    error: Exception = getattr(_ffi.DittoError, variant)("r", code, *place)
+    return error
+
+
 @pytest.mark.parametrize(
-    ("native", "kind"),
+    ("raised", "kind"),
     [
-        (_ffi.DittoError.Closed("r", "lifecycle/closed"), ditto.DittoClosedError),
-        (_ffi.DittoError.Transaction("r", "store/nested-transaction"), ditto.DittoNestedTransactionError),
-        (_ffi.DittoError.Store("r", "store/of-tomorrow"), ditto.DittoStoreError),
-        (_ffi.DittoError.QueryFailed("r", "query/evaluation", 1, 2), ditto.DittoQueryError),
-        (_ffi.DittoError.Sync("r", "mesh/of-tomorrow"), ditto.DittoSyncError),
-        (_ffi.DittoError.Internal("r", "group/of-tomorrow"), DittoError),
+        (native("Closed", "lifecycle/closed"), ditto.DittoClosedError),
+        (native("Transaction", "store/nested-transaction"), ditto.DittoNestedTransactionError),
+        (native("Store", "store/of-tomorrow"), ditto.DittoStoreError),
+        (native("QueryFailed", "query/evaluation", 1, 2), ditto.DittoQueryError),
+        (native("Sync", "mesh/of-tomorrow"), ditto.DittoSyncError),
+        (native("Internal", "group/of-tomorrow"), DittoError),
         (_ffi.InternalError("a panic"), ditto.DittoInternalError),
     ],
     ids=repr,
 )
-def test_codes_choose_the_class(native: Exception, kind: type[DittoError]) -> None:
+def test_codes_choose_the_class(raised: Exception, kind: type[DittoError]) -> None:
     with pytest.raises(DittoError) as caught, _errors.native_errors:
-        raise native
+        raise raised
     assert type(caught.value) is kind
-    assert caught.value.code == getattr(native, "code", "internal")
-    assert caught.value.line == getattr(native, "line", None)
+    assert caught.value.code == getattr(raised, "code", "internal")
+    assert caught.value.line == getattr(raised, "line", None)
     assert caught.value.__suppress_context__
 
 

@@ -5,18 +5,21 @@ import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from ditto import (
+    DeliverOn,
     Ditto,
     DittoConfig,
     DittoError,
     DittoQueryInvalidError,
     QueryResult,
     SignalNext,
+    StoreObserver,
 )
 
 Eventually = Callable[..., Awaitable[None]]
@@ -85,24 +88,26 @@ async def test_nothing_is_called_after_cancel(ditto: Ditto, eventually: Eventual
     assert ditto.store.observers == frozenset()
 
 
-async def test_a_handler_may_cancel_its_own_observer(ditto: Ditto, eventually: Eventually) -> None:
-    for deliver_on in ("loop", "thread"):
-        calls: list[int] = []
-        box: list[Any] = []
-        ready = threading.Event()
+@pytest.mark.parametrize("deliver_on", ["loop", "thread"])
+async def test_a_handler_may_cancel_its_own_observer(
+    ditto: Ditto, eventually: Eventually, deliver_on: DeliverOn
+) -> None:
+    calls: list[int] = []
+    box: list[StoreObserver] = []
+    registered = threading.Event()
 
-        def handler(result: QueryResult) -> None:
-            assert ready.wait(10) or deliver_on == "loop"  # noqa: B023
-            calls.append(len(result))  # noqa: B023
-            box[0].cancel()  # noqa: B023
+    def handler(result: QueryResult) -> None:
+        registered.wait(10)
+        calls.append(len(result))
+        box[0].cancel()
 
-        box.append(ditto.store.register_observer(SELECT, handler, deliver_on=deliver_on))  # type: ignore[arg-type]
-        ready.set()
-        await eventually(lambda: calls)  # noqa: B023
-        await insert(ditto, f"after-{deliver_on}")
-        await asyncio.sleep(0.1)
-        assert len(calls) == 1
-        assert box[0].is_cancelled
+    box.append(ditto.store.register_observer(SELECT, handler, deliver_on=deliver_on))
+    registered.set()
+    await eventually(lambda: calls)
+    await insert(ditto, 1)
+    await asyncio.sleep(0.1)
+    assert len(calls) == 1
+    assert box[0].is_cancelled
 
 
 async def test_a_context_manager_cancels(ditto: Ditto) -> None:
@@ -318,3 +323,38 @@ def test_a_loop_that_is_gone_disturbs_nothing(config: DittoConfig) -> None:
         ditto.store.execute_sync(INSERT, {"doc": {"_id": i}})
     time.sleep(0.2)
     asyncio.run(ditto.close())
+
+
+async def test_the_library_lets_go_of_handlers(config: DittoConfig, eventually: Eventually) -> None:
+    class Handler:
+        calls = 0
+
+        def __call__(self, _: object, *__: object) -> None:
+            self.calls += 1
+
+    def handler() -> Handler:
+        made = Handler()
+        kept.append(weakref.ref(made))
+        return made
+
+    kept: list[weakref.ref[Handler]] = []
+    async with Ditto.open(config) as ditto:
+        observers = [
+            ditto.store.register_observer(SELECT, handler()),
+            ditto.store.register_observer(SELECT, handler(), deliver_on="thread"),
+            ditto.store.register_observer_with_signal_next(SELECT, handler()),
+        ]
+        await eventually(lambda: all((made := ref()) is not None and made.calls for ref in kept))
+        for observer in observers:
+            observer.cancel()
+        del observers, observer
+
+        def all_gone() -> bool:
+            gc.collect()
+            return all(ref() is None for ref in kept)
+
+        await eventually(all_gone, "the end of the handlers")
+        # Those that nobody cancels go with the instance.
+        ditto.store.register_observer(SELECT, handler())
+        ditto.presence.observe(handler())
+    await eventually(all_gone, "the end of the last handlers")

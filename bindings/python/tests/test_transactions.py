@@ -135,13 +135,15 @@ async def test_read_only_sees_one_snapshot_and_refuses_to_write(ditto: Ditto) ->
 
 async def test_the_store_inside_its_own_transaction_is_an_error_at_once(ditto: Ditto) -> None:
     async with ditto.store.transaction() as txn:
-        for call in (
-            lambda: ditto.store.execute("SELECT * FROM c"),
-            lambda: ditto.store.transaction_with(lambda t: t.execute("SELECT * FROM c")),
-        ):
-            with pytest.raises(DittoNestedTransactionError) as caught:
-                await asyncio.wait_for(call(), 5)
-            assert caught.value.code == "store/nested-transaction"
+
+        async def inner(inner_txn: Transaction) -> None:
+            await inner_txn.execute("SELECT * FROM c")
+
+        with pytest.raises(DittoNestedTransactionError) as caught:
+            await asyncio.wait_for(ditto.store.execute("SELECT * FROM c"), 5)
+        assert caught.value.code == "store/nested-transaction"
+        with pytest.raises(DittoNestedTransactionError):
+            await asyncio.wait_for(ditto.store.transaction_with(inner), 5)
         with pytest.raises(DittoNestedTransactionError):
             ditto.store.execute_sync("SELECT * FROM c")
         await txn.execute(INSERT, {"doc": {"_id": 1}})

@@ -1,0 +1,248 @@
+//! The surface as another language uses it: callbacks on foreign threads, failing callbacks, hand-driven transactions.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use ditto_uniffi::config::{DittoConfig, DittoConfigConnect, Durability};
+use ditto_uniffi::error::DittoError;
+use ditto_uniffi::instance::Ditto;
+use ditto_uniffi::observer::{QueryObserver, QueryObserverWithSignalNext, SignalNext, StoreObserver};
+use ditto_uniffi::presence::PresenceHandler;
+use ditto_uniffi::store::{QueryResult, TransactionOptions};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const SELECT: &str = "SELECT * FROM c ORDER BY _id";
+
+fn open() -> (tempfile::TempDir, Arc<Ditto>) {
+    let dir = tempfile::tempdir().unwrap();
+    let ditto = Ditto::open_sync(config(&dir)).unwrap();
+    (dir, ditto)
+}
+
+fn config(dir: &tempfile::TempDir) -> DittoConfig {
+    DittoConfig {
+        database_id: "6f1d1c9e-2f4b-4c39-a9f0-8c3d7c2f5a11".into(),
+        connect: DittoConfigConnect::SmallPeersOnly { private_key: None },
+        persistence_directory: Some(dir.path().to_string_lossy().into_owned()),
+        durability: Durability::Normal,
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    // Not tokio's: the futures must run on whatever executor the other language has.
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(value) => return value,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn insert(ditto: &Ditto, id: i64) -> QueryResult {
+    let args = format!(r#"{{"doc":{{"_id":{id}}}}}"#);
+    ditto.store().execute_sync("INSERT INTO c DOCUMENTS (:doc)".into(), Some(args)).unwrap()
+}
+
+/// Sends on what it gets, with the thread that it came on, and fails when told to.
+struct Recorder {
+    seen: Mutex<Sender<(String, ThreadId)>>,
+    fails: bool,
+    own_handle: Arc<OnceLock<Arc<StoreObserver>>>,
+}
+
+impl Recorder {
+    fn new(fails: bool) -> (Arc<Self>, Receiver<(String, ThreadId)>) {
+        let (seen, received) = channel();
+        (Arc::new(Self { seen: Mutex::new(seen), fails, own_handle: Arc::default() }), received)
+    }
+
+    fn record(&self, text: String) -> Result<(), DittoError> {
+        self.seen.lock().unwrap().send((text, std::thread::current().id())).unwrap();
+        if let Some(handle) = self.own_handle.get() {
+            handle.cancel();
+        }
+        if self.fails {
+            return Err(uniffi::UnexpectedUniFFICallbackError::new("the app's exception").into());
+        }
+        Ok(())
+    }
+}
+
+impl QueryObserver for Recorder {
+    fn on_result(&self, result: QueryResult) -> Result<(), DittoError> {
+        self.record(result.items_json)
+    }
+}
+
+impl PresenceHandler for Recorder {
+    fn on_graph(&self, graph_json: String) -> Result<(), DittoError> {
+        self.record(graph_json)
+    }
+}
+
+#[test]
+fn statements_cross_as_text_and_keep_their_kinds() {
+    let (_dir, ditto) = open();
+    let doc = r#"{"_id":"x","b":{"$bytes":"AAH/"},"f":1.0,"i":1}"#;
+    let insert = "INSERT INTO c DOCUMENTS (:doc)".to_owned();
+    let result = run(ditto.store().execute(insert, Some(format!(r#"{{"doc":{doc}}}"#)))).unwrap();
+    assert_eq!(result.mutated_document_ids_json.as_deref(), Some(r#"["x"]"#));
+    assert!(result.commit_id.is_some());
+    let result = run(ditto.store().execute("SELECT * FROM c".into(), None)).unwrap();
+    assert_eq!((result.items_json, result.item_count), (format!("[{doc}]"), 1));
+    assert_eq!(result.mutated_document_ids_json, None);
+}
+
+#[test]
+fn errors_have_category_code_and_place() {
+    let (dir, ditto) = open();
+    let e = ditto.store().execute_sync("SELECT *\nFROM c WHERE = 1".into(), None).unwrap_err();
+    assert!(
+        matches!(&e, DittoError::QueryInvalid { code, line: Some(2), column: Some(14), .. } if code == "query/invalid"),
+        "{e:?}"
+    );
+    let e = Ditto::open_sync(config(&dir)).err().unwrap();
+    assert!(matches!(e, DittoError::PersistenceDirectoryLocked { .. }), "{e:?}");
+    run(ditto.shutdown()).unwrap();
+    let e = ditto.store().execute_sync("SELECT * FROM c".into(), None).unwrap_err();
+    assert!(matches!(e, DittoError::Closed { .. }), "{e:?}");
+    assert!(Ditto::open_sync(config(&dir)).is_ok(), "the directory is free again");
+}
+
+#[test]
+fn observers_are_called_on_another_thread_until_cancelled() {
+    let (_dir, ditto) = open();
+    let (recorder, seen) = Recorder::new(false);
+    let observer = ditto.store().register_observer(SELECT.into(), None, recorder).unwrap();
+    let (first, thread) = seen.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(first, "[]");
+    assert_ne!(thread, std::thread::current().id());
+    insert(&ditto, 1);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().0, r#"[{"_id":1}]"#);
+    observer.cancel();
+    assert!(observer.is_cancelled());
+    insert(&ditto, 2);
+    // The sender goes with the callback: nothing can come any more.
+    assert!(seen.recv_timeout(PATIENCE).is_err());
+    assert_eq!(observer.query_string(), SELECT);
+}
+
+#[test]
+fn a_callback_that_fails_is_called_again() {
+    let (_dir, ditto) = open();
+    let (recorder, seen) = Recorder::new(true);
+    let _observer = ditto.store().register_observer(SELECT.into(), None, recorder).unwrap();
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().0, "[]");
+    insert(&ditto, 1);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().0, r#"[{"_id":1}]"#);
+    let (recorder, graphs) = Recorder::new(true);
+    let _observer = ditto.presence().observe(recorder).unwrap();
+    assert!(graphs.recv_timeout(PATIENCE).unwrap().0.contains(&ditto.peer_key()));
+}
+
+#[test]
+fn a_callback_may_cancel_itself() {
+    let (_dir, ditto) = open();
+    let (recorder, seen) = Recorder::new(false);
+    let own_handle = recorder.own_handle.clone();
+    let observer = ditto.store().register_observer(SELECT.into(), None, recorder).unwrap();
+    own_handle.set(observer.clone()).ok().unwrap();
+    insert(&ditto, 1);
+    let mut calls = 0;
+    while seen.recv_timeout(PATIENCE).is_ok() {
+        calls += 1;
+    }
+    // The first call may have come before the handle was there.
+    assert!((1..=2).contains(&calls), "{calls} calls");
+    assert!(observer.is_cancelled());
+}
+
+#[test]
+fn signals_hold_results_back() {
+    struct Keeper(Mutex<Sender<(String, Arc<SignalNext>)>>);
+    impl QueryObserverWithSignalNext for Keeper {
+        fn on_result(&self, result: QueryResult, signal: Arc<SignalNext>) -> Result<(), DittoError> {
+            self.0.lock().unwrap().send((result.items_json, signal)).unwrap();
+            Ok(())
+        }
+    }
+    let (_dir, ditto) = open();
+    let (sender, received) = channel();
+    let keeper = Arc::new(Keeper(Mutex::new(sender)));
+    let observer = ditto.store().register_observer_with_signal_next(SELECT.into(), None, keeper).unwrap();
+    let (_, signal) = received.recv_timeout(PATIENCE).unwrap();
+    insert(&ditto, 1);
+    insert(&ditto, 2);
+    assert!(received.recv_timeout(Duration::from_millis(200)).is_err(), "not asked for");
+    signal.signal();
+    signal.signal();
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap().0, r#"[{"_id":1},{"_id":2}]"#);
+    insert(&ditto, 3);
+    assert!(received.recv_timeout(Duration::from_millis(200)).is_err(), "one signal asks once");
+    observer.cancel();
+    signal.signal();
+}
+
+#[test]
+fn transactions_are_driven_by_hand() {
+    let (_dir, ditto) = open();
+    let store = ditto.store();
+    let options = || TransactionOptions { hint: Some("test".into()), is_read_only: false };
+    let count = || store.execute_sync("SELECT * FROM c".into(), None).unwrap().item_count;
+    let txn = run(store.begin(options())).unwrap();
+    assert_eq!(txn.info().hint.as_deref(), Some("test"));
+    run(txn.execute("INSERT INTO c DOCUMENTS ({'_id': 1})".into(), None)).unwrap();
+    assert!(run(txn.commit()).unwrap().is_some());
+    let e = run(txn.commit()).unwrap_err();
+    assert!(matches!(e, DittoError::Transaction { code, .. } if code == "store/transaction-closed"));
+    assert_eq!(count(), 1);
+
+    let txn = run(store.begin(options())).unwrap();
+    run(txn.execute("INSERT INTO c DOCUMENTS ({'_id': 2})".into(), None)).unwrap();
+    run(txn.rollback()).unwrap();
+    let txn = run(store.begin(options())).unwrap();
+    run(txn.execute("INSERT INTO c DOCUMENTS ({'_id': 3})".into(), None)).unwrap();
+    drop(txn);
+    assert_eq!(count(), 1, "freed without an end: rolled back");
+}
+
+#[test]
+fn transports_are_replaced_only_as_expected() {
+    let (_dir, ditto) = open();
+    let before = ditto.transport_config();
+    let mut after = before.clone();
+    after.connect.tcp_servers = vec!["127.0.0.1:1".into()];
+    assert!(run(ditto.replace_transport_config(before.clone(), after.clone())).unwrap());
+    assert!(!run(ditto.replace_transport_config(before.clone(), before)).unwrap(), "it has changed since");
+    assert_eq!(ditto.transport_config(), after);
+    let mut wrong = after.clone();
+    wrong.connect.tcp_servers.push("no port".into());
+    let e = run(ditto.replace_transport_config(after.clone(), wrong)).unwrap_err();
+    assert!(matches!(e, DittoError::InvalidConfig { .. }));
+    assert_eq!(ditto.transport_config(), after);
+}
+
+#[test]
+fn bus_messages_to_nobody_are_errors_and_receivers_end() {
+    let (_dir, ditto) = open();
+    assert!(matches!(ditto.bus().send_reliable("garbage".into(), b"x"), Err(DittoError::Sync { .. })));
+    let send = ditto.bus().send_reliable(ditto.peer_key(), b"x").unwrap();
+    assert!(run(send.completion()).is_err());
+    assert!(matches!(run(send.completion()), Err(DittoError::Bus { .. })), "once only");
+    let messages = ditto.bus().incoming_messages();
+    let waiting = std::thread::spawn(move || run(messages.next()).is_none());
+    run(ditto.shutdown()).unwrap();
+    assert!(waiting.join().unwrap());
+}
