@@ -1,6 +1,6 @@
 //! Times bulk work on a store beside plain inserts and scans on the same engine.
 //!
-//! `cargo run --release -p ditto-store --example bulk [documents]`
+//! `cargo run --release -p ditto-store --example bulk [documents [insert]]`; `insert` stops after the bulk insert.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not a library")]
 
 use std::time::{Duration, Instant};
@@ -88,6 +88,9 @@ fn main() {
             store.execute("INSERT INTO orders DOCUMENTS (:d)", args).unwrap();
         }
     });
+    if std::env::args().nth(2).as_deref() == Some("insert") {
+        return;
+    }
     let none = Object::new();
     let (_, scan) = timed("SELECT * WHERE qty > 990", n, || {
         store.execute("SELECT * FROM orders WHERE qty > 990", &none).unwrap().item_count()

@@ -139,3 +139,53 @@ impl StoreError {
         StoreError::Io { action, path: path.to_path_buf(), reason: e.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_code_and_names_what_was_wrong() {
+        let file = || PathBuf::from("/data/store.db");
+        let other = StoreError::OtherDatabase {
+            directory: PathBuf::from("/data"),
+            found: "one".into(),
+            expected: "two".into(),
+        };
+        for (error, code, names) in [
+            (StoreError::Closed, "lifecycle/closed", "closed"),
+            (StoreError::Locked(PathBuf::from("/data")), "store/persistence-directory-locked", "/data"),
+            (StoreError::Corrupt { file: file(), detail: "page 7".into() }, "store/corrupt", "page 7"),
+            (StoreError::Version { file: file(), found: 9, supported: 1 }, "store/version", "format 9"),
+            (other, "validation/invalid-ditto-config", "one"),
+            (StoreError::Backend("disk full".into()), "store/backend", "disk full"),
+            (
+                StoreError::io("open", &file(), &std::io::Error::other("denied")),
+                "io/operation-failed",
+                "denied",
+            ),
+            (StoreError::IdConflict("\"a\"".into()), "query/execution", "document \"a\""),
+            (StoreError::DuplicateIds, "query/execution", "unique"),
+            (StoreError::DocumentId(DocIdError::Null), "store/document-id", "Null"),
+            (
+                StoreError::TooLarge { id: "7".into(), size: 6, limit: 5 },
+                "validation/size-limit-exceeded",
+                "size is 6 bytes and exceeds limit of 5 bytes",
+            ),
+            (StoreError::TooDeep(64), "validation/depth-limit-exceeded", "64"),
+            (StoreError::Collection("the name is empty"), "query/invalid", "empty"),
+            (StoreError::Execution("no".into()), "query/execution", "no"),
+            (StoreError::ReadOnly, "store/transaction-read-only", "read-only"),
+            (StoreError::TransactionClosed, "store/transaction-closed", "closed"),
+            (StoreError::NestedTransaction, "store/nested-transaction", "active"),
+            (StoreError::Internal("bug".into()), "internal", "bug"),
+        ] {
+            assert_eq!(error.kind().code(), code, "{error}");
+            assert!(error.to_string().contains(names), "{error}");
+            assert!(error.position().is_none());
+        }
+        let query: StoreError = ditto_dql::prepare("SELECT\n FROM").map(|_| ()).unwrap_err().into();
+        assert_eq!(query.kind().code(), "query/invalid");
+        assert_eq!(query.position().map(|p| p.line), Some(2));
+    }
+}

@@ -107,10 +107,10 @@ impl Reader {
     /// Runs `f` on one snapshot.
     pub(crate) fn snapshot<T>(&self, f: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let db = self.db()?;
-        db.batch("BEGIN")?;
+        db.exec("BEGIN", &[])?;
         let out = f(db);
         // Nothing was written, so how the transaction ends does not matter, only that it does.
-        let ended = if db.in_transaction() { db.batch("ROLLBACK") } else { Ok(()) };
+        let ended = if db.in_transaction() { db.exec("ROLLBACK", &[]).map(|_| ()) } else { Ok(()) };
         out.and_then(|v| ended.map(|()| v))
     }
 }

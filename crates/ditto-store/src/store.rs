@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use ditto_dql::Plan;
+use ditto_dql::{Access, Plan};
 use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
 use crate::commit::Commit;
 use crate::core::Core;
 use crate::dict::WriterDict;
+use crate::driver::Db;
 use crate::lock::DirectoryLock;
 use crate::meta::{self, StoreIdentity};
 use crate::observers::{Callback, Observation, SignalCallback};
@@ -108,7 +109,11 @@ impl Store {
         self.inner.open()?;
         match self.inner.plan(text, args)? {
             Plan::Select(plan) => {
-                let rows = shared.readers.get()?.snapshot(|db| select(db, &shared.dict, &plan))?;
+                let reader = shared.readers.get()?;
+                let read = |db: &Db| select(db, &shared.dict, &plan);
+                // One statement of the engine is a snapshot by itself.
+                let rows =
+                    if is_one_read(plan.access()) { read(reader.db()?)? } else { reader.snapshot(read)? };
                 Ok(QueryResult::rows(rows))
             }
             plan => self.ask(|reply| Job::Statement { plan, reply }),
@@ -325,6 +330,13 @@ pub(crate) fn ask<T>(shared: &Shared, send: impl FnOnce(Reply<T>) -> bool) -> Re
             StoreError::Internal("the writer has stopped".to_string())
         })
     })
+}
+
+fn is_one_read(access: &Access) -> bool {
+    match access {
+        Access::Scan => true,
+        Access::Ids(ids) => ids.len() <= 1,
+    }
 }
 
 fn not_a_select() -> StoreError {
