@@ -1,6 +1,7 @@
 //! Machines connected by in-memory pipes under a virtual clock: no sockets, no waiting.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod chaos;
 mod connect;
 mod flow;
 mod harness;
