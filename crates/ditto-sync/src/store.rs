@@ -157,7 +157,7 @@ pub enum RefusalCode {
 /// What became of one item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemOutcome {
-    /// Merged; the local state is now the state the peer has.
+    /// Merged, which changed the local state. It may know more than the peer; the engine compares digests.
     Changed {
         /// Digest after the merge.
         digest: Digest,
@@ -167,7 +167,7 @@ pub enum ItemOutcome {
         /// Digest of the local state.
         digest: Digest,
     },
-    /// The local state (changed or not) knows more than the peer.
+    /// Everything in it was known, and the local state knows more than the peer.
     LocalNewer {
         /// Digest of the local state.
         digest: Digest,

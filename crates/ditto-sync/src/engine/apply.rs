@@ -27,8 +27,16 @@ struct Sent {
     key: KeyHash,
     /// Whether the peer knows every write that the merge gives, unless the outcome says otherwise.
     covers: bool,
-    /// Whether its state is then the same for certain.
+    /// Whether its state is then the same for certain; of a whole document, if the digest is this one.
     exact: bool,
+    whole: Option<Digest>,
+}
+
+impl Sent {
+    /// Whether the peer holds the state with this digest, which a merge gave here.
+    fn is(&self, digest: Digest) -> bool {
+        self.exact && self.whole.is_none_or(|whole| whole == digest)
+    }
 }
 
 impl<S: SyncStore> Session<S> {
@@ -120,6 +128,10 @@ impl<S: SyncStore> Session<S> {
         for item in &items {
             let key = core.store.hash_key().key_hash(&item.collection, &item.id);
             let (mut covers, mut exact) = (true, true);
+            let mut whole = None;
+            if let ItemBody::Full(doc) | ItemBody::Tomb(doc) = &item.body {
+                whole = Some(doc.digest(core.store.hash_key()));
+            }
             if let ItemBody::Delta { base, doc } = &item.body {
                 let local = core.store.load(key)?.map(|d| d.doc.vv()).unwrap_or_default();
                 based &= local.covers_all(base);
@@ -130,7 +142,7 @@ impl<S: SyncStore> Session<S> {
                 // Stamps at the beginning of time say nothing about values, so only digests could tell.
                 exact = covers && !origin.answer && local.get(&SiteId::ZERO).is_none();
             }
-            sent.push(Sent { key, covers, exact: exact && origin.held });
+            sent.push(Sent { key, covers, exact: exact && origin.held, whole });
         }
         // The row goes into the commit only if nothing in it can turn out to be missing.
         let cursors = match origin.token {
@@ -163,7 +175,7 @@ impl<S: SyncStore> Session<S> {
             dup &= matches!(outcome_of, ItemOutcome::Unchanged { .. });
             match outcome_of {
                 ItemOutcome::Changed { digest } => self.note_exact(sent, origin, outcome.seq, digest),
-                ItemOutcome::Unchanged { digest } if sent.exact => self.known.insert(key, digest),
+                ItemOutcome::Unchanged { digest } if sent.is(digest) => self.known.insert(key, digest),
                 ItemOutcome::Unchanged { .. } if sent.covers => {}
                 ItemOutcome::Unchanged { .. } | ItemOutcome::LocalNewer { .. } => newer.push(key),
                 ItemOutcome::NeedsBase { .. } => self.recv.wants.add(key)?,
@@ -199,7 +211,7 @@ impl<S: SyncStore> Session<S> {
     }
 
     fn note_exact(&mut self, sent: &Sent, origin: Origin, seq: u64, digest: Digest) {
-        if !sent.exact {
+        if !sent.is(digest) {
             return;
         }
         match origin.lane {

@@ -233,7 +233,7 @@ fn r6_leaving_live_on_evict_is_needed() {
 
 #[test]
 fn delta_base_is_needed() {
-    needed("D4", 836, &Faults::store(&[], &[StoreRule::DeltaBase]));
+    needed("D4", 3838, &Faults::store(&[], &[StoreRule::DeltaBase]));
 }
 
 #[test]
@@ -249,4 +249,9 @@ fn move_out_as_delta_is_needed() {
 #[test]
 fn cursors_waiting_for_wants_are_needed() {
     needed("wants block cursors", 1026, &Faults::rule(&[Rule::WantsBlockCursor]));
+}
+
+#[test]
+fn d3_a_new_site_after_lost_commits_is_needed() {
+    needed("D3", 10333, &Faults::store(&[], &[StoreRule::Incarnation]));
 }

@@ -18,6 +18,8 @@ use crate::store::*;
 pub(crate) enum StoreRule {
     /// R1: a crash that loses commits renews the epoch.
     Epoch,
+    /// D3: a crash that loses commits starts a new incarnation of the site.
+    Incarnation,
     /// R2: EVICT deletes the cursors of the collection.
     EvictDeletesCursors,
     /// R2: of the whole collection, not only those of queries that the evicted copies matched.
@@ -164,7 +166,9 @@ impl MemStore {
         let mut epoch = inner.state.identity.epoch;
         let incarnation = inner.state.site.incarnation + 1;
         inner.state = inner.durable.clone();
-        inner.state.site.incarnation = incarnation;
+        if !inner.faults.contains(&StoreRule::Incarnation) {
+            inner.state.site.incarnation = incarnation;
+        }
         inner.commits.clear();
         if !inner.faults.contains(&StoreRule::Epoch) {
             epoch[0] = epoch[0].wrapping_add(1);
@@ -510,9 +514,10 @@ impl SyncStore for MemStore {
                 _ => doc.digest(&inner.key) == digest,
             };
             let changed = local.as_ref() != Some(&new);
+            // A merge that changes something says nothing about who knows more: the weakest contract.
             items.push(match (same, changed) {
-                (false, _) => ItemOutcome::LocalNewer { digest },
-                (true, true) => ItemOutcome::Changed { digest },
+                (_, true) => ItemOutcome::Changed { digest },
+                (false, false) => ItemOutcome::LocalNewer { digest },
                 (true, false) => ItemOutcome::Unchanged { digest },
             });
             if changed {
