@@ -230,8 +230,11 @@ impl Store {
     }
 
     /// Tells which collection the cursors of a query belong to, so that an EVICT elsewhere leaves them alone.
-    pub fn register_query(&self, query_hash: [u8; 16], query: &CompiledQuery) {
-        self.inner.shared.name_query(query_hash, query.collection());
+    ///
+    /// The cursors of a query that was never registered are deleted by every EVICT, which is safe but costs a
+    /// reconciliation. Repeating it is cheap.
+    pub fn register_query(&self, query_hash: [u8; 16], collection: &str) {
+        self.inner.shared.name_query(query_hash, collection);
     }
 
     /// Changes of the query's collection after commit `after`, whole commits only.
