@@ -1,13 +1,15 @@
 //! Reading the encoding. Bytes are hostile: everything that [`crate::encode`] would not write is refused.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use ditto_types::wire::{Reader, WireError};
-use ditto_types::{Hlc, MAX_DEPTH, Path, SiteId, SmolStr, Stamp, codec};
+use ditto_types::{Hlc, MAX_DEPTH, SiteId, SmolStr, Stamp, codec};
 
 use crate::doc::Doc;
-use crate::encode::{BORN, DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
-use crate::leaf::{AttachmentToken, Leaf, LeafValue, Slot, Tomb};
+use crate::encode::{DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
+use crate::leaf::{AttachmentToken, ID, Leaf, LeafValue, Slot, Tomb};
+use crate::node::Node;
 
 /// Why bytes are no document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +73,7 @@ impl Header {
             return Err(DecodeError::Format(format));
         }
         let flags = r.u8()?;
-        let both = BORN | NO_BORN;
-        if flags & !FLAGS != 0 || flags & both == both || (flags & INLINE != 0) != dict.is_none() {
+        if flags & !FLAGS != 0 || (flags & INLINE != 0) != dict.is_none() {
             return Err(r.invalid("document flags").into());
         }
         let n = r.count(1)?;
@@ -91,12 +92,8 @@ impl Header {
             return Err(DecodeError::NotCanonical);
         }
         let base = Stamp::new(Hlc(r.u64_le()?), *base_site);
-        let mut out = Self { born: None, dead: None, base, sites };
-        out.born = match flags & both {
-            BORN => Some(out.explicit(r)?),
-            NO_BORN => None,
-            _ => Some(base),
-        };
+        let born = (flags & NO_BORN == 0).then_some(base);
+        let mut out = Self { born, dead: None, base, sites };
         if flags & DEAD != 0 {
             out.dead = Some(out.explicit(r)?);
         }
@@ -108,20 +105,13 @@ impl Header {
     }
 
     fn body(self, r: &mut Reader<'_>, dict: Option<&dyn DictReader>) -> Result<Doc, DecodeError> {
-        let mut body = Body { header: &self, dict, previous: None, leaves: Vec::new(), tombs: Vec::new() };
-        body.node(r, &Path::root())?;
+        let mut body = Body { header: &self, dict, previous: None };
+        let root = body.node(r, 0, self.dead)?;
         r.finish()?;
-        let Body { leaves, tombs, .. } = body;
-        let doc = Doc {
-            born: self.born,
-            dead: self.dead,
-            leaves: BTreeMap::from_iter(leaves),
-            tombs: BTreeMap::from_iter(tombs),
-        };
-        let covered = (doc.dead.is_some() || !doc.tombs.is_empty())
-            && doc.leaves.iter().any(|((p, _), l)| doc.covers(p, l.stamp));
-        let redundant = doc.dead.is_some_and(|d| doc.tombs.values().any(|t| t.obs <= d));
-        if covered || redundant || doc.base_stamp() != self.base {
+        let doc = Doc { born: self.born, dead: self.dead, root, writing: None };
+        // The one site of most documents is used by the base.
+        let sites_used = self.sites.len() == 1 || doc.site_table(self.base) == self.sites;
+        if !sites_used || (doc.born.is_none() && doc.base_stamp() != self.base) {
             return Err(DecodeError::NotCanonical);
         }
         Ok(doc)
@@ -188,21 +178,27 @@ struct Body<'h> {
     header: &'h Header,
     dict: Option<&'h dyn DictReader>,
     previous: Option<Stamp>,
-    leaves: Vec<((Path, Slot), Leaf)>,
-    tombs: Vec<(Path, Tomb)>,
 }
 
 impl Body<'_> {
-    fn node(&mut self, r: &mut Reader<'_>, at: &Path) -> Result<(), DecodeError> {
-        if at.len() >= MAX_DEPTH {
+    /// Reads the node `depth` names below the root. `covered` is the newest of the deletion and what is removed above.
+    fn node(
+        &mut self,
+        r: &mut Reader<'_>,
+        depth: usize,
+        covered: Option<Stamp>,
+    ) -> Result<Node, DecodeError> {
+        // The values of its entries are one level deeper than their names.
+        if depth + 2 > MAX_DEPTH {
             return Err(WireError::Depth(r.offset()).into());
         }
         let head = NodeHead::read(r)?;
-        if head.count == 0 && !at.is_empty() {
+        if head.count == 0 && depth > 0 {
             return Err(DecodeError::NotCanonical);
         }
         let start = r.offset();
-        let mut last: Option<(SmolStr, (u8, SiteId))> = None;
+        let mut children: Vec<(SmolStr, Node)> = Vec::with_capacity(head.count);
+        let mut last = (0, SiteId::ZERO);
         for index in 0..head.count {
             if head.offset(index) != r.offset() - start {
                 return Err(r.invalid("offset table").into());
@@ -212,48 +208,69 @@ impl Body<'_> {
                 Some(dict) => read_name(r, dict)?.clone(),
                 None => SmolStr::new(r.str(usize::MAX)?),
             };
-            let path = at.child(name.clone());
-            let order = self.entry(r, tag, path)?;
-            if last.as_ref().is_some_and(|(n, o)| (n.as_str(), *o) >= (name.as_str(), order)) {
+            if depth == 0 && name == ID {
+                return Err(r.invalid("field name _id").into());
+            }
+            let is_new = match children.last().map(|(n, _)| n.cmp(&name)) {
+                None | Some(Ordering::Less) => true,
+                Some(Ordering::Equal) => false,
+                Some(Ordering::Greater) => return Err(DecodeError::NotCanonical),
+            };
+            if is_new {
+                children.push((name, Node::default()));
+            }
+            let Some((_, child)) = children.last_mut() else { return Err(DecodeError::NotCanonical) };
+            let order = self.entry(r, tag, child, depth + 1, covered)?;
+            if !is_new && last >= order {
                 return Err(DecodeError::NotCanonical);
             }
-            last = Some((name, order));
+            last = order;
         }
         if head.wide != (r.offset() - start > usize::from(u16::MAX)) {
             return Err(DecodeError::NotCanonical);
         }
-        Ok(())
+        if children.len() < head.count {
+            children.shrink_to_fit();
+        }
+        let mut out = Node::default();
+        out.set_children(children);
+        Ok(out)
     }
 
-    /// Reads one entry; gives its place among the entries of its key.
-    fn entry(&mut self, r: &mut Reader<'_>, tag: u8, path: Path) -> Result<(u8, SiteId), DecodeError> {
+    /// Reads one entry into its node, `depth` names below the root; gives its place among the entries of its key.
+    fn entry(
+        &mut self,
+        r: &mut Reader<'_>,
+        tag: u8,
+        into: &mut Node,
+        depth: usize,
+        covered: Option<Stamp>,
+    ) -> Result<(u8, SiteId), DecodeError> {
         let (kind, stamp_mode) = (tag & 7, tag >> 3);
         if kind == kind::NODE {
             if stamp_mode != 0 {
                 return Err(r.invalid("entry tag").into());
             }
             let mut child = Reader::new(r.bytes(usize::MAX)?);
-            self.node(&mut child, &path)?;
+            let covered = covered.max(into.tomb.as_ref().map(|t| t.obs));
+            let mut below = self.node(&mut child, depth, covered)?;
             child.finish()?;
+            into.set_children(below.take_children());
             return Ok((kind, SiteId::ZERO));
         }
-        let stamp = match stamp_mode {
-            mode::BASE => self.header.base,
-            mode::PREVIOUS => self.previous.ok_or_else(|| r.invalid("entry tag"))?,
-            mode::EXPLICIT => {
-                let stamp = self.header.explicit(r)?;
-                if stamp == self.header.base || self.previous == Some(stamp) {
-                    return Err(DecodeError::NotCanonical);
-                }
-                self.previous = Some(stamp);
-                stamp
-            }
-            _ => return Err(r.invalid("entry tag").into()),
-        };
+        let stamp = self.stamp(r, stamp_mode)?;
         let mut site = SiteId::ZERO;
         let (slot, value) = match kind {
-            kind::REG => (Slot::Reg, LeafValue::Value(codec::decode(r)?)),
-            kind::ATT => (Slot::Att, LeafValue::Attachment(read_token(r)?)),
+            kind::REG => {
+                let value = codec::decode(r)?;
+                check_depth(r, depth + value.depth())?;
+                (Slot::Reg, LeafValue::Value(value))
+            }
+            kind::ATT => {
+                let token = read_token(r)?;
+                check_depth(r, depth + token.depth())?;
+                (Slot::Att, LeafValue::Attachment(token))
+            }
             kind::MAP_MARK => (Slot::MapMark, LeafValue::MapMark),
             kind::CTR_BASE => (Slot::CtrBase, LeafValue::CtrBase(r.zigzag()?)),
             kind::CTR => {
@@ -277,20 +294,47 @@ impl Body<'_> {
             kind::PN => {
                 site = self.header.site(r)?;
                 let total = f64::from_bits(r.u64_le()?);
-                if total.is_nan() && total.to_bits() != f64::NAN.to_bits() {
-                    return Err(DecodeError::NotCanonical);
+                if !total.is_finite() {
+                    return Err(r.invalid("PN counter").into());
                 }
                 (Slot::Pn(site), LeafValue::Pn(total))
             }
             _ => {
                 let obs = self.header.explicit(r)?;
-                self.tombs.push((path, Tomb { obs, dot: stamp }));
+                let redundant = Some(obs) <= self.header.dead;
+                if redundant || into.slots().iter().any(|(_, l)| l.stamp <= obs) {
+                    return Err(DecodeError::NotCanonical);
+                }
+                into.tomb = Some(Box::new(Tomb { obs, dot: stamp }));
                 return Ok((kind, site));
             }
         };
-        self.leaves.push(((path, slot), Leaf { stamp, value }));
+        if Some(stamp) <= covered {
+            return Err(DecodeError::NotCanonical);
+        }
+        into.push(slot, Leaf { stamp, value });
         Ok((kind, site))
     }
+
+    fn stamp(&mut self, r: &mut Reader<'_>, stamp_mode: u8) -> Result<Stamp, DecodeError> {
+        match stamp_mode {
+            mode::BASE => Ok(self.header.base),
+            mode::PREVIOUS => Ok(self.previous.ok_or_else(|| r.invalid("entry tag"))?),
+            mode::EXPLICIT => {
+                let stamp = self.header.explicit(r)?;
+                if stamp == self.header.base || self.previous == Some(stamp) {
+                    return Err(DecodeError::NotCanonical);
+                }
+                self.previous = Some(stamp);
+                Ok(stamp)
+            }
+            _ => Err(r.invalid("entry tag").into()),
+        }
+    }
+}
+
+fn check_depth(r: &Reader<'_>, depth: usize) -> Result<(), DecodeError> {
+    if depth > MAX_DEPTH { Err(WireError::Depth(r.offset()).into()) } else { Ok(()) }
 }
 
 fn read_token(r: &mut Reader<'_>) -> Result<AttachmentToken, DecodeError> {

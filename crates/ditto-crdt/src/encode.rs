@@ -1,24 +1,23 @@
 //! Writing the canonical encoding: one byte string per state (`docs/formats/document.md`).
 
-use ditto_types::wire::{put_str, put_varint, put_zigzag};
-use ditto_types::{Path, SiteId, SmolStr, Stamp, codec};
+use ditto_types::wire::{put_bytes, put_str, put_varint, put_zigzag};
+use ditto_types::{SiteId, SmolStr, Stamp, codec};
 
 use crate::doc::Doc;
-use crate::leaf::{LeafValue, Slot, Tomb, encode_token};
+use crate::leaf::{LeafValue, Slot, encode_token};
+use crate::node::Node;
 
 /// First byte of every document: the version of the format.
 pub(crate) const FORMAT: u8 = 1;
 
 /// Names and sites stand in the document itself instead of in a dictionary.
 pub(crate) const INLINE: u8 = 1;
-/// `born` is written; otherwise it is the base stamp, or absent with [`NO_BORN`].
-pub(crate) const BORN: u8 = 2;
 /// `dead` is written.
 pub(crate) const DEAD: u8 = 4;
-/// There is no `born`.
+/// There is no `born`; otherwise it is the base stamp.
 pub(crate) const NO_BORN: u8 = 8;
 /// All flags that this version knows.
-pub(crate) const FLAGS: u8 = INLINE | BORN | DEAD | NO_BORN;
+pub(crate) const FLAGS: u8 = INLINE | DEAD | NO_BORN;
 
 /// Kinds of entries, in their order at one key.
 pub(crate) mod kind {
@@ -60,9 +59,17 @@ impl Doc {
 
     /// The stamp that most entries share: the INSERT's, or the least bad choice without one.
     pub(crate) fn base_stamp(&self) -> Stamp {
-        let first_leaf = || self.leaves.values().map(|l| l.stamp).next();
-        let first_tomb = || self.tombs.values().map(|t| t.dot).next();
-        self.born.or(self.dead).or_else(first_leaf).or_else(first_tomb).unwrap_or_default()
+        self.born.or(self.dead).or_else(|| self.first_entry()).unwrap_or_default()
+    }
+
+    /// The first leaf's stamp, or the first removal's where there are no leaves.
+    fn first_entry(&self) -> Option<Stamp> {
+        let (mut leaf, mut tomb) = (None, None);
+        self.root.each(&mut |n| {
+            leaf = leaf.or_else(|| n.slots().first().map(|(_, l)| l.stamp));
+            tomb = tomb.or_else(|| n.tomb.as_ref().map(|t| t.dot));
+        });
+        leaf.or(tomb)
     }
 
     /// Sites in the order of the encoding: the base's first, then the others ascending.
@@ -70,46 +77,41 @@ impl Doc {
         let mut sites = vec![base.site];
         let mut note = |site: SiteId| {
             // Documents have few writers; most have one.
-            if !sites.contains(&site) {
-                sites.push(site);
+            if site == base.site {
+                return;
+            }
+            if let Err(at) = sites[1..].binary_search(&site) {
+                sites.insert(at + 1, site);
             }
         };
         self.born.iter().chain(&self.dead).for_each(|s| note(s.site));
-        for ((_, slot), leaf) in &self.leaves {
-            note(leaf.stamp.site);
-            if let Slot::Ctr(site) | Slot::Pn(site) = slot {
-                note(*site);
+        self.root.each(&mut |n| {
+            for (slot, leaf) in n.slots() {
+                note(leaf.stamp.site);
+                if let Slot::Ctr(site) | Slot::Pn(site) = slot {
+                    note(*site);
+                }
+                leaf.base().iter().for_each(|on| note(on.site));
             }
-            if let LeafValue::Ctr { base: Some(on), .. } = &leaf.value {
-                note(on.site);
+            if let Some(tomb) = &n.tomb {
+                note(tomb.obs.site);
+                note(tomb.dot.site);
             }
-        }
-        for tomb in self.tombs.values() {
-            note(tomb.obs.site);
-            note(tomb.dot.site);
-        }
-        sites[1..].sort_unstable();
+        });
         sites
     }
 }
 
-/// One entry of a node before it is written.
-enum Entry<'a> {
-    Leaf(&'a Slot, Stamp, &'a LeafValue),
-    Tomb(&'a Tomb),
-}
-
-impl Entry<'_> {
-    /// Kind, and site for the kinds that have one entry a site.
-    fn order(&self) -> (u8, SiteId) {
+impl Slot {
+    /// Kind of the entry.
+    fn kind(&self) -> u8 {
         match self {
-            Entry::Leaf(Slot::Reg, ..) => (kind::REG, SiteId::ZERO),
-            Entry::Leaf(Slot::Att, ..) => (kind::ATT, SiteId::ZERO),
-            Entry::Leaf(Slot::MapMark, ..) => (kind::MAP_MARK, SiteId::ZERO),
-            Entry::Leaf(Slot::CtrBase, ..) => (kind::CTR_BASE, SiteId::ZERO),
-            Entry::Leaf(Slot::Ctr(site), ..) => (kind::CTR, *site),
-            Entry::Leaf(Slot::Pn(site), ..) => (kind::PN, *site),
-            Entry::Tomb(_) => (kind::TOMB, SiteId::ZERO),
+            Slot::Reg => kind::REG,
+            Slot::Att => kind::ATT,
+            Slot::MapMark => kind::MAP_MARK,
+            Slot::CtrBase => kind::CTR_BASE,
+            Slot::Ctr(_) => kind::CTR,
+            Slot::Pn(_) => kind::PN,
         }
     }
 }
@@ -129,15 +131,13 @@ impl<'d> Encoder<'d> {
 
     fn run(mut self, doc: &Doc) -> Vec<u8> {
         let mut flags = if self.dict.is_none() { INLINE } else { 0 };
-        match doc.born {
-            None => flags |= NO_BORN,
-            Some(born) if born != self.base => flags |= BORN,
-            Some(_) => {}
+        if doc.born.is_none() {
+            flags |= NO_BORN;
         }
         if doc.dead.is_some() {
             flags |= DEAD;
         }
-        let mut out = Vec::with_capacity(64 + doc.leaves.len() * 16);
+        let mut out = Vec::with_capacity(64 + doc.root.children().len() * 16);
         out.extend_from_slice(&[FORMAT, flags]);
         put_varint(&mut out, self.sites.len() as u64);
         for site in &self.sites {
@@ -147,44 +147,34 @@ impl<'d> Encoder<'d> {
             }
         }
         out.extend_from_slice(&self.base.hlc.0.to_le_bytes());
-        if flags & BORN != 0 {
-            doc.born.iter().for_each(|s| self.explicit(*s, &mut out));
-        }
         doc.dead.iter().for_each(|s| self.explicit(*s, &mut out));
-        let mut entries: Vec<(&Path, Entry<'_>)> =
-            doc.leaves.iter().map(|((p, slot), l)| (p, Entry::Leaf(slot, l.stamp, &l.value))).collect();
-        if !doc.tombs.is_empty() {
-            entries.extend(doc.tombs.iter().map(|(p, t)| (p, Entry::Tomb(t))));
-            entries.sort_by(|(p, a), (q, b)| p.cmp(q).then_with(|| a.order().cmp(&b.order())));
-        }
-        self.node(&entries, 0, &mut out);
+        self.node(&doc.root, &mut out);
         out
     }
 
-    /// Writes the entries of one map level: `entries` share their first `depth` names.
-    fn node(&mut self, entries: &[(&Path, Entry<'_>)], depth: usize, out: &mut Vec<u8>) {
-        let mut body = Vec::with_capacity(entries.len() * 16);
-        let mut offsets: Vec<usize> = Vec::with_capacity(entries.len());
-        let mut rest = entries;
-        while let Some((first, _)) = rest.first() {
-            let name = &first.names()[depth];
-            let same = rest.iter().take_while(|(p, _)| p.names()[depth] == *name).count();
-            let (group, after) = rest.split_at(same);
-            let own = group.iter().take_while(|(p, _)| p.len() == depth + 1).count();
-            for (_, entry) in &group[..own] {
+    /// Writes everything below `node`: by name, then by slot, then the removal, then what is further below.
+    fn node(&mut self, node: &Node, out: &mut Vec<u8>) {
+        let mut body = Vec::with_capacity(node.children().len() * 16);
+        let mut offsets: Vec<usize> = Vec::with_capacity(node.children().len());
+        for (name, child) in node.children() {
+            for (slot, leaf) in child.slots() {
                 offsets.push(body.len());
-                self.entry(entry, name, &mut body);
+                self.head(slot.kind(), leaf.stamp, name, &mut body);
+                self.payload(slot, &leaf.value, &mut body);
             }
-            if own < same {
+            if let Some(tomb) = &child.tomb {
+                offsets.push(body.len());
+                self.head(kind::TOMB, tomb.dot, name, &mut body);
+                self.explicit(tomb.obs, &mut body);
+            }
+            if !child.children().is_empty() {
                 offsets.push(body.len());
                 body.push(kind::NODE);
                 self.name(name, &mut body);
-                let mut child = Vec::new();
-                self.node(&group[own..], depth + 1, &mut child);
-                put_varint(&mut body, child.len() as u64);
-                body.extend_from_slice(&child);
+                let mut below = Vec::new();
+                self.node(child, &mut below);
+                put_bytes(&mut body, &below);
             }
-            rest = after;
         }
         let wide = body.len() > usize::from(u16::MAX);
         put_varint(out, (offsets.len() as u64) << 1 | u64::from(wide));
@@ -198,11 +188,8 @@ impl<'d> Encoder<'d> {
         out.extend_from_slice(&body);
     }
 
-    fn entry(&mut self, entry: &Entry<'_>, name: &SmolStr, out: &mut Vec<u8>) {
-        let stamp = match entry {
-            Entry::Leaf(_, stamp, _) => *stamp,
-            Entry::Tomb(tomb) => tomb.dot,
-        };
+    /// Tag, name and stamp of an entry.
+    fn head(&mut self, kind: u8, stamp: Stamp, name: &SmolStr, out: &mut Vec<u8>) {
         let mode = if stamp == self.base {
             mode::BASE
         } else if self.previous == Some(stamp) {
@@ -210,15 +197,11 @@ impl<'d> Encoder<'d> {
         } else {
             mode::EXPLICIT
         };
-        out.push(entry.order().0 | mode << 3);
+        out.push(kind | mode << 3);
         self.name(name, out);
         if mode == mode::EXPLICIT {
             self.explicit(stamp, out);
             self.previous = Some(stamp);
-        }
-        match entry {
-            Entry::Leaf(slot, _, value) => self.payload(slot, value, out),
-            Entry::Tomb(tomb) => self.explicit(tomb.obs, out),
         }
     }
 
@@ -240,10 +223,7 @@ impl<'d> Encoder<'d> {
                     Err(_) => out.extend_from_slice(&total.to_le_bytes()),
                 }
             }
-            LeafValue::Pn(total) => {
-                let total = if total.is_nan() { f64::NAN } else { *total };
-                out.extend_from_slice(&total.to_bits().to_le_bytes());
-            }
+            LeafValue::Pn(total) => out.extend_from_slice(&total.to_bits().to_le_bytes()),
         }
     }
 
@@ -262,7 +242,10 @@ impl<'d> Encoder<'d> {
 
     fn site(&self, site: &SiteId, out: &mut Vec<u8>) {
         // The table was made from this very document.
-        let index = self.sites.iter().position(|s| s == site).unwrap_or_default();
+        let index = match self.sites[1..].binary_search(site) {
+            Ok(at) if *site != self.base.site => at + 1,
+            _ => 0,
+        };
         put_varint(out, index as u64);
     }
 }

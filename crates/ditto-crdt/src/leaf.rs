@@ -22,8 +22,11 @@ pub enum Slot {
     Pn(SiteId),
 }
 
-/// Content of a leaf.
-#[derive(Clone, Debug, PartialEq)]
+/// The document's id is a field of results only; no document holds a field of this name.
+pub(crate) const ID: &str = "_id";
+
+/// Content of a leaf. Values are equal when their canonical bytes are: 0.0 differs from -0.0, and NaN equals NaN.
+#[derive(Clone, Debug)]
 pub enum LeafValue {
     /// In [`Slot::Reg`].
     Value(Value),
@@ -89,6 +92,37 @@ pub enum FieldKind {
     PnCounter,
     /// Attachment token.
     Attachment,
+}
+
+impl PartialEq for LeafValue {
+    fn eq(&self, other: &Self) -> bool {
+        use LeafValue::{Attachment, Ctr, CtrBase, MapMark, Pn, Value};
+        match (self, other) {
+            (Value(a), Value(b)) => same_value(a, b),
+            (Attachment(a), Attachment(b)) => a == b,
+            (MapMark, MapMark) => true,
+            (CtrBase(a), CtrBase(b)) => a == b,
+            (Ctr { base: a, total: x }, Ctr { base: b, total: y }) => (a, x) == (b, y),
+            (Pn(a), Pn(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether two values have the same canonical bytes.
+fn same_value(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+        (Value::Int(i), Value::UInt(u)) | (Value::UInt(u), Value::Int(i)) => i64::try_from(*u) == Ok(*i),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let mut pairs = a.iter().zip(b);
+            a.len() == b.len() && pairs.all(|((k, a), (l, b))| k == l && same_value(a, b))
+        }
+        _ => a == b,
+    }
 }
 
 impl Leaf {

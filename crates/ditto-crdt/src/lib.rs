@@ -31,16 +31,18 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`doc`](Doc) | state, merge, version vector, delta |
+//! | [`doc`](Doc), `node` | state, merge, version vector, delta |
 //! | `write`, `read` | local writes; what queries see |
-//! | `leaf`, `version` | slots and values; version vectors |
+//! | `leaf`, `token`, `version` | slots and values; attachment tokens as values; version vectors |
 //! | `encode`, `decode`, `view` | the canonical encoding, its strict reader, reading in place |
 
 mod decode;
 mod doc;
 mod encode;
 mod leaf;
+mod node;
 mod read;
+mod token;
 mod version;
 mod view;
 mod write;

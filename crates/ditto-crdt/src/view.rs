@@ -43,6 +43,9 @@ impl<'a> DocView<'a> {
 
     /// As [`crate::Doc::get`].
     pub fn get(&self, path: &[SmolStr]) -> Result<Option<Value>, DecodeError> {
+        if !self.is_alive {
+            return Ok(None);
+        }
         let mut node = self.root;
         for (depth, name) in path.iter().enumerate() {
             match self.find(node, name)? {
@@ -64,6 +67,9 @@ impl<'a> DocView<'a> {
 
     /// As [`crate::Doc::to_object`].
     pub fn to_object(&self) -> Result<Object, DecodeError> {
+        if !self.is_alive {
+            return Ok(Object::new());
+        }
         match self.object(self.root, 0)? {
             Some(object) => Ok(object),
             None => Ok(decode(self.bytes, self.dict)?.to_object()),

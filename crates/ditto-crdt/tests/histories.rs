@@ -139,7 +139,7 @@ impl Run {
         self.peers[i].apply(op, stamp);
         let after = &self.peers[i].doc;
         for (path, slot, leaf) in after.leaves() {
-            if leaf.stamp == stamp && !before.leaves().any(|(p, s, l)| (p, s, l) == (path, slot, leaf)) {
+            if leaf.stamp == stamp && !before.leaves().any(|(p, s, l)| (&p, s, l) == (&path, slot, leaf)) {
                 self.events.push(Event::Wrote(path.clone(), slot, stamp, leaf.value.clone()));
             }
         }
