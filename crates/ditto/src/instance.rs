@@ -8,6 +8,7 @@ use ditto_mesh::transport::DialTarget;
 use ditto_mesh::{Admission, Identity, MeshConfig, PeerKey};
 use ditto_net::{MdnsConfig, NetConfig};
 use ditto_types::{DatabaseId, ErrorKind, Value};
+use tokio::sync::OnceCell;
 
 use crate::bus::Bus;
 use crate::config::{DittoConfig, DittoConfigConnect, Durability};
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     store: ditto_store::Store,
     pub(crate) node: Node,
     closed: AtomicBool,
+    /// Done once; later callers wait for the first.
+    close: OnceCell<()>,
     device_name: Mutex<String>,
     transport: Mutex<TransportConfig>,
     peer_metadata: Mutex<Value>,
@@ -96,6 +99,7 @@ impl Ditto {
                 store,
                 node,
                 closed: AtomicBool::new(false),
+                close: OnceCell::new(),
                 device_name: Mutex::new(name),
                 transport: Mutex::new(transport),
                 peer_metadata: Mutex::new(Value::Object(Default::default())),
@@ -128,17 +132,10 @@ impl Ditto {
     /// Stops sync, cancels observers and subscriptions, finishes pending transactions, flushes to disk and
     /// releases the directory (API-030). Repeating is harmless.
     pub async fn close(&self) -> Result<(), DittoError> {
-        if self.inner.closed.swap(true, Ordering::SeqCst) {
-            return Ok(());
-        }
-        self.inner.end_handles();
-        self.inner.node.shutdown().await;
-        let store = self.inner.store.clone();
-        runtime::blocking(move || {
-            store.close();
-            Ok(())
-        })
-        .await
+        let inner = self.inner.clone();
+        // On the runtime, so that a caller who stops waiting leaves nothing half closed.
+        let closing = runtime::handle()?.spawn(async move { inner.close().await });
+        closing.await.map_err(|e| DittoError::new(ErrorKind::Internal, format!("close failed: {e}")))?
     }
 
     /// Whether the instance is closed; it never reopens (API-037).
@@ -288,6 +285,21 @@ impl Inner {
         self.node.stop().await
     }
 
+    async fn close(&self) -> Result<(), DittoError> {
+        let closed = self.close.get_or_try_init(async || {
+            self.closed.store(true, Ordering::SeqCst);
+            self.end_handles();
+            self.node.shutdown().await;
+            let store = self.store.clone();
+            runtime::blocking(move || {
+                store.close();
+                Ok(())
+            })
+            .await
+        });
+        closed.await.copied()
+    }
+
     fn end_handles(&self) {
         for observer in std::mem::take(&mut *self.observers()) {
             observer.cancel();
@@ -298,7 +310,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.closed.swap(true, Ordering::SeqCst) {
+        if !self.close.initialized() {
+            self.closed.store(true, Ordering::SeqCst);
             self.end_handles();
             self.node.shutdown_detached();
             // Waits for the writer's queue, so that the directory is free when the drop returns (API-030).

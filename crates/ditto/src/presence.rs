@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ditto_mesh::PresenceGraph;
 use ditto_types::{ErrorKind, Value, json};
 use serde::Serialize;
+use tokio::task::AbortHandle;
 
 use crate::callback_gate::CallbackGate;
 use crate::instance::Inner;
@@ -46,7 +47,7 @@ impl Presence {
         let mut graph = self.inner.node.graph.clone();
         let gate = CallbackGate::default();
         let stopped = gate.clone();
-        runtime::handle()?.spawn(async move {
+        let task = runtime::handle()?.spawn(async move {
             loop {
                 let now = graph.borrow_and_update().clone();
                 // The handler belongs to the app and may block.
@@ -57,7 +58,7 @@ impl Presence {
                 }
             }
         });
-        Ok(PresenceObserver { gate })
+        Ok(PresenceObserver { gate, task: task.abort_handle() })
     }
 
     /// Replaces the metadata that other peers see of this one: a map that fits [`MAX_PEER_METADATA_BYTES`] as JSON
@@ -102,12 +103,15 @@ impl Presence {
 /// Handle of a presence observation (API-149). Dropping it ends the observation.
 pub struct PresenceObserver {
     gate: CallbackGate,
+    task: AbortHandle,
 }
 
 impl PresenceObserver {
     /// Ends the observation. After return the handler is not called again.
     pub fn stop(&self) {
         self.gate.stop();
+        // Lets go of the handler now, not at the next change.
+        self.task.abort();
     }
 
     /// Whether the observation has ended.
@@ -118,6 +122,6 @@ impl PresenceObserver {
 
 impl Drop for PresenceObserver {
     fn drop(&mut self) {
-        self.gate.stop();
+        self.stop();
     }
 }

@@ -177,6 +177,32 @@ async fn everything_fails_softly_after_close() {
 }
 
 #[tokio::test]
+async fn closes_wait_for_each_other_and_survive_impatience() {
+    let p = peer().await;
+    let impatient = tokio::time::timeout(std::time::Duration::ZERO, p.ditto.close()).await;
+    drop(impatient);
+    let (a, b) = tokio::join!(p.ditto.close(), p.ditto.close());
+    a.unwrap();
+    b.unwrap();
+    // The directory is free as soon as any of them returned.
+    let config = DittoConfig::new(fixture::DATABASE).with_persistence_directory(p.directory.path());
+    Ditto::open(config).await.unwrap().close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_presence_observer_lets_go_of_its_handler() {
+    let p = peer().await;
+    let held = Arc::new(());
+    let observer = p.ditto.presence().observe({
+        let held = held.clone();
+        move |_| drop(held.clone())
+    });
+    observer.unwrap().stop();
+    until("the handler is dropped", || Arc::strong_count(&held) == 1).await;
+    p.ditto.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn peer_metadata_has_limits() {
     let p = peer().await;
     let presence = p.ditto.presence();
