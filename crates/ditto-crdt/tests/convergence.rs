@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_crdt::{Doc, FieldKind, Op, VersionVector};
-use ditto_types::{Hlc, Object, Path, SiteId, Stamp, json};
+use ditto_crdt::{Doc, FieldKind, Op, OpError, VersionVector};
+use ditto_types::{Hlc, Object, Path, SiteId, Stamp, Value, json};
 
 fn site(n: u8) -> SiteId {
     SiteId { id: [n; 16], incarnation: 0 }
@@ -112,4 +112,72 @@ fn the_newest_time_includes_what_is_only_named() {
     assert_eq!(named.len(), 1, "the base stands there once");
     forged[named[0]] = 99;
     assert_eq!(Doc::from_canonical(&forged).unwrap().max_hlc(), Hlc(99));
+}
+
+/// Zero has two encodings; the greater one wins everywhere.
+#[test]
+fn equal_stamps_are_decided_by_bytes() {
+    let doc = |v: Value| Doc::fresh(&Object::from([("x".into(), v)]), Stamp::ZERO);
+    let (plus, minus) = (doc(Value::Float(0.0)), doc(Value::Float(-0.0)));
+    assert_ne!(plus, minus, "different bytes are different documents");
+    assert_eq!(exchanged(&plus, &minus), exchanged(&minus, &plus));
+    let deep = |v: f64| doc(Value::Array(vec![Value::Object(Object::from([("k".into(), Value::Float(v))]))]));
+    assert_ne!(deep(0.0), deep(-0.0));
+    exchanged(&deep(0.0), &deep(-0.0));
+    assert_eq!(deep(f64::NAN), deep(-f64::NAN), "one encoding");
+    assert_eq!(doc(Value::Int(5)), doc(Value::UInt(5)), "one encoding");
+    assert_ne!(doc(Value::Int(-1)), doc(Value::UInt(u64::MAX)));
+}
+
+/// Whatever the order of writes, a stamp that others may take for known is refused.
+#[test]
+fn stale_stamps_are_refused() {
+    let doc = Doc::fresh(&fields(r#"{"x":1}"#), at(9, 2));
+    let inc = Op::Increment { path: Path::new(["c"]), by: 1 };
+    for op in [unset("x"), set("x", "2"), set("y", "2"), Op::Delete, Op::Create, inc] {
+        for stamp in [at(5, 1), at(5, 2), at(9, 1), at(9, 3), Stamp::ZERO] {
+            let mut stale = doc.clone();
+            let error = OpError::Stale { stamp: stamp.hlc, known: Hlc(9) };
+            assert_eq!(stale.apply(&op, stamp), Err(error), "{op:?} at {stamp:?}");
+            assert_eq!(stale, doc);
+        }
+        assert_eq!(doc.clone().apply(&op, at(9, 2)), Ok(()), "its own transaction");
+        assert_eq!(doc.clone().apply(&op, at(10, 1)), Ok(()));
+    }
+    // A merge may bring newer writes into a transaction that has begun.
+    let mut doc = doc;
+    doc.apply(&set("y", "1"), at(10, 1)).unwrap();
+    doc.merge(&Doc::fresh(&fields("{}"), at(11, 3)));
+    assert!(matches!(doc.apply(&set("y", "2"), at(10, 1)), Err(OpError::Stale { .. })));
+    // What is only named counts too: a removal of something newer.
+    let mut doc = Doc::fresh(&fields(r#"{"x":1}"#), at(20, 1));
+    doc.apply(&unset("x"), at(30, 1)).unwrap();
+    assert!(matches!(doc.apply(&set("x", "2"), at(29, 1)), Err(OpError::Stale { .. })));
+}
+
+/// What a transaction hides again stays known to others, in the hidden kinds.
+#[test]
+fn kinds_of_one_transaction_converge() {
+    let base = Doc::fresh(&fields(r#"{"o":{"w":0,"v":1},"c":1}"#), at(1, 1));
+    let other = apply(&base, &[set("o.w", "7"), set("o.u", "8")], at(15, 2));
+    let restart = |to| Op::Restart { path: Path::new(["c"]), to };
+    let inc = |by| Op::Increment { path: Path::new(["c"]), by };
+    let cases: &[(&[Op], &str)] = &[
+        (&[set("o", r#"{"w":1}"#), set("o", "5")], r#"{"c":1,"o":5}"#),
+        (&[set("o", "5"), set("o", r#"{"w":1}"#)], r#"{"c":1,"o":{"u":8,"v":1,"w":1}}"#),
+        (&[restart(3), inc(2), set("c", "4")], r#"{"c":4,"o":{"u":8,"v":1,"w":7}}"#),
+        (&[set("c", "4"), inc(2)], r#"{"c":2,"o":{"u":8,"v":1,"w":7}}"#),
+        (&[restart(3), inc(2), set("c", "4"), inc(6)], r#"{"c":11,"o":{"u":8,"v":1,"w":7}}"#),
+        (&[unset("o"), set("o", r#"{"w":1}"#), set("o", "5")], r#"{"c":1,"o":5}"#),
+        (&[Op::Delete, Op::Create, set("o", r#"{"w":1}"#), set("o", "5")], r#"{"o":5}"#),
+    ];
+    for (ops, want) in cases {
+        let a = apply(&base, ops, at(20, 1));
+        let both = exchanged(&a, &other);
+        let shown = json::to_string(&both.to_object().into());
+        assert_eq!(shown, *want, "{ops:?}");
+        assert_eq!(exchanged(&both, &base), both, "nothing old comes back");
+        let again = apply(&both, &[set("c", "9"), set("o", r#"{"z":1}"#)], at(30, 2));
+        exchanged(&again, &a);
+    }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_crdt::{DictReader, DictWriter, Doc, DocView, FieldKind, Op, encode};
+use ditto_crdt::{
+    AttachmentToken, DictReader, DictWriter, Doc, DocView, FieldKind, LeafValue, Op, OpError, encode,
+};
 use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, json};
 use proptest::prelude::*;
 
@@ -20,6 +22,10 @@ fn path(dotted: &str) -> Path {
 
 fn set_as(p: &str, v: &str, kind: FieldKind) -> Op {
     Op::Set { path: path(p), value: json::from_str(v).unwrap(), kind }
+}
+
+fn set(p: &str, v: &str) -> Op {
+    set_as(p, v, FieldKind::Inferred)
 }
 
 fn text(doc: &Doc) -> String {
@@ -91,6 +97,135 @@ fn a_register_over_a_map_shows_its_own_fields() {
     assert_eq!(get("r.b"), None);
     assert_eq!(get("r.c.a"), Some(3.into()));
     agrees(&doc);
+}
+
+/// Every way to write two kinds at one path in one transaction, in both orders: the later one shows.
+#[test]
+fn the_later_kind_of_a_transaction_shows() {
+    let token = AttachmentToken { hash: [7; 32], len: 9, metadata: [("a".into(), "b".into())].into() };
+    let token = json::to_string(&token.to_value());
+    let kinds: Vec<(Op, String)> = vec![
+        (set("o", "5"), "5".into()),
+        (set_as("o", r#"{"k":1}"#, FieldKind::Register), r#"{"k":1}"#.into()),
+        (set_as("o", &token, FieldKind::Attachment), token.clone()),
+        (set_as("o", "8", FieldKind::Counter), "8".into()),
+        (Op::Increment { path: path("o"), by: 3 }, "3".into()),
+        (Op::PnIncrement { path: path("o"), by: 1.5 }, "1.5".into()),
+        (set("o", r#"{"w":1}"#), r#"{"w":1}"#.into()),
+        (set("o", "{}"), "{}".into()),
+        (set("o.w", "1"), r#"{"w":1}"#.into()),
+    ];
+    for stamp in [at(5, 1), Stamp::ZERO] {
+        for (i, (first, _)) in kinds.iter().enumerate() {
+            for (j, (second, shown)) in kinds.iter().enumerate() {
+                // Counters count on, maps merge.
+                let merges = [[3, 4].as_slice(), &[6, 7, 8]].iter().any(|k| k.contains(&i) && k.contains(&j));
+                if merges || i == j {
+                    continue;
+                }
+                let mut doc = Doc::fresh(&Object::new(), stamp);
+                doc.apply(first, stamp).unwrap();
+                doc.apply(second, stamp).unwrap();
+                assert_eq!(text(&doc), format!(r#"{{"o":{shown}}}"#), "{first:?}, then {second:?}");
+                agrees(&doc);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_drops_the_increments_of_its_transaction() {
+    let (c, p) = (["c".into()], path("c"));
+    let restart = |to| Op::Restart { path: p.clone(), to };
+    let inc = |by| Op::Increment { path: p.clone(), by };
+    let counter = |to: &str| set_as("c", to, FieldKind::Counter);
+    let cases: &[(&[Op], i64)] = &[
+        (&[restart(100), inc(5), restart(200)], 200),
+        (&[restart(100), inc(5), restart(200), inc(1)], 201),
+        (&[counter("100"), inc(5), counter("200")], 200),
+        (&[inc(5), counter("7"), inc(2)], 9),
+    ];
+    for (ops, want) in cases {
+        let mut doc = Doc::fresh(&Object::new(), at(1, 1));
+        doc.apply(&inc(40), at(2, 1)).unwrap();
+        ops.iter().for_each(|op| doc.apply(op, at(5, 1)).unwrap());
+        assert_eq!(doc.get(&c), Some((*want).into()), "{ops:?}");
+        doc.apply(&inc(1), at(6, 2)).unwrap();
+        assert_eq!(doc.get(&c), Some((want + 1).into()), "{ops:?}");
+    }
+}
+
+#[test]
+fn setting_a_pn_counter_sets_what_it_shows() {
+    let mut doc = Doc::fresh(&Object::new(), at(1, 1));
+    let pn = |v: &str| set_as("p", v, FieldKind::PnCounter);
+    doc.apply(&Op::PnIncrement { path: path("p"), by: 2.0 }, at(2, 2)).unwrap();
+    for time in 3..6 {
+        doc.apply(&pn("5.0"), at(time, 1)).unwrap();
+        assert_eq!(doc.get(&["p".into()]), Some(Value::Float(5.0)));
+    }
+    doc.apply(&Op::PnIncrement { path: path("p"), by: -1.0 }, at(7, 1)).unwrap();
+    assert_eq!(doc.get(&["p".into()]), Some(Value::Float(4.0)));
+    doc.apply(&pn("1"), at(8, 2)).unwrap();
+    assert_eq!(doc.get(&["p".into()]), Some(Value::Float(1.0)));
+    let shares: f64 =
+        doc.leaves().map(|(_, _, l)| if let LeafValue::Pn(n) = l.value { n } else { 0.0 }).sum();
+    assert_eq!(shares, 1.0);
+}
+
+#[test]
+fn a_pn_counter_stays_finite() {
+    let mut doc = Doc::fresh(&Object::new(), at(1, 1));
+    doc.apply(&Op::PnIncrement { path: path("p"), by: f64::MAX }, at(2, 1)).unwrap();
+    let before = doc.clone();
+    let set = |v: f64| Op::Set { path: path("p"), value: v.into(), kind: FieldKind::PnCounter };
+    let inc = |by: f64| Op::PnIncrement { path: path("p"), by };
+    for op in [inc(f64::NAN), inc(f64::INFINITY), inc(f64::MAX), set(f64::NAN), set(f64::NEG_INFINITY)] {
+        assert_eq!(doc.apply(&op, at(3, 1)), Err(OpError::NotFinite("p".into())), "{op:?}");
+        assert_eq!(doc, before);
+    }
+}
+
+#[test]
+fn a_dead_document_shows_nothing() {
+    let mut doc = Doc::fresh(&fields(r#"{"x":1}"#), at(1, 1));
+    let mut other = doc.clone();
+    doc.apply(&Op::Delete, at(5, 1)).unwrap();
+    other.apply(&set("x", r#"{"a":2}"#), at(9, 2)).unwrap();
+    doc.merge(&other);
+    assert!(!doc.is_alive());
+    assert_eq!(doc.leaves().count(), 2, "hidden");
+    assert!(doc.to_object().is_empty());
+    for kind in [FieldKind::Inferred, FieldKind::Register, FieldKind::Map] {
+        assert_eq!(doc.get_as(&["x".into()], kind), None);
+    }
+    assert_eq!(doc.get_as(&["x".into(), "a".into()], FieldKind::Register), None);
+    agrees(&doc);
+    // The hidden leaves come back with the document.
+    doc.apply(&Op::Create, at(10, 1)).unwrap();
+    assert_eq!(text(&doc), r#"{"x":{"a":2}}"#);
+}
+
+#[test]
+fn only_an_attachment_token_is_one() {
+    let token = AttachmentToken { hash: [0x0f; 32], len: 1, metadata: Default::default() };
+    assert_eq!(AttachmentToken::from_value(&token.to_value()), Some(token.clone()));
+    for digits in ["+f", "-1", "0F", " f", "0g"] {
+        let text = json::to_string(&token.to_value()).replace(&"0f".repeat(32), &digits.repeat(32));
+        assert_eq!(AttachmentToken::from_value(&json::from_str(&text).unwrap()), None, "{digits:?}");
+    }
+}
+
+#[test]
+fn the_id_is_no_field() {
+    let mut doc = Doc::fresh(&fields(r#"{"_id":1,"x":1}"#), at(1, 1));
+    assert_eq!(text(&doc), r#"{"x":1}"#);
+    let inc = Op::Increment { path: path("_id"), by: 1 };
+    for op in [set("_id", "1"), set("_id.x", "1"), Op::Unset { path: path("_id") }, inc] {
+        assert_eq!(doc.apply(&op, at(2, 1)), Err(OpError::Id));
+    }
+    doc.apply(&set("x._id", "1"), at(2, 1)).unwrap();
+    assert_eq!(text(&doc), r#"{"x":{"_id":1}}"#, "below the root it is a name like any other");
 }
 
 fn an_op() -> impl Strategy<Value = Op> {
