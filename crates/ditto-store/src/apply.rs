@@ -1,14 +1,12 @@
 //! Applying what a peer sent: one commit of merged documents and the cursors that belong to them.
 
-use std::collections::HashMap;
-
 use ditto_crdt::{Doc, VersionVector};
-use ditto_types::{Hlc, HlcClock, SmolStr};
+use ditto_types::{Hlc, HlcClock};
 
 use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
-use crate::replication::{ApplyBatch, ApplyItem, CursorKey, ItemBody, ItemOutcome, RefusalCode};
+use crate::replication::{ApplyBatch, ApplyItem, CursorKey, CursorWrite, ItemBody, ItemOutcome, RefusalCode};
 use crate::unit::{Effects, Unit};
 
 /// Largest stored form of a merged document. Merging may exceed the limit of local writes, because two peers may
@@ -18,18 +16,11 @@ const MAX_MERGED: usize = 64 * 1024 * 1024;
 /// 2026-01-01: no device that runs this code lives before it, whatever its clock says.
 const BUILD_FLOOR_MS: u64 = 1_767_225_600_000;
 
-/// Collections of the queries behind cursors, as far as sync has told.
-pub(crate) type CursorCollections = HashMap<[u8; 16], SmolStr>;
-
 /// Merges a batch. Runs inside the savepoint of its unit.
-///
-/// `seen` is the newest commit that the caller knew when it made up the cursors.
 pub(crate) fn apply(
     core: &mut Core,
     unit: &mut Unit,
     batch: ApplyBatch,
-    seen: Option<u64>,
-    collections: &CursorCollections,
 ) -> Result<Vec<ItemOutcome>, StoreError> {
     core.in_savepoint(unit, |core, unit, effects| {
         unit.src = if batch.source.is_empty() { 0 } else { core.dict.peer_ref(&batch.source) };
@@ -42,14 +33,14 @@ pub(crate) fn apply(
         for (i, item) in items {
             outcomes[i] = merge_item(core, unit, effects, item, floor_ms)?;
         }
-        let own_seq = if effects.touched.is_empty() { core.state.head } else { unit.seq };
         for key in &batch.delete_cursors {
             delete_cursor(core, key)?;
         }
-        for (key, token) in &batch.cursors {
-            let coll = collections.get(&key.query_hash).and_then(|c| core.dict.shared().collection_ref(c));
-            if !evicted_since(core, coll, seen) {
-                put_cursor(core, key, coll, *token, own_seq)?;
+        for write in &batch.cursors {
+            let coll = core.dict.collection_ref(&write.collection);
+            // Its token claims documents that an EVICT, of which the caller did not know yet, has removed.
+            if core.evicted_at.get(&coll).is_none_or(|at| *at <= batch.seen_seq) {
+                put_cursor(core, coll, write)?;
             }
         }
         Ok(outcomes)
@@ -146,26 +137,10 @@ fn covers_together(a: &VersionVector, b: &VersionVector, all: &VersionVector) ->
     all.iter().all(|(site, hlc)| a.get(site).max(b.get(site)) >= Some(hlc))
 }
 
-/// Whether documents of the cursor's collection were evicted after the caller made the cursor up. Its token would
-/// claim knowledge that is gone (rule R6).
-fn evicted_since(core: &Core, coll: Option<u32>, seen: Option<u64>) -> bool {
-    let Some(seen) = seen else { return false };
-    let last = match coll {
-        Some(coll) => core.evicted_at.get(&coll),
-        None => core.evicted_at.values().max(),
-    };
-    last.is_some_and(|at| *at > seen)
-}
-
-fn put_cursor(
-    core: &Core,
-    key: &CursorKey,
-    coll: Option<u32>,
-    token: u64,
-    own_seq: u64,
-) -> Result<(), StoreError> {
-    let (token, own_seq) = (Param::Int(token as i64), Param::Int(own_seq as i64));
-    let coll = coll.map_or(Param::Null, |c| Param::Int(c.into()));
+fn put_cursor(core: &Core, coll: u32, write: &CursorWrite) -> Result<(), StoreError> {
+    let CursorWrite { key, cursor, .. } = write;
+    let (token, own_seq) = (Param::Int(cursor.token as i64), Param::Int(cursor.own_seq as i64));
+    let coll = Param::Int(coll.into());
     core.db.exec(
         "INSERT INTO cursor(store_id, epoch, query_hash, perm_hash, coll, token, own_seq)
          VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)

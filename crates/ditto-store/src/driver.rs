@@ -20,7 +20,6 @@ const STATEMENT_CACHE: usize = 64;
 /// A parameter of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Param<'a> {
-    Null,
     Int(i64),
     Blob(&'a [u8]),
     Text(&'a str),
@@ -29,7 +28,6 @@ pub(crate) enum Param<'a> {
 impl ToSql for Param<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
-            Param::Null => ValueRef::Null,
             Param::Int(i) => ValueRef::Integer(*i),
             Param::Blob(b) => ValueRef::Blob(b),
             Param::Text(s) => ValueRef::Text(s.as_bytes()),

@@ -52,8 +52,8 @@ pub use options::{
     Durability, OsRandom, RandomSource, StoreOptions, SystemClock, TransactionOptions, WallClock,
 };
 pub use replication::{
-    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, ItemBody, ItemOutcome,
-    RefusalCode, StoredDoc, ViewPage,
+    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, CursorWrite, ItemBody,
+    ItemOutcome, RefusalCode, StoredDoc, ViewPage,
 };
 pub use result::QueryResult;
 pub use store::{Store, WriterStats};

@@ -151,6 +151,9 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
         save_site(db, &state)?;
     } else if sequence_may_have_gone_back(db)? {
         tracing::info!("the machine stopped while the store was open; its epoch is renewed");
+        // Commits may be lost that peers have: their times must not be given out again under the same name (rule D3).
+        state.site_stale = true;
+        save_site(db, &state)?;
         identity.epoch = random(&*options.random);
         put(db, EPOCH, &identity.epoch)?;
     }

@@ -106,6 +106,17 @@ pub struct Cursor {
     pub own_seq: u64,
 }
 
+/// A cursor to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorWrite {
+    /// Which one.
+    pub key: CursorKey,
+    /// Collection of its query; an EVICT there deletes it.
+    pub collection: SmolStr,
+    /// Its value.
+    pub cursor: Cursor,
+}
+
 /// Documents and cursors that arrived together; they are committed together.
 #[derive(Clone, Debug, Default)]
 pub struct ApplyBatch {
@@ -113,10 +124,13 @@ pub struct ApplyBatch {
     pub source: Vec<u8>,
     /// The documents.
     pub items: Vec<ApplyItem>,
-    /// Cursors with their new tokens.
-    pub cursors: Vec<(CursorKey, u64)>,
+    /// Cursors to write.
+    pub cursors: Vec<CursorWrite>,
     /// Cursors that no longer hold.
     pub delete_cursors: Vec<CursorKey>,
+    /// The newest commit that the caller knew when it made up `cursors`. Cursors on collections that had documents
+    /// evicted since are not written: the EVICT deleted them, and they claim what is gone.
+    pub seen_seq: u64,
 }
 
 /// One document of a batch.

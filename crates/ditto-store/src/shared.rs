@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ditto_types::HashKey;
 
-use crate::apply::CursorCollections;
 use crate::commit::Commit;
 use crate::dict::Dict;
 use crate::meta::StoreIdentity;
@@ -22,8 +21,6 @@ pub(crate) struct Shared {
     pub(crate) readers: ReaderPool,
     pub(crate) statements: StatementCache,
     pub(crate) observers: Observers,
-    /// Replaced as a whole when an entry is added, so that batches can carry it without copying.
-    cursor_collections: Mutex<Arc<CursorCollections>>,
     head: AtomicU64,
     groups: AtomicU64,
     closed: AtomicBool,
@@ -53,7 +50,6 @@ impl Shared {
             dict,
             readers,
             statements: StatementCache::default(),
-            cursor_collections: Mutex::default(),
             head: AtomicU64::new(head),
             groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -110,17 +106,6 @@ impl Shared {
     /// Ends the streams of commits.
     pub(crate) fn end_subscriptions(&self) {
         lock(&self.subscribers).clear();
-    }
-
-    pub(crate) fn cursor_collections(&self) -> Arc<CursorCollections> {
-        lock(&self.cursor_collections).clone()
-    }
-
-    pub(crate) fn name_query(&self, query_hash: [u8; 16], collection: &str) {
-        let mut map = lock(&self.cursor_collections);
-        if map.get(&query_hash).is_none_or(|c| c != collection) {
-            Arc::make_mut(&mut map).insert(query_hash, collection.into());
-        }
     }
 
     /// Notes which transaction holds the writer.

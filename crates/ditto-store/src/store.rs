@@ -229,14 +229,6 @@ impl Store {
         }
     }
 
-    /// Tells which collection the cursors of a query belong to, so that an EVICT elsewhere leaves them alone.
-    ///
-    /// The cursors of a query that was never registered are deleted by every EVICT, which is safe but costs a
-    /// reconciliation. Repeating it is cheap.
-    pub fn register_query(&self, query_hash: [u8; 16], collection: &str) {
-        self.inner.shared.name_query(query_hash, collection);
-    }
-
     /// Changes of the query's collection after commit `after`, whole commits only.
     ///
     /// A page ends with the commit in which `max_docs` or `max_bytes` (of stored form) is reached.
@@ -302,18 +294,7 @@ impl Store {
 
     /// Merges documents from a peer and writes cursors, in one commit.
     pub fn apply(&self, batch: ApplyBatch) -> Result<ApplyOutcome, StoreError> {
-        self.apply_job(batch, None)
-    }
-
-    /// As [`Store::apply`], for a caller that follows the store's commits with a delay: cursors on collections that
-    /// had documents evicted after commit `seen` are not written, since their tokens claim what is gone.
-    pub fn apply_seen(&self, batch: ApplyBatch, seen: u64) -> Result<ApplyOutcome, StoreError> {
-        self.apply_job(batch, Some(seen))
-    }
-
-    fn apply_job(&self, batch: ApplyBatch, seen: Option<u64>) -> Result<ApplyOutcome, StoreError> {
-        let collections = self.inner.shared.cursor_collections();
-        self.ask(|reply| Job::Apply { batch, seen, collections, reply })
+        self.ask(|reply| Job::Apply { batch, reply })
     }
 
     fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {

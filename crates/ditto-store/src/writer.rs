@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ditto_dql::Plan;
 
 use crate::StoreError;
-use crate::apply::{self, CursorCollections};
+use crate::apply;
 use crate::commit::Commit;
 use crate::core::Core;
 use crate::lock::DirectoryLock;
@@ -44,12 +44,7 @@ pub(crate) enum Job {
     /// A statement with its own commit.
     Statement { plan: Plan, reply: Reply<QueryResult> },
     /// A batch from a peer.
-    Apply {
-        batch: ApplyBatch,
-        seen: Option<u64>,
-        collections: Arc<CursorCollections>,
-        reply: Reply<ApplyOutcome>,
-    },
+    Apply { batch: ApplyBatch, reply: Reply<ApplyOutcome> },
     /// Deletes the cursors of a query.
     DeleteCursors { query_hash: [u8; 16], reply: Reply<()> },
     /// An interactive transaction; it holds the writer until it ends.
@@ -143,15 +138,13 @@ impl Writer {
                 Ok(result) => owed.push(Owed::Statement(reply, result, unit)),
                 Err(e) => return refused(core, &reply, e),
             },
-            Job::Apply { batch, seen, collections, reply } => {
-                match apply::apply(core, &mut unit, batch, seen, &collections) {
-                    Ok(items) => {
-                        let seq = if unit.counts() { unit.seq } else { core.state.head };
-                        owed.push(Owed::Apply(reply, ApplyOutcome { seq, items }, unit));
-                    }
-                    Err(e) => return refused(core, &reply, e),
+            Job::Apply { batch, reply } => match apply::apply(core, &mut unit, batch) {
+                Ok(items) => {
+                    let seq = if unit.counts() { unit.seq } else { core.state.head };
+                    owed.push(Owed::Apply(reply, ApplyOutcome { seq, items }, unit));
                 }
-            }
+                Err(e) => return refused(core, &reply, e),
+            },
             Job::DeleteCursors { query_hash, reply } => {
                 let deleted =
                     core.in_savepoint(&mut unit, |core, _, _| apply::delete_cursors_of(core, &query_hash));

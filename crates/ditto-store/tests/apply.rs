@@ -165,7 +165,7 @@ fn outcomes_are_in_the_order_of_the_batch_and_repeated_documents_add_up() {
     let first = doc(r#"{"n":1}"#, stamp(T0, 1));
     let mut second = first.clone();
     set(&mut second, "m", Value::Int(2), stamp(T0 + 1, 1));
-    let gone = deleted(first.clone(), stamp(T0, 9));
+    let gone = deleted(first.clone(), stamp(T0 + 1, 9));
     let out = f
         .store
         .apply(batch(vec![
@@ -196,21 +196,18 @@ fn cursors_are_written_with_and_without_documents() {
     let mut f = Fixture::new();
     let d = doc(r#"{"n":1}"#, stamp(T0, 1));
     let with = ApplyBatch {
-        cursors: vec![(cursor_key(1), 40), (cursor_key(2), u64::MAX)],
+        cursors: vec![cursor(1, 40), cursor(2, u64::MAX)],
         ..batch(vec![item("c", "a", ItemBody::Full(d))])
     };
     assert_eq!(f.store.apply(with).unwrap().seq, 1);
-    assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), Some(Cursor { token: 40, own_seq: 1 }));
-    assert_eq!(f.store.cursor(&cursor_key(2)).unwrap(), Some(Cursor { token: u64::MAX, own_seq: 1 }));
-    let without = ApplyBatch {
-        cursors: vec![(cursor_key(1), 41)],
-        delete_cursors: vec![cursor_key(2)],
-        ..batch(vec![])
-    };
+    assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), Some(Cursor { token: 40, own_seq: 0 }));
+    assert_eq!(f.store.cursor(&cursor_key(2)).unwrap(), Some(Cursor { token: u64::MAX, own_seq: 0 }));
+    let without =
+        ApplyBatch { cursors: vec![cursor(1, 41)], delete_cursors: vec![cursor_key(2)], ..batch(vec![]) };
     assert_eq!(f.store.apply(without).unwrap().seq, 1);
     assert_eq!(f.store.head(), 1);
     f.reopen();
-    assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), Some(Cursor { token: 41, own_seq: 1 }));
+    assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), Some(Cursor { token: 41, own_seq: 0 }));
     assert_eq!(f.store.cursor(&cursor_key(2)).unwrap(), None);
     f.store.delete_cursors([1; 16]).unwrap();
     assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), None);

@@ -70,7 +70,7 @@ fn write(store: &Store, id: &str, i: u64) {
                 let d = doc(r#"{"n":1,"o":{"p":2}}"#, stamp(T0 + i, 3));
                 item("c", &format!("{id}-{p}"), ItemBody::Full(d))
             });
-            let cursors = vec![(cursor_key(1), i)];
+            let cursors = vec![cursor(1, i)];
             store.apply(ApplyBatch { cursors, ..batch(items.to_vec()) }).unwrap();
         }
         _ => {

@@ -8,7 +8,7 @@ mod fixture;
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
-use ditto_store::{ApplyBatch, CompiledQuery, ItemBody, ItemOutcome};
+use ditto_store::{ApplyBatch, CompiledQuery, CursorWrite, ItemBody, ItemOutcome};
 use ditto_types::{ErrorKind, KeyHash, Object};
 use fixture::*;
 
@@ -146,10 +146,8 @@ fn two_stores_converge_over_pages() {
                 body: ItemBody::Full(d.doc),
             })
             .collect();
-        let out = b
-            .store
-            .apply(ApplyBatch { cursors: vec![(cursor_key(1), page.scanned_to)], ..batch(items) })
-            .unwrap();
+        let out =
+            b.store.apply(ApplyBatch { cursors: vec![cursor(1, page.scanned_to)], ..batch(items) }).unwrap();
         assert!(out.items.iter().all(|o| matches!(o, ItemOutcome::Changed { .. } | ItemOutcome::NotHeld)));
         after = page.scanned_to;
         if page.done {
@@ -168,12 +166,11 @@ fn evict_deletes_the_cursors_of_its_collection_in_the_same_commit() {
     let f = Fixture::new();
     f.insert("c", r#"{"_id":"a"}"#);
     f.insert("d", r#"{"_id":"a"}"#);
-    f.store.register_query([1; 16], "c");
-    f.store.register_query([2; 16], "d");
-    // The third query is unknown, so any eviction concerns it.
-    let cursors = vec![(cursor_key(1), 7), (cursor_key(2), 7), (cursor_key(3), 7)];
-    let write =
-        |seen| f.store.apply_seen(ApplyBatch { cursors: cursors.clone(), ..batch(vec![]) }, seen).unwrap();
+    let cursors = vec![cursor(1, 7), CursorWrite { collection: "d".into(), ..cursor(2, 7) }, cursor(3, 7)];
+    let write = |seen_seq| {
+        let batch = ApplyBatch { cursors: cursors.clone(), seen_seq, ..batch(vec![]) };
+        f.store.apply(batch).unwrap()
+    };
     write(f.store.head());
     let held = || [1, 2, 3].map(|n| f.store.cursor(&cursor_key(n)).unwrap().is_some());
     assert_eq!(held(), [true, true, true]);
@@ -194,7 +191,7 @@ fn evict_deletes_the_cursors_of_its_collection_in_the_same_commit() {
 fn a_rolled_back_eviction_keeps_the_cursors() {
     let f = Fixture::new();
     f.insert("c", r#"{"_id":"a"}"#);
-    f.store.apply(ApplyBatch { cursors: vec![(cursor_key(1), 7)], ..batch(vec![]) }).unwrap();
+    f.store.apply(ApplyBatch { cursors: vec![cursor(1, 7)], ..batch(vec![]) }).unwrap();
     let t = f.store.begin(Default::default()).unwrap();
     t.execute("EVICT FROM c", &Object::new()).unwrap();
     t.rollback().unwrap();

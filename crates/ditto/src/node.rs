@@ -123,12 +123,10 @@ impl Node {
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
         let inbox = Arc::new(Inbox::default());
         let state = Arc::new(Mutex::new(State::default()));
-        let (net_out, net_events) = mpsc::channel(1024);
         let task = Task {
             mesh,
             bus: Bus::new(BusConfig::default()),
             net: None,
-            net_out,
             to_sync: replication.sender(),
             graph: graph_out,
             events: events.clone(),
@@ -138,7 +136,7 @@ impl Node {
             waiting: HashMap::new(),
             next_message: 1,
         };
-        runtime::handle()?.spawn(task.run(from_app, net_events));
+        runtime::handle()?.spawn(task.run(from_app));
         Ok(Self { commands, replication, state, graph, events, inbox })
     }
 
@@ -211,14 +209,23 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
+/// The next event of the network; never, while there is none.
+async fn next_event(net: &mut Option<(Net, mpsc::Receiver<NetEvent>)>) -> Option<NetEvent> {
+    match net {
+        Some((_, events)) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// After this many inputs the machine's actions are carried out, so that a flood of bytes cannot delay them.
 const INPUTS_PER_ROUND: usize = 64;
 
 struct Task {
     mesh: Mesh,
     bus: Bus,
-    net: Option<Net>,
-    net_out: mpsc::Sender<NetEvent>,
+    /// The sockets and their events. Both are new with every start: link ids begin anew, so an event of the last run must
+    /// not reach the next.
+    net: Option<(Net, mpsc::Receiver<NetEvent>)>,
     to_sync: crossbeam_channel::Sender<ToSync>,
     graph: watch::Sender<Arc<PresenceGraph>>,
     events: broadcast::Sender<MeshEvent>,
@@ -231,11 +238,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(
-        mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
-        mut net: mpsc::Receiver<NetEvent>,
-    ) {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
             let deadline = [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min();
             let sleep = deadline.map_or(Duration::from_secs(3600), |d| {
@@ -247,7 +250,7 @@ impl Task {
                     Some(command) => self.command(command).await,
                     None => true,
                 },
-                Some(event) = net.recv() => {
+                Some(event) = next_event(&mut self.net) => {
                     self.mesh_input(ditto_mesh::Input::Net(event));
                     false
                 }
@@ -262,10 +265,10 @@ impl Task {
                 return self.stop_network().await;
             }
             for _ in 0..INPUTS_PER_ROUND {
-                match net.try_recv() {
-                    Ok(event) => self.mesh_input(ditto_mesh::Input::Net(event)),
-                    Err(_) => break,
-                }
+                let Some(event) = self.net.as_mut().and_then(|(_, events)| events.try_recv().ok()) else {
+                    break;
+                };
+                self.mesh_input(ditto_mesh::Input::Net(event));
             }
             self.carry_out();
         }
@@ -314,11 +317,12 @@ impl Task {
         if self.net.is_some() {
             return Ok(());
         }
-        let net = Net::start(net, self.net_out.clone())
+        let (out, events) = mpsc::channel(1024);
+        let net = Net::start(net, out)
             .await
             .map_err(|e| DittoError::new(ErrorKind::Io, format!("cannot start the transports: {e}")))?;
         *lock(&self.state) = State { active: true, listening: net.listen_addr() };
-        self.net = Some(net);
+        self.net = Some((net, events));
         // A fresh machine per start: device name and groups take effect then (API-034).
         self.mesh = Mesh::new(config, Box::new(crate::random::fill));
         self.mesh_input(ditto_mesh::Input::SetPeerMetadata(self.metadata.clone()));
@@ -329,7 +333,9 @@ impl Task {
     async fn stop_network(&mut self) {
         self.mesh_input(ditto_mesh::Input::Stop);
         self.carry_out();
-        if let Some(net) = self.net.take() {
+        if let Some((net, events)) = self.net.take() {
+            // Nobody takes them any more, so nothing may wait for room.
+            drop(events);
             net.shutdown().await;
         }
         *lock(&self.state) = State::default();
@@ -431,7 +437,7 @@ impl Task {
     }
 
     fn network(&self, f: impl FnOnce(&Net)) {
-        if let Some(net) = &self.net {
+        if let Some((net, _)) = &self.net {
             f(net);
         }
     }

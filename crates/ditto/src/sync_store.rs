@@ -53,8 +53,12 @@ fn cursor_key(k: &ditto_sync::CursorKey) -> ditto_store::CursorKey {
     ditto_store::CursorKey { store_id, epoch, query_hash, perm_hash }
 }
 
-fn cursor_write(w: &ditto_sync::CursorWrite) -> (ditto_store::CursorKey, u64) {
-    (cursor_key(&w.key), w.cursor.token)
+fn cursor_write(w: &ditto_sync::CursorWrite) -> ditto_store::CursorWrite {
+    ditto_store::CursorWrite {
+        key: cursor_key(&w.key),
+        collection: w.collection.clone(),
+        cursor: ditto_store::Cursor { token: w.cursor.token, own_seq: w.cursor.own_seq },
+    }
 }
 
 fn item(i: ditto_sync::ApplyItem) -> ditto_store::ApplyItem {
@@ -169,15 +173,13 @@ impl SyncStore for StoreAdapter {
     }
 
     fn apply(&self, batch: ditto_sync::ApplyBatch) -> Result<ditto_sync::ApplyOutcome, SyncStoreError> {
-        let applied = self.store.apply_seen(
-            ditto_store::ApplyBatch {
-                source: batch.source.0.to_vec(),
-                items: batch.items.into_iter().map(item).collect(),
-                cursors: batch.cursors.iter().map(cursor_write).collect(),
-                delete_cursors: batch.delete_cursors.iter().map(cursor_key).collect(),
-            },
-            batch.seen_seq,
-        );
+        let applied = self.store.apply(ditto_store::ApplyBatch {
+            source: batch.source.0.to_vec(),
+            items: batch.items.into_iter().map(item).collect(),
+            cursors: batch.cursors.iter().map(cursor_write).collect(),
+            delete_cursors: batch.delete_cursors.iter().map(cursor_key).collect(),
+            seen_seq: batch.seen_seq,
+        });
         let applied = applied.map_err(failed)?;
         Ok(ditto_sync::ApplyOutcome {
             seq: applied.seq,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ditto_crdt::{Doc, Op};
 use ditto_store::{
-    ApplyBatch, ApplyItem, CheckReport, CursorKey, ItemBody, OsRandom, QueryResult, Store, StoreError,
-    StoreOptions, WallClock,
+    ApplyBatch, ApplyItem, CheckReport, Cursor, CursorKey, CursorWrite, ItemBody, OsRandom, QueryResult,
+    Store, StoreError, StoreOptions, WallClock,
 };
 use ditto_types::{DocId, Hlc, KeyHash, Object, Path, SiteId, SmolStr, Stamp, Value, json};
 
@@ -138,6 +138,11 @@ pub(crate) fn batch(items: Vec<ApplyItem>) -> ApplyBatch {
 
 pub(crate) fn cursor_key(n: u8) -> CursorKey {
     CursorKey { store_id: [n; 16], epoch: [n; 8], query_hash: [n; 16], perm_hash: [n; 8] }
+}
+
+/// A cursor on collection `c`.
+pub(crate) fn cursor(n: u8, token: u64) -> CursorWrite {
+    CursorWrite { key: cursor_key(n), collection: "c".into(), cursor: Cursor { token, own_seq: 0 } }
 }
 
 /// Waits until `f` holds; fails the test after ten seconds.
