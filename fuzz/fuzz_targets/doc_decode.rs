@@ -37,7 +37,14 @@ fuzz_target!(|bytes: &[u8]| {
     let mut dict = Dict((0..16).map(|i| SmolStr::from(format!("f{i:02}"))).collect());
     let view = DocView::new(bytes, &dict).and_then(|v| v.to_object());
     if let Ok(doc) = decode(bytes, &dict) {
-        assert_eq!(view.expect("readable in place"), doc.to_object());
+        let object = doc.to_object();
+        for name in &dict.0 {
+            let path = [name.clone()];
+            assert_eq!(doc.get(&path).as_ref(), object.get(name));
+            let inside = DocView::new(bytes, &dict).and_then(|v| v.get(&path)).expect("readable in place");
+            assert_eq!(inside.as_ref(), object.get(name));
+        }
+        assert_eq!(view.expect("readable in place"), object);
         assert_eq!(encode(&doc, &mut dict), bytes);
     }
 });

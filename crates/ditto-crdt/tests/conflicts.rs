@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_crdt::{Doc, FieldKind, Op};
+use ditto_crdt::{AttachmentToken, Doc, FieldKind, Op, OpError};
 use ditto_types::{Hlc, Path, SiteId, Stamp, json};
 
 fn stamp(ms: u64, n: u8) -> Stamp {
@@ -197,4 +197,81 @@ fn kinds_coexist_and_the_newest_shows() {
     let r = doc.get_as(&["r".into()], FieldKind::Register).unwrap();
     assert_eq!(json::to_string(&r), r#"{"a":1}"#);
     assert_eq!(doc.get(&["r".into(), "a".into()]), Some(11.into()));
+}
+
+fn set_as(p: &str, v: &str, kind: FieldKind) -> Op {
+    Op::Set { path: path(p), value: json::from_str(v).unwrap(), kind }
+}
+
+/// A register and a counter at one path: the newer one shows, and each can still be read as what it was declared.
+#[test]
+fn a_number_and_an_increment_meet() {
+    let base = Doc::fresh(json::from_str(r#"{"c":1}"#).unwrap().as_object().unwrap(), stamp(1, 9));
+    for (number_at, increment_at, shown) in [(100, 200, 3), (200, 100, 10)] {
+        let (mut a, mut b) = (base.clone(), base.clone());
+        a.apply(&set("c", "10"), stamp(number_at, 1)).unwrap();
+        b.apply(&increment("c", 3), stamp(increment_at, 2)).unwrap();
+        let mut both = a.clone();
+        both.merge(&b.delta(&a.vv()));
+        b.merge(&a.delta(&b.vv()));
+        assert_eq!(both, b);
+        let c = ["c".into()];
+        assert_eq!(both.get(&c), Some(shown.into()));
+        assert_eq!(both.get_as(&c, FieldKind::Register), Some(10.into()));
+        assert_eq!(both.get_as(&c, FieldKind::Counter), Some(3.into()));
+    }
+}
+
+/// Increments count on the restart that their author has seen.
+#[test]
+fn increments_after_a_restart_that_was_seen_count() {
+    let mut a = Doc::fresh(&Default::default(), stamp(1, 9));
+    let mut b = a.clone();
+    b.apply(&increment("c", 5), stamp(10, 2)).unwrap();
+    a.apply(&Op::Restart { path: path("c"), to: 100 }, stamp(20, 1)).unwrap();
+    b.merge(&a);
+    assert_eq!(b.get(&["c".into()]), Some(100.into()), "what was counted before is gone");
+    b.apply(&increment("c", 7), stamp(30, 2)).unwrap();
+    a.apply(&increment("c", 1), stamp(31, 1)).unwrap();
+    a.merge(&b.delta(&a.vv()));
+    b.merge(&a.delta(&b.vv()));
+    assert_eq!(a, b);
+    assert_eq!(a.get(&["c".into()]), Some(108.into()));
+    // An unseen restart drops them all the same.
+    let mut c = a.clone();
+    c.apply(&Op::Restart { path: path("c"), to: 0 }, stamp(40, 3)).unwrap();
+    a.apply(&increment("c", 1), stamp(41, 1)).unwrap();
+    a.merge(&c);
+    assert_eq!(a.get(&["c".into()]), Some(0.into()));
+}
+
+/// The later of INSERT and DELETE decides whether the document lives; an INSERT brings back only what is newer than the
+/// DELETE.
+#[test]
+fn insert_and_delete_meet() {
+    let again = [Op::Create, set("n", "2")];
+    assert_eq!(merged(r#"{"x":1}"#, &[Op::Delete], &again).as_deref(), Some(r#"{"n":2}"#));
+    assert_eq!(merged(r#"{"x":1}"#, &again, &[Op::Delete]), None);
+    // The same for a document that only one of them has ever seen deleted.
+    let mut dead = Doc::fresh(json::from_str(r#"{"x":1}"#).unwrap().as_object().unwrap(), stamp(1, 9));
+    dead.apply(&Op::Delete, stamp(2, 9)).unwrap();
+    assert_eq!(merged_from(&dead, &[Op::Delete], &again).as_deref(), Some(r#"{"n":2}"#));
+    assert_eq!(merged_from(&dead, &again, &[Op::Delete]), None);
+}
+
+#[test]
+fn attachments_are_replaced_as_a_whole() {
+    let token = |n: u8| {
+        let token =
+            AttachmentToken { hash: [n; 32], len: n.into(), metadata: [("n".into(), "x".into())].into() };
+        (json::to_string(&token.to_value()), token)
+    };
+    let attach = |n| set_as("f", &token(n).0, FieldKind::Attachment);
+    let want = format!(r#"{{"f":{}}}"#, token(4).0);
+    assert_eq!(merged("{}", &[attach(9)], &[attach(4)]), Some(want));
+    let mut doc = Doc::fresh(&Default::default(), stamp(1, 1));
+    doc.apply(&attach(3), stamp(2, 1)).unwrap();
+    assert_eq!(doc.get(&["f".into(), "len".into()]), Some(3.into()));
+    let wrong = set_as("f", "1", FieldKind::Attachment);
+    assert!(matches!(doc.apply(&wrong, stamp(3, 1)), Err(OpError::WrongKind { .. })));
 }

@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ditto_crdt::{DictReader, DictWriter, Doc, FieldKind, LeafValue, Op, Slot, decode, encode};
+use ditto_crdt::{
+    AttachmentToken, DictReader, DictWriter, Doc, FieldKind, LeafValue, Op, Slot, decode, encode,
+};
 use ditto_types::{Hlc, HlcClock, Path, SiteId, SmolStr, Stamp, Value};
 
 /// SplitMix64: small, and the same everywhere, so that a seed is a history.
@@ -133,23 +135,60 @@ impl Run {
         Self { rng, peers, events: Vec::new(), dict: Dict::default(), evict }
     }
 
-    /// Notes what a local write did to the leaves, by comparing before and after.
-    fn write(&mut self, i: usize, op: &Op, stamp: Stamp) {
+    /// Applies a transaction, and notes what it did to the leaves by comparing before and after.
+    fn write(&mut self, i: usize, ops: &[Op], stamp: Stamp) {
         let before = self.peers[i].doc.clone();
-        self.peers[i].apply(op, stamp);
+        ops.iter().for_each(|op| self.peers[i].apply(op, stamp));
         let after = &self.peers[i].doc;
+        let had: Vec<_> = before.leaves().collect();
         for (path, slot, leaf) in after.leaves() {
-            if leaf.stamp == stamp && !before.leaves().any(|(p, s, l)| (&p, s, l) == (&path, slot, leaf)) {
-                self.events.push(Event::Wrote(path.clone(), slot, stamp, leaf.value.clone()));
+            if !had.iter().any(|(p, s, l)| (p, *s, *l) == (&path, slot, leaf)) {
+                // Of the transaction itself, or of what it hides in another kind.
+                assert!(leaf.stamp == stamp || leaf.stamp == Stamp::new(stamp.hlc, SiteId::ZERO));
+                self.events.push(Event::Wrote(path, slot, leaf.stamp, leaf.value.clone()));
             }
         }
         for (path, tomb) in after.tombs() {
             if tomb.dot == stamp {
-                self.events.push(Event::Removed(path.clone(), tomb.obs));
+                self.events.push(Event::Removed(path, tomb.obs));
             }
         }
-        if let (Op::Delete, Some(dead)) = (op, after.dead()) {
+        if let (true, Some(dead)) = (ops.contains(&Op::Delete), after.dead()) {
             self.events.push(Event::Deleted(dead));
+        }
+        let decoded = through_bytes(after, &mut self.dict);
+        assert_eq!(decoded, *after);
+    }
+
+    /// A write to a document that is alive.
+    fn any_op(&mut self) -> Op {
+        if self.rng.chance(20) {
+            let path = Path::new(REMOVABLE[self.rng.below(REMOVABLE.len())].iter().copied());
+            return Op::Unset { path };
+        }
+        let path = Path::new(PATHS[self.rng.below(PATHS.len())].iter().copied());
+        match self.rng.below(11) {
+            0..5 => {
+                let value = match self.rng.below(4) {
+                    0 => Value::Object([("x".into(), Value::Int(1))].into()),
+                    1 => Value::Object(Default::default()),
+                    n => Value::Int(n as i64),
+                };
+                let kind = if self.rng.chance(20) { FieldKind::Register } else { FieldKind::Inferred };
+                Op::Set { path, value, kind }
+            }
+            5..8 => Op::Increment { path, by: self.rng.below(9) as i64 - 4 },
+            8 => Op::Restart { path, to: self.rng.below(100) as i64 },
+            9 => {
+                let hash = [self.rng.below(3) as u8; 32];
+                let value = AttachmentToken { hash, len: 1, metadata: Default::default() }.to_value();
+                Op::Set { path, value, kind: FieldKind::Attachment }
+            }
+            _ if self.rng.chance(50) => {
+                let value = Value::Int(self.rng.below(9) as i64);
+                Op::Set { path, value, kind: FieldKind::PnCounter }
+            }
+            _ => Op::PnIncrement { path, by: self.rng.below(9) as f64 },
         }
     }
 
@@ -164,44 +203,36 @@ impl Run {
         }
         let alive = self.peers[i].doc.is_alive();
         match self.rng.below(100) {
-            0..38 if alive => {
-                let path = Path::new(PATHS[self.rng.below(PATHS.len())].iter().copied());
-                let op = match self.rng.below(10) {
-                    0..5 => {
-                        let value = match self.rng.below(4) {
-                            0 => Value::Object([("x".into(), Value::Int(1))].into()),
-                            1 => Value::Object(Default::default()),
-                            n => Value::Int(n as i64),
-                        };
-                        let kind =
-                            if self.rng.chance(20) { FieldKind::Register } else { FieldKind::Inferred };
-                        Op::Set { path, value, kind }
+            0..48 if alive => {
+                let mut ops = vec![self.any_op()];
+                while self.rng.chance(30) {
+                    if self.rng.chance(8) {
+                        ops.extend([Op::Delete, Op::Create]);
                     }
-                    5..8 => Op::Increment { path, by: self.rng.below(9) as i64 - 4 },
-                    8 => Op::Restart { path, to: self.rng.below(100) as i64 },
-                    _ => Op::PnIncrement { path, by: self.rng.below(9) as f64 },
-                };
+                    ops.push(self.any_op());
+                }
                 let stamp = self.peers[i].stamp();
-                self.write(i, &op, stamp);
-            }
-            38..48 if alive => {
-                let path = Path::new(REMOVABLE[self.rng.below(REMOVABLE.len())].iter().copied());
-                let stamp = self.peers[i].stamp();
-                self.write(i, &Op::Unset { path }, stamp);
+                self.write(i, &ops, stamp);
             }
             48..53 if alive => {
                 let stamp = self.peers[i].stamp();
-                self.write(i, &Op::Delete, stamp);
+                self.write(i, &[Op::Delete], stamp);
             }
             53..60 if !alive => {
-                let initial = self.rng.chance(20);
+                let initial = self.rng.chance(40);
                 if initial && !self.peers[i].doc.is_empty() {
                     return;
                 }
                 let stamp = if initial { Stamp::ZERO } else { self.peers[i].stamp() };
-                self.write(i, &Op::Create, stamp);
-                let set = Op::Set { path: Path::new(["a"]), value: "init".into(), kind: FieldKind::Inferred };
-                self.write(i, &set, stamp);
+                // Seeds of different releases of an app differ.
+                let seed = format!("init{}", self.rng.below(3));
+                let set = |path: &[&str]| Op::Set {
+                    path: Path::new(path.iter().copied()),
+                    value: seed.as_str().into(),
+                    kind: FieldKind::Inferred,
+                };
+                let second = PATHS[self.rng.below(PATHS.len())];
+                self.write(i, &[Op::Create, set(&["a"]), set(second)], stamp);
             }
             60.. => self.exchange(i),
             _ => {}
@@ -260,7 +291,8 @@ impl Run {
             }
             let entry = (*stamp, format!("{value:?}").into_bytes());
             let old = want.entry((path.clone(), *slot)).or_insert_with(|| entry.clone());
-            if entry.0 > old.0 {
+            // Seeds share a stamp and have values of one length, whose texts are in the order of their bytes.
+            if entry > *old {
                 *old = entry;
             }
         }
@@ -358,4 +390,62 @@ fn a_counter_total_wider_than_64_bits_survives_the_codec() {
     }
     assert_eq!(doc.get(&names(&["c"])), Some(Value::Int(i64::MAX)));
     assert_eq!(through_bytes(&doc, &mut Dict::default()), doc);
+}
+
+/// Counters against the list of operations alone: the newest restart, and the increments whose author had seen it.
+#[test]
+fn counters_add_up_what_the_operations_say() {
+    for seed in 0..count() / 4 {
+        let mut rng = Rng(seed);
+        let site = |i: usize| SiteId { id: [i as u8 + 1; 16], incarnation: 0 };
+        let path = Path::new(["m", "c"]);
+        let mut docs = vec![Doc::fresh(&Default::default(), Stamp::new(Hlc(1), site(0))); 3];
+        // What each replica has heard of: restarts and increments, by number.
+        let mut heard: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); 3];
+        let mut ops: Vec<(Stamp, Op)> = Vec::new();
+        // The restart that each increment counts on.
+        let mut counts_on: BTreeMap<usize, Option<usize>> = BTreeMap::new();
+        let newest = |heard: &BTreeSet<usize>, ops: &[(Stamp, Op)]| {
+            let restarts = heard.iter().filter(|n| matches!(ops[**n].1, Op::Restart { .. }));
+            // Of restarts with one stamp the last was given last.
+            restarts.copied().max_by_key(|n| (ops[*n].0, *n))
+        };
+        for time in 0..30u64 {
+            let i = rng.below(3);
+            if rng.chance(40) {
+                let from = rng.below(3);
+                let delta = docs[from].delta(&docs[i].vv());
+                docs[i].merge(&delta);
+                let theirs = heard[from].clone();
+                heard[i].extend(theirs);
+                continue;
+            }
+            let stamp = Stamp::new(Hlc(time + 10), site(i));
+            for _ in 0..1 + rng.below(3) {
+                let op = match rng.below(4) {
+                    0 => Op::Restart { path: path.clone(), to: rng.below(100) as i64 },
+                    _ => Op::Increment { path: path.clone(), by: rng.below(9) as i64 - 4 },
+                };
+                docs[i].apply(&op, stamp).unwrap();
+                counts_on.insert(ops.len(), newest(&heard[i], &ops));
+                heard[i].insert(ops.len());
+                ops.push((stamp, op));
+            }
+        }
+        let mut all = docs[0].clone();
+        docs[1..].iter().for_each(|d| all.merge(d));
+        heard.push((0..ops.len()).collect());
+        docs.push(all);
+        for (doc, heard) in docs.iter().zip(&heard) {
+            let base = newest(heard, &ops);
+            let start = base.map_or(0, |n| if let Op::Restart { to, .. } = ops[n].1 { to } else { 0 });
+            let sum: i64 = heard
+                .iter()
+                .filter(|n| counts_on[n] == base)
+                .map(|n| if let Op::Increment { by, .. } = ops[*n].1 { by } else { 0 })
+                .sum();
+            let want = (!heard.is_empty()).then_some(Value::Int(start + sum));
+            assert_eq!(doc.get(path.names()), want, "seed {seed}");
+        }
+    }
 }
