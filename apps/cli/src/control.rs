@@ -1,5 +1,6 @@
 //! `ditto peer --control`: the batch protocol plus what a running peer can do.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -18,7 +19,7 @@ const DEFAULT_WAIT_MS: u64 = 30_000;
 
 /// Serves requests until `close` or the end of stdin.
 pub(crate) async fn run(ditto: &Ditto, mut events: MeshEvents) -> Result<(), Failure> {
-    let listen = ditto.sync().listen_address().map_or(Value::Null, |a| Value::from(a.to_string()));
+    let listen = ditto.sync().listen_address().map_or(Value::Null, |a| Value::from(reachable(a).to_string()));
     output::line(&Value::Object(Object::from([
         (SmolStr::new_static("ready"), Value::Bool(true)),
         (SmolStr::new_static("peerKey"), Value::from(ditto.peer_key().to_string())),
@@ -57,6 +58,11 @@ pub(crate) async fn run(ditto: &Ditto, mut events: MeshEvents) -> Result<(), Fai
     };
     reporter.abort();
     outcome
+}
+
+/// "Every interface" is no address to connect to; on this machine loopback is.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, address.port()).into() } else { address }
 }
 
 /// Statements run in the order of their lines; what waits for others runs beside them.

@@ -1,7 +1,7 @@
 //! Applying what a peer sent: one commit of merged documents and the cursors that belong to them.
 
 use ditto_crdt::{Doc, VersionVector};
-use ditto_types::{Hlc, HlcClock};
+use ditto_types::{Hlc, HlcClock, SiteId};
 
 use crate::StoreError;
 use crate::core::{Core, Held};
@@ -132,9 +132,10 @@ fn into_doc(body: ItemBody) -> Doc {
     }
 }
 
-/// Whether `a` and `b` together know everything in `all`.
+/// Whether `a` and `b` together know everything in `all`. Of INITIAL leaves no vector can say which are known.
 fn covers_together(a: &VersionVector, b: &VersionVector, all: &VersionVector) -> bool {
-    all.iter().all(|(site, hlc)| a.get(site).max(b.get(site)) >= Some(hlc))
+    all.get(&SiteId::ZERO).is_none()
+        && all.iter().all(|(site, hlc)| a.get(site).max(b.get(site)) >= Some(hlc))
 }
 
 fn put_cursor(core: &Core, coll: u32, write: &CursorWrite) -> Result<(), StoreError> {

@@ -272,15 +272,17 @@ mod tests {
         let (db, first, _) = open_in(dir.path(), Durability::Normal);
         drop(db);
         // A killed process on a machine that stayed up lost nothing.
-        let (db, second, _) = open_in(dir.path(), Durability::Normal);
+        let (db, second, kept) = open_in(dir.path(), Durability::Normal);
         if cfg!(target_os = "linux") {
             assert_eq!(second, first);
+            assert!(!kept.site_stale);
         }
         put(&db, BOOT, b"another boot").unwrap();
         drop(db);
-        let (db, third, _) = open_in(dir.path(), Durability::Normal);
+        let (db, third, renewed) = open_in(dir.path(), Durability::Normal);
         assert_eq!(third.store_id, second.store_id);
         assert_ne!(third.epoch, second.epoch);
+        assert!(renewed.site_stale, "lost commits must not have their stamps given out again");
         // Closed cleanly, a restart of the machine is harmless.
         close(&db).unwrap();
         put(&db, BOOT, b"another boot").unwrap();

@@ -275,7 +275,7 @@ impl Inner {
             mesh_config(&self.store, self.database, &self.identity, &self.admission, &transport, &name);
         let lan = &transport.peer_to_peer.lan;
         let mdns = (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
-            service_type: ditto_mesh::discovery_service_type(&self.database),
+            service_type: ditto_mesh::discovery_service_type(&self.database, transport.global.sync_group),
             token: mesh.discovery_token.clone(),
         });
         self.node.start(mesh, NetConfig { listen: transport.listen_address(), mdns }).await

@@ -92,7 +92,8 @@ impl Default for TcpListenConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Global {
-    /// Only devices of the same group connect by themselves; 0 by default. Not a security feature.
+    /// Only devices of the same group find each other; 0 by default. Configured addresses are dialled whatever the group
+    /// behind them, so it is not a security feature.
     pub sync_group: u32,
 }
 
