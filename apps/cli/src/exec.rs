@@ -5,7 +5,7 @@ use ditto::Query;
 use ditto::types::{Object, Value, json};
 
 use crate::cli::DatabaseArgs;
-use crate::failure::{Failure, error_value};
+use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::output;
 use crate::protocol::{self, Fault, Lines, Refusal, Request};
@@ -27,7 +27,7 @@ pub(crate) struct ExecArgs {
 
 pub(crate) async fn run(args: ExecArgs) -> Result<(), Failure> {
     let query = args.statement.map(|text| query(text, args.args.as_deref())).transpose()?;
-    let instance = Instance::open(&args.database, None).await?;
+    let instance = Instance::open(&args.database, None).await.map_err(Failure::answer)?;
     let outcome = match query {
         Some(query) => one(&instance, query).await,
         None => batch(&instance).await,
@@ -49,16 +49,9 @@ fn query(text: String, args: Option<&str>) -> Result<Query, Failure> {
 }
 
 async fn one(instance: &Instance, query: Query) -> Result<(), Failure> {
-    match instance.ditto.store().execute(query).await {
-        Ok(result) => {
-            output::line(&Value::Object(protocol::result_members(&result)));
-            Ok(())
-        }
-        Err(e) => {
-            output::line(&Value::Object(Object::from([("error".into(), error_value(&e))])));
-            Err(e.into())
-        }
-    }
+    let result = instance.ditto.store().execute(query).await.map_err(|e| Failure::from(e).answer())?;
+    output::line(&Value::Object(protocol::result_members(&result)));
+    Ok(())
 }
 
 async fn batch(instance: &Instance) -> Result<(), Failure> {

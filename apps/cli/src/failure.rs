@@ -11,22 +11,32 @@ use crate::output;
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    /// For programs that read stdout; only for errors of the library.
+    error: Option<Value>,
 }
 
 impl Failure {
     /// The fault is in the arguments of the command.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into() }
+        Self { code: 2, message: message.into(), error: None }
     }
 
     /// The fault is in files, network or the machine.
     pub(crate) fn environment(message: impl Into<String>) -> Self {
-        Self { code: 3, message: message.into() }
+        Self { code: 3, message: message.into(), error: None }
     }
 
     /// The fault is in the data or the statement, and was already reported on stdout.
     pub(crate) fn query(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into() }
+        Self { code: 1, message: message.into(), error: None }
+    }
+
+    /// Writes `{"error": …}` to stdout, for commands whose result is one object.
+    pub(crate) fn answer(self) -> Self {
+        if let Some(error) = &self.error {
+            output::line(&Value::Object(Object::from([(SmolStr::new_static("error"), error.clone())])));
+        }
+        self
     }
 
     /// Prints the message and gives the exit code.
@@ -47,7 +57,7 @@ impl From<DittoError> for Failure {
             Io | StoreBackend | StoreCorrupt | StoreVersion | ErrorKind::Internal => 3,
             _ => 1,
         };
-        Self { code, message: e.to_string() }
+        Self { code, message: e.to_string(), error: Some(error_value(&e)) }
     }
 }
 

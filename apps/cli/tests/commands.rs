@@ -100,6 +100,7 @@ fn a_directory_in_use_is_exit_code_4() {
     assert!(answer.contains("\"id\":1"), "{answer}");
     let out = ditto(&["exec", "--dir", dir, "SELECT * FROM c"]);
     assert_eq!(out.status.code(), Some(4), "{out:?}");
+    assert_eq!(line(&out)["error"]["kind"], json!("store/persistence-directory-locked"));
     drop(input);
     assert!(holder.wait().unwrap().success());
     assert_eq!(ditto(&["exec", "--dir", dir, "SELECT * FROM c"]).status.code(), Some(0));
