@@ -53,7 +53,7 @@ pub struct Listen {
 pub struct TcpListenConfig {
     /// On or off.
     pub enabled: bool,
-    /// Address to listen on; [::] is every interface.
+    /// Address to listen on; `[::]` is every interface.
     pub interface_ip: String,
     /// Port; 0 picks a free one.
     pub port: u16,
