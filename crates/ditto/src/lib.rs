@@ -54,6 +54,8 @@
 //! | `node`, `replication`, `sync_store` | the task and the thread that run the machines |
 //! | `identity`, `random`, `runtime`, `callback_gate` | what they stand on |
 
+#![deny(missing_docs)]
+
 mod bus;
 mod callback_gate;
 mod config;
