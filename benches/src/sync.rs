@@ -63,6 +63,7 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
         None,
     );
     let tenth = format!("{} documents", n / 10);
+    report.add(&workload, large.cpu, (&tenth, small.cpu), "s CPU of both ends", Some(12.0));
     report.add(&workload, large.wall, (&tenth, small.wall), "s", Some(12.0));
     let mut updates = large.updates;
     let commit = plain_commit_us()?;

@@ -180,8 +180,8 @@ impl Core {
     pub(crate) fn load(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
         let (db, dict) = (&self.db, self.dict.shared());
         let row = db.query_one(
-            "SELECT rid, digest, body FROM docs WHERE coll = ?1 AND id = ?2",
-            &[Param::Int(coll.into()), Param::Blob(id.as_bytes())],
+            "SELECT rid, digest, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+            &[Param::Int(coll.into()), Param::Int(khash_to_sql(key)), Param::Blob(id.as_bytes())],
             |r| {
                 let body = r.blob(2)?;
                 let doc = ditto_crdt::decode(body, &**dict).map_err(|e| damaged(db, id, &e))?;

@@ -24,7 +24,7 @@ pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
     if let Plan::Select(plan) = plan {
-        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), plan)?));
+        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), &core.hash_key, plan)?));
     }
     let mutated = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
@@ -177,7 +177,7 @@ fn choose(
     mut run: TargetRun<'_>,
 ) -> Result<Vec<DocId>, StoreError> {
     let dict = core.dict.shared();
-    each_alive(&core.db, dict, dict.collection_ref(collection), access, |id, row| {
+    each_alive(&core.db, dict, &core.hash_key, (collection, access), |id, row| {
         Ok(run.push(id.clone(), row)?)
     })?;
     Ok(run.finish())

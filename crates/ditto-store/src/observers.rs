@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ditto_dql::SelectPlan;
-use ditto_types::Object;
+use ditto_types::{HashKey, Object};
 
 use crate::StoreError;
 use crate::commit::{Change, Commit};
@@ -57,6 +57,7 @@ pub(crate) struct Observers(Arc<Inner>);
 
 struct Inner {
     dict: Arc<Dict>,
+    hash_key: HashKey,
     readers: ReaderPool,
     state: Mutex<State>,
     changed: Condvar,
@@ -147,9 +148,10 @@ impl std::fmt::Debug for Observation {
 }
 
 impl Observers {
-    pub(crate) fn new(dict: Arc<Dict>, readers: ReaderPool) -> Self {
+    pub(crate) fn new(dict: Arc<Dict>, hash_key: HashKey, readers: ReaderPool) -> Self {
         Self(Arc::new(Inner {
             dict,
+            hash_key,
             readers,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -352,7 +354,11 @@ impl Observers {
 
     /// Evaluates the query and calls back when the result is new.
     fn deliver(&self, plan: &SelectPlan, handle: &Arc<Handle>, task: &mut Task) {
-        let rows = self.0.readers.get().and_then(|r| r.snapshot(|db| select(db, &self.0.dict, plan)));
+        let rows = self
+            .0
+            .readers
+            .get()
+            .and_then(|r| r.snapshot(|db| select(db, &self.0.dict, &self.0.hash_key, plan)));
         let result = match rows {
             Ok(rows) => QueryResult::rows(rows),
             Err(StoreError::Closed) => return,

@@ -49,7 +49,8 @@ const WRITER_PRAGMAS: &[(&str, &str, &str)] = &[
 const READER_PRAGMAS: &[(&str, &str, &str)] =
     &[("cache_size", "-2048", "2 MiB each: the operating system caches the file as well")];
 
-/// `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
+/// Documents are found by `khash` and then compared by `id`: an index on the ids too would be the largest of all (ADR
+/// 0005). `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
 /// integers is the order of hashes. `src`: ordinal of the peer the last change came from, 0 for local.
 /// `cursor.coll` is NULL when the collection of a cursor is unknown; an EVICT on any collection deletes it then.
 const TABLES: &str = "
@@ -67,8 +68,7 @@ CREATE TABLE docs(
   digest BLOB NOT NULL,
   src INTEGER NOT NULL,
   flags INTEGER NOT NULL,
-  body BLOB NOT NULL,
-  UNIQUE(coll, id)
+  body BLOB NOT NULL
 );
 CREATE INDEX docs_seq ON docs(coll, seq);
 CREATE INDEX docs_khash ON docs(coll, khash);

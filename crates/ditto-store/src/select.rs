@@ -2,22 +2,26 @@
 
 use ditto_crdt::DocView;
 use ditto_dql::{Access, SelectPlan};
-use ditto_types::{DocId, Value};
+use ditto_types::{DocId, HashKey, Value};
 
 use crate::StoreError;
 use crate::dict::Dict;
 use crate::driver::{Db, Param, SqlRow};
 use crate::row::ViewRow;
-use crate::schema::{FLAG_DEAD, RID_SHIFT};
+use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_to_sql};
 
 /// Largest collection ordinal whose row ids fit.
 pub(crate) const MAX_COLLECTION_REF: u32 = (1 << (63 - RID_SHIFT)) - 1;
 
 /// Runs a SELECT on the snapshot that `db` sees.
-pub(crate) fn select(db: &Db, dict: &Dict, plan: &SelectPlan) -> Result<Vec<Value>, StoreError> {
+pub(crate) fn select(
+    db: &Db,
+    dict: &Dict,
+    hash_key: &HashKey,
+    plan: &SelectPlan,
+) -> Result<Vec<Value>, StoreError> {
     let mut run = plan.start();
-    let coll = dict.collection_ref(plan.collection());
-    each_alive(db, dict, coll, plan.access(), |_, row| Ok(run.push(row)?))?;
+    each_alive(db, dict, hash_key, (plan.collection(), plan.access()), |_, row| Ok(run.push(row)?))?;
     Ok(run.finish()?)
 }
 
@@ -27,18 +31,19 @@ pub(crate) fn select(db: &Db, dict: &Dict, plan: &SelectPlan) -> Result<Vec<Valu
 pub(crate) fn each_alive(
     db: &Db,
     dict: &Dict,
-    coll: Option<u32>,
-    access: &Access,
+    hash_key: &HashKey,
+    (collection, access): (&str, &Access),
     mut f: impl FnMut(&DocId, &ViewRow<'_>) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
     // A collection without ordinal never held a document.
-    let Some(coll) = coll else { return Ok(()) };
+    let Some(coll) = dict.collection_ref(collection) else { return Ok(()) };
     match access {
         Access::Ids(ids) => {
             for id in ids {
+                let khash = khash_to_sql(hash_key.key_hash(collection, id));
                 let go_on = db.query_one(
-                    "SELECT flags, body FROM docs WHERE coll = ?1 AND id = ?2",
-                    &[Param::Int(coll.into()), Param::Blob(id.as_bytes())],
+                    "SELECT flags, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                    &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
                     |r| {
                         if r.int(0)? & FLAG_DEAD != 0 {
                             Ok(true)

@@ -45,8 +45,8 @@ impl Shared {
     ) -> Self {
         Self {
             identity,
+            observers: Observers::new(dict.clone(), hash_key.clone(), readers.clone()),
             hash_key,
-            observers: Observers::new(dict.clone(), readers.clone()),
             dict,
             readers,
             statements: StatementCache::default(),

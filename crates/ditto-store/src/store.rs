@@ -110,7 +110,7 @@ impl Store {
         match self.inner.plan(text, args)? {
             Plan::Select(plan) => {
                 let reader = shared.readers.get()?;
-                let read = |db: &Db| select(db, &shared.dict, &plan);
+                let read = |db: &Db| select(db, &shared.dict, &shared.hash_key, &plan);
                 // One statement of the engine is a snapshot by itself.
                 let rows =
                     if is_one_read(plan.access()) { read(reader.db()?)? } else { reader.snapshot(read)? };

@@ -51,9 +51,12 @@ impl Transaction {
                 ask(&self.store.shared, |reply| steps.send(Step::Execute { plan, reply }).is_ok())
             }
             (Kind::Read(_), _) if self.store.shared.is_closed() => Err(StoreError::Closed),
-            (Kind::Read(reader), Plan::Select(plan)) => {
-                Ok(QueryResult::rows(select(reader.db()?, &self.store.shared.dict, &plan)?))
-            }
+            (Kind::Read(reader), Plan::Select(plan)) => Ok(QueryResult::rows(select(
+                reader.db()?,
+                &self.store.shared.dict,
+                &self.store.shared.hash_key,
+                &plan,
+            )?)),
             (Kind::Read(_), _) => Err(StoreError::ReadOnly),
         }
     }
