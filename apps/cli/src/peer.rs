@@ -1,5 +1,6 @@
 //! `ditto peer`: runs one peer until Ctrl-C, printing what happens or taking control lines.
 
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -77,9 +78,12 @@ async fn serve(ditto: &Ditto, args: PeerArgs, listen: Option<(String, u16)>) -> 
     }
 }
 
+/// Address and port to listen on; a host name stands for its first address.
 fn parse_listen(text: &str) -> Result<(String, u16), Failure> {
-    let parsed = text.rsplit_once(':').and_then(|(ip, port)| Some((ip.to_owned(), port.parse().ok()?)));
-    parsed.ok_or_else(|| Failure::usage(format!("--listen: `{text}` is not HOST:PORT")))
+    let invalid = |e: std::io::Error| Failure::usage(format!("--listen: `{text}` is not HOST:PORT: {e}"));
+    let none = || Failure::usage(format!("--listen: `{text}` has no address"));
+    let address = text.to_socket_addrs().map_err(invalid)?.next().ok_or_else(none)?;
+    Ok((address.ip().to_string(), address.port()))
 }
 
 /// Prints events for a person until Ctrl-C.
@@ -118,7 +122,6 @@ fn describe(event: &MeshEvent) -> String {
         MeshEvent::Connection(event) => format!("connection {event}"),
         MeshEvent::Progress(p) => format!("sync       {}", progress::describe(p)),
         MeshEvent::Rejected { reason } => format!("rejected   {reason}"),
-        MeshEvent::Condition { source, text } => format!("condition  {source}: {text}"),
         other => format!("{other:?}"),
     }
 }
@@ -143,9 +146,6 @@ pub(crate) fn event_line(event: &MeshEvent) -> Value {
         }
         MeshEvent::Connection(event) => ("connection", vec![("text", event.to_string())]),
         MeshEvent::Rejected { reason } => ("rejected", vec![("reason", reason.clone())]),
-        MeshEvent::Condition { source, text } => {
-            ("condition", vec![("source", source.clone()), ("text", text.clone())])
-        }
         other => ("other", vec![("text", format!("{other:?}"))]),
     };
     let mut out = Object::from([(SmolStr::new_static("event"), Value::from(name))]);

@@ -145,7 +145,7 @@ fn two_peers_sync_see_each_other_and_talk() {
 #[test]
 fn the_end_of_stdin_closes_the_peer() {
     let dir = tempfile::tempdir().unwrap();
-    let mut peer = Peer::start(dir.path(), "alone", &["--listen", "127.0.0.1:0"]);
+    let mut peer = Peer::start(dir.path(), "alone", &["--listen", "localhost:0"]);
     peer.input = None;
     assert!(peer.child.wait().unwrap().success());
 }

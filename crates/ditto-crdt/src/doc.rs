@@ -134,11 +134,6 @@ impl Doc {
     pub fn digest(&self, key: &HashKey) -> Digest {
         key.digest(&self.canonical())
     }
-
-    /// The document's sites, for dictionaries: every one that its encoding names.
-    pub fn sites(&self) -> impl Iterator<Item = SiteId> {
-        self.site_table(self.base_stamp()).into_iter()
-    }
 }
 
 /// The part of a node that `since` does not cover.

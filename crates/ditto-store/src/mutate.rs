@@ -162,7 +162,7 @@ fn evict(
     if let Some(coll) = effects.evicted.first().copied() {
         // Rule R2: every subscription on the collection has to reconcile, also those that did not match what is
         // gone, since other peers may hold a state of it that they match.
-        core.db.exec("DELETE FROM cursor WHERE coll = ?1 OR coll IS NULL", &[Param::Int(coll.into())])?;
+        core.db.exec("DELETE FROM cursor WHERE coll = ?1", &[Param::Int(coll.into())])?;
         core.evicted_at.insert(coll, unit.seq);
         core.mark_site_stale()?;
     }

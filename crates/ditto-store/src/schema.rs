@@ -52,7 +52,7 @@ const READER_PRAGMAS: &[(&str, &str, &str)] =
 /// Documents are found by `khash` and then compared by `id`: an index on the ids too would be the largest of all (ADR
 /// 0005). `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
 /// integers is the order of hashes. `src`: ordinal of the peer the last change came from, 0 for local.
-/// `cursor.coll` is NULL when the collection of a cursor is unknown; an EVICT on any collection deletes it then.
+/// `cursor.coll`: collection of the query; an EVICT there deletes the cursor.
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE coll(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -77,7 +77,7 @@ CREATE TABLE cursor(
   epoch BLOB NOT NULL,
   query_hash BLOB NOT NULL,
   perm_hash BLOB NOT NULL,
-  coll INTEGER,
+  coll INTEGER NOT NULL,
   token INTEGER NOT NULL,
   own_seq INTEGER NOT NULL,
   PRIMARY KEY(store_id, epoch, query_hash, perm_hash)

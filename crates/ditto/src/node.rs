@@ -88,13 +88,6 @@ pub enum MeshEvent {
         /// Text for a log.
         reason: String,
     },
-    /// A transport cannot work as configured.
-    Condition {
-        /// The transport.
-        source: String,
-        /// What is wrong.
-        text: String,
-    },
 }
 
 /// Handle on the network task and the replication thread.
