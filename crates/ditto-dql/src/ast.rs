@@ -13,27 +13,54 @@ pub(crate) struct Name {
     pub(crate) span: Span,
 }
 
-#[derive(Clone, Debug)]
+/// A statement with what stands before it.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Statement {
     /// EXPLAIN, PROFILE or ADVISE before the statement.
-    pub(crate) prefix: Option<(&'static str, Span)>,
+    pub(crate) prefix: Option<Prefix>,
+    /// Directive comments before the statement and after the word SELECT, in the order written.
+    pub(crate) directives: Vec<Directive>,
     pub(crate) body: Body,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prefix {
+    pub(crate) kind: PrefixKind,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrefixKind {
+    Explain,
+    Profile,
+    Advise {
+        /// AND PROVISION: the advised indexes are created.
+        provision: bool,
+        /// EXPLAIN ADVISE: the plan of the ADVISE.
+        explain: bool,
+    },
+}
+
+/// A directive comment (`/*+ … */`, `--+ …`) or the string of USE DIRECTIVES. The content is not checked yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Directive {
+    pub(crate) json: SmolStr,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
     Select(Box<Select>),
     Insert(Box<Insert>),
     Update(Box<Update>),
     Remove(Box<Remove>),
-    /// A statement that the language has and this parser does not read beyond its first words.
-    Other {
-        construct: &'static str,
-        span: Span,
-    },
+    CreateIndex(CreateIndex),
+    DropIndex(DropIndex),
+    AlterSystem(AlterSystem),
+    Show(Show),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Select {
     pub(crate) span: Span,
     pub(crate) distinct: Option<Span>,
@@ -46,13 +73,13 @@ pub(crate) struct Select {
     pub(crate) tail: Tail,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Projection {
     pub(crate) items: Vec<ProjectionItem>,
     pub(crate) span: Span,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ProjectionItem {
     /// `*`
     Wildcard(Span),
@@ -69,98 +96,132 @@ pub(crate) enum ProjectionItem {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     pub(crate) namespace: Option<Name>,
     pub(crate) collection: Name,
     pub(crate) types: Vec<TypeDef>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TypeDef {
     pub(crate) name: Name,
     pub(crate) kind: FieldKind,
     pub(crate) fields: Vec<TypeDef>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FromTerm {
     pub(crate) target: Target,
+    /// Always `None` in UPDATE, DELETE and EVICT.
     pub(crate) alias: Option<Name>,
     pub(crate) uses: Vec<UseClause>,
+    /// Directive comments after the collection.
+    pub(crate) directives: Vec<Directive>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum UseClause {
-    Ids { span: Span },
-    Index { span: Span },
-    Directives { span: Span },
+    Ids {
+        ids: UseIds,
+        span: Span,
+    },
+    /// No name at all forces a scan of the collection.
+    Index {
+        names: Vec<SmolStr>,
+        span: Span,
+    },
+    Directives(Directive),
 }
 
-/// A joined term. Its parts are read for their errors; the planner refuses joins as a whole so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum UseIds {
+    /// `USE IDS a, b`: each expression is one id, also when its value is an array.
+    Each(Vec<Expr>),
+    /// `USE IDS LIST e`: the items of an array.
+    List(Expr),
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Join {
+    pub(crate) kind: JoinKind,
+    pub(crate) term: FromTerm,
+    pub(crate) on: Expr,
+    /// From the first word of the join to the word JOIN.
     pub(crate) span: Span,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    Inner,
+    Left,
+    Right,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GroupBy {
     pub(crate) keys: Vec<Expr>,
     pub(crate) span: Span,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tail {
     pub(crate) order_by: Option<OrderBy>,
     pub(crate) limit: Option<(Expr, Span)>,
     pub(crate) offset: Option<(Expr, Span)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OrderBy {
     pub(crate) keys: Vec<SortKey>,
     pub(crate) span: Span,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SortKey {
     pub(crate) expr: Expr,
     pub(crate) descending: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Returning {
+    pub(crate) projection: Projection,
+    /// The word RETURNING.
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Insert {
     pub(crate) target: Target,
     pub(crate) initial: bool,
     pub(crate) source: InsertSource,
     pub(crate) policy: ConflictPolicy,
-    pub(crate) returning: Option<Span>,
+    pub(crate) returning: Option<Returning>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum InsertSource {
     Documents(Vec<Expr>),
-    Select(Span),
+    Select(Box<Select>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Update {
-    pub(crate) target: Target,
-    pub(crate) uses: Vec<UseClause>,
+    pub(crate) from: FromTerm,
     /// In the order APPLY, SET, UNSET.
     pub(crate) changes: Vec<Change>,
     pub(crate) filter: Option<Expr>,
     pub(crate) tail: Tail,
-    pub(crate) returning: Option<Span>,
+    pub(crate) returning: Option<Returning>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) path: Vec<Name>,
     pub(crate) action: Action,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     Set(Expr),
     Unset,
@@ -170,17 +231,64 @@ pub(crate) enum Action {
 }
 
 /// DELETE or EVICT.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Remove {
     pub(crate) evict: bool,
-    pub(crate) target: Target,
-    pub(crate) uses: Vec<UseClause>,
+    pub(crate) from: FromTerm,
     pub(crate) filter: Option<Expr>,
     pub(crate) tail: Tail,
-    pub(crate) returning: Option<Span>,
+    pub(crate) returning: Option<Returning>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CreateIndex {
+    pub(crate) name: Name,
+    /// IF NOT EXISTS
+    pub(crate) if_absent: bool,
+    /// Without types.
+    pub(crate) target: Target,
+    pub(crate) keys: Vec<IndexKey>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IndexKey {
+    pub(crate) path: Vec<Name>,
+    pub(crate) descending: bool,
+    /// INCLUDE MISSING, which is the default; EXCLUDE MISSING leaves out documents without the field.
+    pub(crate) include_missing: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DropIndex {
+    pub(crate) name: Name,
+    /// IF EXISTS
+    pub(crate) if_present: bool,
+    /// Without types.
+    pub(crate) target: Target,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AlterSystem {
+    /// `None` is DEFAULT.
+    Set(Name, Option<Expr>),
+    Reset(Name),
+    ResetAll,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Show {
+    One(Name),
+    All(Option<ShowFilter>),
+}
+
+/// `LIKE 'pattern'` or `ILIKE 'pattern'` after SHOW ALL.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ShowFilter {
+    pub(crate) pattern: SmolStr,
+    pub(crate) fold_case: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expr {
     pub(crate) kind: ExprKind,
     pub(crate) span: Span,
@@ -188,7 +296,7 @@ pub(crate) struct Expr {
     pub(crate) height: u16,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ExprKind {
     Literal(Value),
     Missing,
@@ -237,7 +345,7 @@ pub(crate) enum ExprKind {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LikeExpr {
     pub(crate) value: Expr,
     pub(crate) pattern: Expr,
@@ -246,14 +354,14 @@ pub(crate) struct LikeExpr {
     pub(crate) negated: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CaseExpr {
     pub(crate) operand: Option<Expr>,
     pub(crate) branches: Vec<(Expr, Expr)>,
     pub(crate) otherwise: Option<Expr>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum CallArgs {
     Star,
     List(Vec<Expr>),

@@ -8,10 +8,17 @@ use crate::error::DqlError;
 pub const MAX_STATEMENT_BYTES: usize = 1 << 20;
 
 /// A piece of a statement, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span {
     pub(crate) start: u32,
     pub(crate) end: u32,
+}
+
+/// Places do not take part when syntax trees are compared: the same statement may be written in many ways.
+impl PartialEq for Span {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Span {
@@ -110,8 +117,25 @@ pub(crate) struct Token {
     pub(crate) span: Span,
 }
 
-/// Splits a statement into tokens; the last one is [`Tok::End`].
-pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>, DqlError> {
+/// A directive comment.
+#[derive(Clone, Debug)]
+pub(crate) struct Hint {
+    /// The number of tokens before it.
+    pub(crate) before: usize,
+    /// What stands after the `+`, without blanks around it.
+    pub(crate) content: Span,
+}
+
+/// The tokens of a statement; the last one is [`Tok::End`].
+#[derive(Debug)]
+pub(crate) struct Lexed {
+    pub(crate) tokens: Vec<Token>,
+    /// Directive comments in their order.
+    pub(crate) hints: Vec<Hint>,
+}
+
+/// Splits a statement into tokens.
+pub(crate) fn tokenize(text: &str) -> Result<Lexed, DqlError> {
     if text.len() > MAX_STATEMENT_BYTES {
         return Err(DqlError::new(
             ErrorKind::SizeLimitExceeded,
@@ -119,15 +143,18 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>, DqlError> {
         ));
     }
     let mut lexer = Lexer { text, at: 0 };
-    let mut out = Vec::new();
+    let mut tokens = Vec::new();
+    let mut hints = Vec::new();
     loop {
-        lexer.skip_blank()?;
+        while let Some(content) = lexer.skip_blank()? {
+            hints.push(Hint { before: tokens.len(), content });
+        }
         let start = lexer.at;
         let tok = lexer.token()?;
         let end = tok == Tok::End;
-        out.push(Token { tok, span: Span { start: start as u32, end: lexer.at as u32 } });
+        tokens.push(Token { tok, span: Span { start: start as u32, end: lexer.at as u32 } });
         if end {
-            return Ok(out);
+            return Ok(Lexed { tokens, hints });
         }
     }
 }
@@ -156,27 +183,37 @@ impl<'t> Lexer<'t> {
         Err(DqlError::at(ErrorKind::QueryInvalid, message, self.text, offset))
     }
 
-    /// Skips white space and comments. A directive comment only steers the planner, so it is one of them.
-    fn skip_blank(&mut self) -> Result<(), DqlError> {
+    /// Skips white space and comments up to the next token, or to the end of a directive comment, whose content it returns.
+    fn skip_blank(&mut self) -> Result<Option<Span>, DqlError> {
         loop {
-            let rest = self.rest();
+            let (start, rest) = (self.at, self.rest());
             if rest.starts_with("--") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
+                if rest.starts_with("--+") {
+                    return Ok(Some(self.trimmed(start + 3, self.at)));
+                }
             } else if rest.starts_with("/*") {
-                match rest.find("*/") {
-                    // `/*/` does not close itself.
-                    Some(n) if n >= 2 => self.at += n + 2,
-                    _ => match rest.get(3..).and_then(|r| r.find("*/")) {
-                        Some(n) => self.at += n + 5,
-                        None => return self.fail("unterminated comment", self.at),
-                    },
+                // The opening mark is no closing one: `/*/` is open.
+                let Some(n) = rest.get(2..).and_then(|r| r.find("*/")) else {
+                    return self.fail("unterminated comment", self.at);
+                };
+                self.at += n + 4;
+                if rest.starts_with("/*+") {
+                    return Ok(Some(self.trimmed(start + 3, self.at - 2)));
                 }
             } else if let Some(c) = rest.chars().next().filter(|c| c.is_whitespace()) {
                 self.at += c.len_utf8();
             } else {
-                return Ok(());
+                return Ok(None);
             }
         }
+    }
+
+    /// A piece of the text without the blanks around it.
+    fn trimmed(&self, start: usize, end: usize) -> Span {
+        let piece = self.text.get(start..end).unwrap_or_default();
+        let lead = piece.len() - piece.trim_start().len();
+        Span { start: (start + lead) as u32, end: (start + lead + piece.trim().len()) as u32 }
     }
 
     fn token(&mut self) -> Result<Tok, DqlError> {
@@ -338,7 +375,7 @@ mod tests {
     use super::*;
 
     fn toks(text: &str) -> Vec<Tok> {
-        let mut t: Vec<Tok> = tokenize(text).unwrap().into_iter().map(|t| t.tok).collect();
+        let mut t: Vec<Tok> = tokenize(text).unwrap().tokens.into_iter().map(|t| t.tok).collect();
         assert_eq!(t.pop(), Some(Tok::End));
         t
     }
@@ -402,6 +439,15 @@ mod tests {
             vec![Tok::Word; 4]
         );
         assert_eq!(toks("a--b"), [Tok::Word]);
+    }
+
+    #[test]
+    fn directive_comments_are_kept_with_their_place() {
+        let text = "/*+ {\"a\":1} */ --+  {}  \nx /*/ + */ /*+*/ y --+z";
+        let lexed = tokenize(text).unwrap();
+        let hints: Vec<_> = lexed.hints.iter().map(|h| (h.before, h.content.text(text))).collect();
+        assert_eq!(hints, [(0, "{\"a\":1}"), (0, "{}"), (1, ""), (2, "z")]);
+        assert_eq!(lexed.tokens.len(), 3);
     }
 
     #[test]

@@ -42,9 +42,15 @@ pub(crate) fn lower(
         aggregates: Vec::new(),
         aliases: Vec::new(),
     };
-    if let Some((prefix, span)) = statement.prefix {
+    if let Some(ast::Prefix { kind, span }) = statement.prefix {
+        let prefix = match kind {
+            ast::PrefixKind::Explain => "EXPLAIN",
+            ast::PrefixKind::Profile => "PROFILE",
+            ast::PrefixKind::Advise { .. } => "ADVISE",
+        };
         return l.unsupported(prefix, span);
     }
+    let start = Span::default();
     let template = match statement.body {
         Body::Select(s) => Template::Select(Arc::new(l.select(*s)?)),
         Body::Insert(s) => Template::Insert(Arc::new(l.insert(*s)?)),
@@ -54,7 +60,10 @@ pub(crate) fn lower(
             let t = Arc::new(l.remove(*s)?);
             if evict { Template::Evict(t) } else { Template::Delete(t) }
         }
-        Body::Other { construct, span } => return l.unsupported(construct, span),
+        Body::CreateIndex(_) => return l.unsupported("CREATE INDEX", start),
+        Body::DropIndex(_) => return l.unsupported("DROP INDEX", start),
+        Body::AlterSystem(_) => return l.unsupported("ALTER SYSTEM", start),
+        Body::Show(_) => return l.unsupported("SHOW", start),
     };
     Ok((template, l.params))
 }
@@ -123,9 +132,9 @@ impl Lower<'_> {
     fn refuse_uses(&self, uses: &[ast::UseClause]) -> Result<(), DqlError> {
         match uses.first() {
             None => Ok(()),
-            Some(ast::UseClause::Ids { span }) => self.unsupported("USE IDS", *span),
-            Some(ast::UseClause::Index { span }) => self.unsupported("USE INDEX", *span),
-            Some(ast::UseClause::Directives { span }) => self.unsupported("USE DIRECTIVES", *span),
+            Some(ast::UseClause::Ids { span, .. }) => self.unsupported("USE IDS", *span),
+            Some(ast::UseClause::Index { span, .. }) => self.unsupported("USE INDEX", *span),
+            Some(ast::UseClause::Directives(d)) => self.unsupported("USE DIRECTIVES", d.span),
         }
     }
 

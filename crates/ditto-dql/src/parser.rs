@@ -5,14 +5,15 @@
 
 mod expr;
 mod read;
+mod system;
 mod words;
 mod write;
 
 use ditto_types::{ErrorKind, SmolStr};
 
-use crate::ast::{Body, Name, Statement};
+use crate::ast::{Body, Directive, Name, Prefix, PrefixKind, Statement};
 use crate::error::DqlError;
-use crate::lexer::{Span, Sym, Tok, Token, tokenize};
+use crate::lexer::{Hint, Lexed, Span, Sym, Tok, Token, tokenize};
 
 /// Deepest nesting of an expression: parentheses, operators, literals and calls inside each other.
 ///
@@ -21,7 +22,8 @@ pub const MAX_EXPRESSION_DEPTH: usize = 128;
 
 /// Parses one statement; a trailing `;` is allowed.
 pub(crate) fn parse(text: &str) -> Result<Statement, DqlError> {
-    let mut p = Parser { text, tokens: tokenize(text)?, at: 0, nesting: 0 };
+    let Lexed { tokens, hints } = tokenize(text)?;
+    let mut p = Parser { text, tokens, hints, directives: Vec::new(), at: 0, nesting: 0 };
     let statement = p.statement()?;
     if p.eat(Sym::Semicolon) && p.peek().tok != Tok::End {
         return p.fail("several statements in one text are not allowed");
@@ -35,6 +37,10 @@ pub(crate) fn parse(text: &str) -> Result<Statement, DqlError> {
 struct Parser<'t> {
     text: &'t str,
     tokens: Vec<Token>,
+    /// Directive comments, wherever they stand.
+    hints: Vec<Hint>,
+    /// Those that belong to the statement as a whole.
+    directives: Vec<Directive>,
     at: usize,
     nesting: usize,
 }
@@ -43,29 +49,96 @@ const END: &Token = &Token { tok: Tok::End, span: Span { start: u32::MAX, end: u
 
 impl<'t> Parser<'t> {
     fn statement(&mut self) -> Result<Statement, DqlError> {
-        let start = self.peek().span;
-        let prefix = ["EXPLAIN", "PROFILE", "ADVISE"].into_iter().find(|w| self.eat_word(w));
-        if prefix == Some("ADVISE") && self.eat_word("AND") {
-            self.expect_word("PROVISION")?;
+        let prefix = self.prefix_words()?;
+        self.statement_directives(0);
+        let body = self.body()?;
+        if let Some(prefix) = &prefix {
+            self.check_prefix(prefix, &body)?;
         }
+        Ok(Statement { prefix, directives: std::mem::take(&mut self.directives), body })
+    }
+
+    fn prefix_words(&mut self) -> Result<Option<Prefix>, DqlError> {
         let span = self.peek().span;
-        let body = match self.peek_word().map(str::to_ascii_uppercase).as_deref() {
+        let kind = if self.eat_word("PROFILE") {
+            PrefixKind::Profile
+        } else {
+            let explain = self.eat_word("EXPLAIN");
+            if self.eat_word("ADVISE") {
+                let provision = self.eat_word("AND");
+                if provision {
+                    self.expect_word("PROVISION")?;
+                }
+                PrefixKind::Advise { provision, explain }
+            } else if explain {
+                PrefixKind::Explain
+            } else {
+                return Ok(None);
+            }
+        };
+        Ok(Some(Prefix { kind, span }))
+    }
+
+    /// Refuses a prefix before a statement it does not go with.
+    fn check_prefix(&self, prefix: &Prefix, body: &Body) -> Result<(), DqlError> {
+        let (word, fits) = match (prefix.kind, body) {
+            (PrefixKind::Advise { .. }, _) => return Ok(()),
+            (PrefixKind::Explain, body) => ("EXPLAIN", !matches!(body, Body::AlterSystem(_) | Body::Show(_))),
+            (PrefixKind::Profile, body) => (
+                "PROFILE",
+                matches!(body, Body::Select(_) | Body::Insert(_) | Body::Update(_) | Body::Remove(_)),
+            ),
+        };
+        if fits {
+            return Ok(());
+        }
+        let statement = match body {
+            Body::Select(_) => "SELECT",
+            Body::Insert(_) => "INSERT",
+            Body::Update(_) => "UPDATE",
+            Body::Remove(r) if r.evict => "EVICT",
+            Body::Remove(_) => "DELETE",
+            Body::CreateIndex(_) => "CREATE INDEX",
+            Body::DropIndex(_) => "DROP INDEX",
+            Body::AlterSystem(_) => "ALTER SYSTEM",
+            Body::Show(_) => "SHOW",
+        };
+        self.fail_at(ErrorKind::QueryInvalid, format!("{word} does not apply to {statement}"), prefix.span)
+    }
+
+    fn body(&mut self) -> Result<Body, DqlError> {
+        let span = self.peek().span;
+        Ok(match self.peek_word().map(str::to_ascii_uppercase).as_deref() {
             Some("SELECT") => Body::Select(Box::new(self.select()?)),
             Some("INSERT") => Body::Insert(Box::new(self.insert()?)),
             Some("UPDATE") => Body::Update(Box::new(self.update()?)),
-            Some("DELETE") => Body::Remove(Box::new(self.remove(false)?)),
+            // TOMBSTONE FROM is how servers spelled DELETE FROM before they had it.
+            Some("DELETE" | "TOMBSTONE") => Body::Remove(Box::new(self.remove(false)?)),
             Some("EVICT") => Body::Remove(Box::new(self.remove(true)?)),
-            Some(word) => match words::OTHER_STATEMENTS.iter().find(|(first, _)| *first == word) {
-                Some((_, construct)) => {
-                    // The rest is not read.
-                    self.at = self.tokens.len().saturating_sub(1);
-                    Body::Other { construct, span }
-                }
-                None => return self.expected("a statement"),
-            },
-            None => return self.expected("a statement"),
-        };
-        Ok(Statement { prefix: prefix.map(|p| (p, start)), body })
+            Some("CREATE") => Body::CreateIndex(self.create_index()?),
+            Some("DROP") => Body::DropIndex(self.drop_index()?),
+            Some("ALTER") => Body::AlterSystem(self.alter_system()?),
+            Some("SHOW") => Body::Show(self.show()?),
+            Some("SYNC") => return self.unsupported("SYNC CONTEXT, which only a server carries out", span),
+            Some("WITH") => return self.unsupported("WITH", span),
+            Some(word @ ("EXPLAIN" | "PROFILE" | "ADVISE")) => {
+                return self.fail(format!("{word} cannot follow another EXPLAIN, PROFILE or ADVISE"));
+            }
+            _ => return self.expected("a statement"),
+        })
+    }
+
+    /// Adds the directive comments between the token `from` and the current one to those of the statement.
+    fn statement_directives(&mut self, from: usize) {
+        let found = self.directives_from(from);
+        self.directives.extend(found);
+    }
+
+    /// The directive comments between the token `from` and the current one.
+    fn directives_from(&self, from: usize) -> Vec<Directive> {
+        let first = self.hints.partition_point(|h| h.before < from);
+        let hints = self.hints.iter().skip(first).take_while(|h| h.before <= self.at);
+        hints.map(|h| Directive { json: SmolStr::new(h.content.text(self.text)), span: h.content }).collect()
     }
 
     fn peek(&self) -> &Token {

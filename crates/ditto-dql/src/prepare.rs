@@ -70,7 +70,7 @@ pub fn prepare_subscription(text: &str) -> Result<Prepared, DqlError> {
 pub fn prepare_observer(text: &str) -> Result<Prepared, DqlError> {
     let statement = parse(text)?;
     match &statement {
-        Statement { prefix: None, body: Body::Select(_) } => finish(text, statement),
+        Statement { prefix: None, body: Body::Select(_), .. } => finish(text, statement),
         _ => Err(DqlError::unsupported("non-SELECT statement in observer", text, first_word(text))),
     }
 }
@@ -78,8 +78,8 @@ pub fn prepare_observer(text: &str) -> Result<Prepared, DqlError> {
 /// What a subscription cannot have, and where.
 fn subscription_fault(statement: &Statement) -> Option<(&'static str, Span)> {
     const NO_SELECT: &str = "non-SELECT statement in sync subscription";
-    let Statement { prefix: None, body } = statement else {
-        return statement.prefix.map(|(_, span)| (NO_SELECT, span));
+    let Statement { prefix: None, body, .. } = statement else {
+        return statement.prefix.as_ref().map(|p| (NO_SELECT, p.span));
     };
     let Body::Select(select) = body else {
         return Some((NO_SELECT, Span::default()));
@@ -100,7 +100,7 @@ fn subscription_fault(statement: &Statement) -> Option<(&'static str, Span)> {
     if let Some(join) = joins.first() {
         return Some(("Joining", join.span));
     }
-    if let Some(UseClause::Ids { span }) = from.uses.iter().find(|u| matches!(u, UseClause::Ids { .. })) {
+    if let Some(UseClause::Ids { span, .. }) = from.uses.iter().find(|u| matches!(u, UseClause::Ids { .. })) {
         return Some(("USE IDS", *span));
     }
     let order = tail.order_by.as_ref().map(|o| o.span);
@@ -112,7 +112,7 @@ fn subscription_fault(statement: &Statement) -> Option<(&'static str, Span)> {
 }
 
 fn first_word(text: &str) -> Span {
-    crate::lexer::tokenize(text).ok().and_then(|t| t.first().map(|t| t.span)).unwrap_or_default()
+    crate::lexer::tokenize(text).ok().and_then(|t| t.tokens.first().map(|t| t.span)).unwrap_or_default()
 }
 
 fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {

@@ -209,7 +209,7 @@ fn unsupported() {
         ),
         (
             "DELETE FROM c USE DIRECTIVES '{}'",
-            "query/unsupported | Unsupported feature: USE DIRECTIVES @1:15",
+            "query/unsupported | Unsupported feature: USE DIRECTIVES @1:30",
         ),
         ("INSERT INTO c SELECT * FROM d", "query/unsupported | Unsupported feature: INSERT … SELECT @1:15"),
         ("DELETE FROM c RETURNING *", "query/unsupported | Unsupported feature: RETURNING @1:15"),

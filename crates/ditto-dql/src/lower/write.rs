@@ -15,10 +15,10 @@ impl Lower<'_> {
     pub(super) fn insert(&mut self, s: ast::Insert) -> Result<InsertTemplate, DqlError> {
         let head = self.head(&s.target, None, true)?;
         let documents = match s.source {
-            ast::InsertSource::Select(span) => return self.unsupported("INSERT … SELECT", span),
+            ast::InsertSource::Select(s) => return self.unsupported("INSERT … SELECT", s.span),
             ast::InsertSource::Documents(documents) => documents,
         };
-        self.refuse_returning(s.returning)?;
+        self.refuse_returning(s.returning.as_ref())?;
         let scope = Scope::constant("a document", "Cannot convert to a literal");
         let documents = documents
             .into_iter()
@@ -31,9 +31,9 @@ impl Lower<'_> {
     }
 
     pub(super) fn update(&mut self, s: ast::Update) -> Result<UpdateTemplate, DqlError> {
-        let head = self.head(&s.target, None, true)?;
-        self.refuse_uses(&s.uses)?;
-        self.refuse_returning(s.returning)?;
+        let head = self.head(&s.from.target, None, true)?;
+        self.refuse_uses(&s.from.uses)?;
+        self.refuse_returning(s.returning.as_ref())?;
         let mut changes: Vec<Change> = Vec::with_capacity(s.changes.len());
         let mut seen = std::collections::BTreeSet::new();
         for change in s.changes {
@@ -104,15 +104,15 @@ impl Lower<'_> {
     }
 
     pub(super) fn remove(&mut self, s: ast::Remove) -> Result<RemoveTemplate, DqlError> {
-        let head = self.head(&s.target, None, true)?;
-        self.refuse_uses(&s.uses)?;
-        self.refuse_returning(s.returning)?;
+        let head = self.head(&s.from.target, None, true)?;
+        self.refuse_uses(&s.from.uses)?;
+        self.refuse_returning(s.returning.as_ref())?;
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
         Ok(RemoveTemplate { head, filter, tail })
     }
 
-    fn refuse_returning(&self, returning: Option<Span>) -> Result<(), DqlError> {
-        returning.map_or(Ok(()), |span| self.unsupported("RETURNING", span))
+    fn refuse_returning(&self, returning: Option<&ast::Returning>) -> Result<(), DqlError> {
+        returning.map_or(Ok(()), |r| self.unsupported("RETURNING", r.span))
     }
 }

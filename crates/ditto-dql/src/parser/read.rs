@@ -1,11 +1,11 @@
 //! SELECT, and the clauses it shares with the writing statements.
 
-use ditto_types::ErrorKind;
+use ditto_types::{ErrorKind, SmolStr};
 
 use super::{Parser, words};
 use crate::ast::{
-    Expr, FromTerm, GroupBy, Join, Name, OrderBy, Projection, ProjectionItem, Select, SortKey, Tail, Target,
-    TypeDef, UseClause,
+    Directive, Expr, FromTerm, GroupBy, Join, JoinKind, Name, OrderBy, Projection, ProjectionItem, Select,
+    SortKey, Tail, Target, TypeDef, UseClause, UseIds,
 };
 use crate::decl::FieldKind;
 use crate::error::DqlError;
@@ -17,7 +17,9 @@ const MAX_TYPE_DEPTH: usize = ditto_types::MAX_DEPTH;
 impl Parser<'_> {
     pub(super) fn select(&mut self) -> Result<Select, DqlError> {
         let span = self.expect_word("SELECT")?;
+        let after = self.at;
         let distinct = self.is_word("DISTINCT").then(|| self.advance());
+        self.statement_directives(after);
         let projection = self.projection()?;
         self.expect_word("FROM")?;
         let from = self.source_term()?;
@@ -96,14 +98,37 @@ impl Parser<'_> {
             return self.unsupported("a subquery", self.peek().span);
         }
         let target = self.target()?;
+        let after = self.at;
         let alias = self.alias()?;
+        self.term(target, after, alias)
+    }
+
+    /// The collection of UPDATE, DELETE and EVICT.
+    pub(super) fn written_term(&mut self) -> Result<FromTerm, DqlError> {
+        let target = self.target()?;
+        let after = self.at;
+        self.term(target, after, None)
+    }
+
+    /// The clauses after a collection and its alias. `after` is the first token after the collection.
+    fn term(&mut self, target: Target, after: usize, alias: Option<Name>) -> Result<FromTerm, DqlError> {
         let uses = self.use_clauses()?;
-        Ok(FromTerm { target, alias, uses })
+        Ok(FromTerm { target, alias, uses, directives: self.directives_from(after) })
     }
 
     /// A collection, with type definitions after the word COLLECTION.
     pub(super) fn target(&mut self) -> Result<Target, DqlError> {
         let typed = self.eat_word("COLLECTION");
+        let mut target = self.plain_target()?;
+        if typed {
+            self.expect(Sym::LParen)?;
+            target.types = self.type_defs(1)?;
+        }
+        Ok(target)
+    }
+
+    /// A collection without type definitions.
+    pub(super) fn plain_target(&mut self) -> Result<Target, DqlError> {
         let first = self.name()?;
         // `namespace:name` is written without blanks.
         let colon = self.is_sym(Sym::Colon)
@@ -115,13 +140,7 @@ impl Parser<'_> {
         } else {
             (None, first)
         };
-        let types = if typed {
-            self.expect(Sym::LParen)?;
-            self.type_defs(1)?
-        } else {
-            Vec::new()
-        };
-        Ok(Target { namespace, collection, types })
+        Ok(Target { namespace, collection, types: Vec::new() })
     }
 
     /// Type definitions after their opening parenthesis.
@@ -154,72 +173,95 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn use_clauses(&mut self) -> Result<Vec<UseClause>, DqlError> {
+    fn use_clauses(&mut self) -> Result<Vec<UseClause>, DqlError> {
         let mut out = Vec::new();
         while self.is_word("USE") {
             let span = self.advance();
-            if self.eat_word("IDS") {
-                if self.eat_word("LIST") {
-                    self.expr()?;
-                } else {
-                    let open = self.peek().span;
-                    if self.eat(Sym::LParen) {
-                        self.expr_list(Sym::RParen)?;
-                        let list = open.to(self.last_span());
-                        let message = format!("{} is not supported", list.text(self.text));
-                        return self.fail_at(ErrorKind::QueryInvalid, message, list);
-                    }
-                    self.expr()?;
-                    while self.eat(Sym::Comma) {
-                        self.expr()?;
-                    }
-                }
-                out.push(UseClause::Ids { span });
+            out.push(if self.eat_word("IDS") {
+                UseClause::Ids { ids: self.use_ids()?, span }
             } else if self.eat_word("INDEX") {
-                if self.eat(Sym::LParen) {
-                    loop {
-                        self.name()?;
-                        if !self.eat(Sym::Comma) {
-                            break;
-                        }
-                    }
-                    self.expect(Sym::RParen)?;
-                } else {
-                    self.string()?;
-                }
-                out.push(UseClause::Index { span });
+                UseClause::Index { names: self.index_names()?, span }
             } else if self.eat_word("DIRECTIVES") {
-                self.string()?;
-                out.push(UseClause::Directives { span });
+                let (json, span) = self.string()?;
+                UseClause::Directives(Directive { json, span })
             } else {
                 return self.expected("IDS, INDEX or DIRECTIVES");
-            }
+            });
         }
         Ok(out)
     }
 
-    fn string(&mut self) -> Result<Span, DqlError> {
-        if matches!(self.peek().tok, Tok::Str(_)) { Ok(self.advance()) } else { self.expected("a string") }
+    fn use_ids(&mut self) -> Result<UseIds, DqlError> {
+        // `list` can also be the name of a field.
+        if self.is_word("LIST") && !self.ends_term(1) {
+            self.advance();
+            return Ok(UseIds::List(self.expr()?));
+        }
+        let open = self.peek().span;
+        if self.eat(Sym::LParen) {
+            self.expr_list(Sym::RParen)?;
+            let list = open.to(self.last_span());
+            let message = format!("{} is not supported", list.text(self.text));
+            return self.fail_at(ErrorKind::QueryInvalid, message, list);
+        }
+        let mut ids = vec![self.expr()?];
+        while self.eat(Sym::Comma) {
+            ids.push(self.expr()?);
+        }
+        Ok(UseIds::Each(ids))
+    }
+
+    /// Whether an expression that ends before the token `ahead` is complete there.
+    fn ends_term(&self, ahead: usize) -> bool {
+        match &self.peek_at(ahead).tok {
+            Tok::End | Tok::Sym(Sym::Comma | Sym::Dot | Sym::RParen | Sym::Semicolon) => true,
+            Tok::Word => self.word_at(ahead).is_some_and(|w| !words::may_be_alias(w)),
+            _ => false,
+        }
+    }
+
+    /// `'name'`, `''` for none, or `(name, …)`.
+    fn index_names(&mut self) -> Result<Vec<SmolStr>, DqlError> {
+        if !self.eat(Sym::LParen) {
+            let (name, _) = self.string()?;
+            return Ok(if name.is_empty() { Vec::new() } else { vec![name] });
+        }
+        let mut names = vec![self.name()?.text];
+        while self.eat(Sym::Comma) {
+            names.push(self.name()?.text);
+        }
+        self.expect(Sym::RParen)?;
+        Ok(names)
+    }
+
+    pub(super) fn string(&mut self) -> Result<(SmolStr, Span), DqlError> {
+        match &self.peek().tok {
+            Tok::Str(s) => Ok((s.clone(), self.advance())),
+            _ => self.expected("a string"),
+        }
     }
 
     fn join(&mut self) -> Result<Option<Join>, DqlError> {
-        let span = self.peek().span;
+        let start = self.peek().span;
         if self.is_word("CROSS") || self.is_word("FULL") || self.is_word("NATURAL") {
             let kind = self.peek_word().map(str::to_ascii_uppercase).unwrap_or_default();
-            return self.unsupported(&format!("{kind} JOIN"), span);
+            return self.unsupported(&format!("{kind} JOIN"), start);
         }
-        if self.eat_word("LEFT") || self.eat_word("RIGHT") {
+        let kind = if self.eat_word("LEFT") {
             self.eat_word("OUTER");
-            self.expect_word("JOIN")?;
-        } else if self.eat_word("INNER") {
-            self.expect_word("JOIN")?;
-        } else if !self.eat_word("JOIN") {
+            JoinKind::Left
+        } else if self.eat_word("RIGHT") {
+            self.eat_word("OUTER");
+            JoinKind::Right
+        } else if self.eat_word("INNER") || self.is_word("JOIN") {
+            JoinKind::Inner
+        } else {
             return Ok(None);
-        }
-        self.source_term()?;
+        };
+        let span = start.to(self.expect_word("JOIN")?);
+        let term = self.source_term()?;
         self.expect_word("ON")?;
-        self.expr()?;
-        Ok(Some(Join { span }))
+        Ok(Some(Join { kind, term, on: self.expr()?, span }))
     }
 
     pub(super) fn filter(&mut self) -> Result<Option<Expr>, DqlError> {

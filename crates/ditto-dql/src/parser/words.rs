@@ -52,17 +52,6 @@ const NO_ALIAS: &[&str] = &[
     "UNSET", "USE", "USING", "WINDOW",
 ];
 
-/// First words of statements that are not read further, and how messages call them.
-pub(super) const OTHER_STATEMENTS: &[(&str, &str)] = &[
-    ("CREATE", "CREATE INDEX"),
-    ("DROP", "DROP INDEX"),
-    ("ALTER", "ALTER SYSTEM"),
-    ("SHOW", "SHOW"),
-    ("TOMBSTONE", "TOMBSTONE"),
-    ("SYNC", "SYNC CONTEXT"),
-    ("WITH", "WITH"),
-];
-
 fn contains(list: &[&str], word: &str) -> bool {
     list.binary_search_by(|w| w.bytes().cmp(word.bytes().map(|b| b.to_ascii_uppercase()))).is_ok()
 }

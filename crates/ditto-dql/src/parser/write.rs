@@ -1,9 +1,9 @@
 //! INSERT, UPDATE, DELETE and EVICT.
 
 use super::Parser;
-use crate::ast::{Action, Change, Expr, Insert, InsertSource, Remove, Update};
+use crate::ast::{Action, Change, Expr, Insert, InsertSource, Remove, Returning, Update};
 use crate::error::DqlError;
-use crate::lexer::{Span, Sym};
+use crate::lexer::Sym;
 use crate::plan::ConflictPolicy;
 
 impl Parser<'_> {
@@ -19,7 +19,7 @@ impl Parser<'_> {
             }
             InsertSource::Documents(documents)
         } else if !initial && self.is_word("SELECT") {
-            InsertSource::Select(self.select()?.span)
+            InsertSource::Select(Box::new(self.select()?))
         } else if initial {
             return self.expected("DOCUMENTS or VALUES");
         } else {
@@ -73,19 +73,17 @@ impl Parser<'_> {
         self.expected("FAIL, NOTHING, UPDATE or UPDATE_LOCAL_DIFF")
     }
 
-    fn returning(&mut self) -> Result<Option<Span>, DqlError> {
+    fn returning(&mut self) -> Result<Option<Returning>, DqlError> {
         if !self.is_word("RETURNING") {
             return Ok(None);
         }
         let span = self.advance();
-        self.projection()?;
-        Ok(Some(span))
+        Ok(Some(Returning { projection: self.projection()?, span }))
     }
 
     pub(super) fn update(&mut self) -> Result<Update, DqlError> {
         self.expect_word("UPDATE")?;
-        let target = self.target()?;
-        let uses = self.use_clauses()?;
+        let from = self.written_term()?;
         let mut changes = Vec::new();
         if self.eat_word("APPLY") {
             loop {
@@ -120,7 +118,7 @@ impl Parser<'_> {
         let filter = self.filter()?;
         let tail = self.tail()?;
         let returning = self.returning()?;
-        Ok(Update { target, uses, changes, filter, tail, returning })
+        Ok(Update { from, changes, filter, tail, returning })
     }
 
     fn apply_item(&mut self) -> Result<Change, DqlError> {
@@ -152,11 +150,10 @@ impl Parser<'_> {
     pub(super) fn remove(&mut self, evict: bool) -> Result<Remove, DqlError> {
         self.advance();
         self.expect_word("FROM")?;
-        let target = self.target()?;
-        let uses = self.use_clauses()?;
+        let from = self.written_term()?;
         let filter = self.filter()?;
         let tail = self.tail()?;
         let returning = self.returning()?;
-        Ok(Remove { evict, target, uses, filter, tail, returning })
+        Ok(Remove { evict, from, filter, tail, returning })
     }
 }
