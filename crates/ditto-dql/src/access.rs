@@ -74,7 +74,7 @@ fn ids<'a>(condition: &'a Scalar, cx: &Cx<'a>) -> Result<Option<BTreeSet<DocId>>
 }
 
 fn is_id(s: &Scalar) -> bool {
-    matches!(s, Scalar::Field(path) if matches!(&**path, [name] if name == "_id"))
+    matches!(s, Scalar::Field(0, path) if matches!(&**path, [name] if name == "_id"))
 }
 
 /// Whether the value does not depend on a row.

@@ -7,6 +7,7 @@ use ditto_types::{ErrorKind, Object, SmolStr, Value};
 
 use crate::arith::{self, Membership, compare_op};
 use crate::ast::{CompareOp, IsTest};
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::functions::{self, Body, Function};
 use crate::pattern;
@@ -24,11 +25,30 @@ pub(crate) type Datum<'a> = Option<Cow<'a, Value>>;
 
 /// What an expression is evaluated on.
 pub(crate) struct Cx<'a> {
-    row: Option<&'a dyn Row>,
+    bound: &'a Bound,
+    rows: Rows<'a>,
     slots: &'a [Option<Value>],
-    args: &'a [Value],
-    text: &'a str,
     budget: Budget,
+}
+
+/// The rows of the terms of FROM, in the order of their numbers.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    None,
+    /// The row of a statement over one collection.
+    One(&'a dyn Row),
+    /// One row for each term so far; a term without a row (the other side of an outer join) is MISSING.
+    Joined(&'a [Option<&'a dyn Row>]),
+}
+
+impl<'a> Rows<'a> {
+    fn get(self, term: usize) -> Option<&'a dyn Row> {
+        match self {
+            Rows::One(row) if term == 0 => Some(row),
+            Rows::Joined(rows) => rows.get(term).copied().flatten(),
+            _ => None,
+        }
+    }
 }
 
 /// What is left of [`MAX_EVALUATION_BYTES`].
@@ -68,35 +88,45 @@ fn weight(v: &Value) -> usize {
 }
 
 impl<'a> Cx<'a> {
-    /// For expressions over a document.
-    pub(crate) fn row(row: &'a dyn Row, args: &'a [Value], text: &'a str) -> Self {
-        Self { row: Some(row), slots: &[], args, text, budget: Budget::new() }
+    fn new(bound: &'a Bound, rows: Rows<'a>, slots: &'a [Option<Value>]) -> Self {
+        Self { bound, rows, slots, budget: Budget::new() }
+    }
+
+    /// For expressions over a document, the row of term 0.
+    pub(crate) fn row(row: &'a dyn Row, bound: &'a Bound) -> Self {
+        Self::new(bound, Rows::One(row), &[])
+    }
+
+    /// For expressions over the rows of several terms; a term without a row is MISSING.
+    #[allow(dead_code, reason = "joins are the planner's next step")]
+    pub(crate) fn joined(rows: &'a [Option<&'a dyn Row>], bound: &'a Bound) -> Self {
+        Self::new(bound, Rows::Joined(rows), &[])
     }
 
     /// For expressions over a group: its keys and aggregates.
-    pub(crate) fn group(slots: &'a [Option<Value>], args: &'a [Value], text: &'a str) -> Self {
-        Self { row: None, slots, args, text, budget: Budget::new() }
+    pub(crate) fn group(slots: &'a [Option<Value>], bound: &'a Bound) -> Self {
+        Self::new(bound, Rows::None, slots)
     }
 
     /// For expressions without a document.
-    pub(crate) fn constant(args: &'a [Value], text: &'a str) -> Self {
-        Self::group(&[], args, text)
+    pub(crate) fn constant(bound: &'a Bound) -> Self {
+        Self::group(&[], bound)
     }
 
     pub(crate) fn fail<T>(&self, kind: ErrorKind, message: impl Into<String>, at: At) -> Result<T, DqlError> {
-        Err(DqlError::at(kind, message, self.text, at.0))
+        Err(DqlError::at(kind, message, &self.bound.text, at.0))
     }
 
-    /// The whole document, when there is one.
-    pub(crate) fn document(&self) -> Option<Value> {
-        self.row.map(Row::document)
+    /// The whole document of a term, when there is one.
+    pub(crate) fn document(&self, term: usize) -> Option<Value> {
+        self.rows.get(term).map(Row::document)
     }
 
     fn too_large(&self, at: At) -> DqlError {
         DqlError::at(
             ErrorKind::SizeLimitExceeded,
             format!("an expression builds more than {MAX_EVALUATION_BYTES} bytes"),
-            self.text,
+            &self.bound.text,
             at.0,
         )
     }
@@ -116,9 +146,9 @@ impl Scalar {
         match self {
             Scalar::Const(v) => Ok(Some(Cow::Borrowed(v))),
             Scalar::Missing | Scalar::Aggregate(_) => Ok(None),
-            Scalar::Param(i) => Ok(cx.args.get(*i).map(Cow::Borrowed)),
-            Scalar::Field(path) => Ok(own(cx.row.and_then(|r| r.field(path)))),
-            Scalar::Document => Ok(own(cx.document())),
+            Scalar::Param(i) => Ok(cx.bound.args.get(*i).map(Cow::Borrowed)),
+            Scalar::Field(term, path) => Ok(own(cx.rows.get(*term).and_then(|r| r.field(path)))),
+            Scalar::Document(term) => Ok(own(cx.document(*term))),
             Scalar::Get(e, path) => Ok(navigate(e.eval(cx)?, path)),
             Scalar::Slot(i) => Ok(cx.slots.get(*i).and_then(|v| v.as_ref()).map(Cow::Borrowed)),
             Scalar::Arith(op, pair) => {

@@ -41,6 +41,7 @@
 //! | `eval`, `truth`, `arith`, `pattern`, `functions`, `aggregate` | what expressions mean |
 //! | `order`, `sort` | [`compare()`], ORDER BY, LIMIT, OFFSET |
 //! | `access` | [`Access`]: which documents WHERE names by id |
+//! | `env` | [`Env`]: what an execution has besides rows |
 //! | `decl` | [`TypeDecls`] of `COLLECTION c (f TYPE)` |
 //! | `error` | [`DqlError`] with its [`Position`] |
 
@@ -49,6 +50,7 @@ mod aggregate;
 mod arith;
 mod ast;
 mod decl;
+mod env;
 mod error;
 mod eval;
 mod functions;
@@ -64,6 +66,7 @@ mod sort;
 mod truth;
 
 pub use decl::{FieldKind, TypeDecls};
+pub use env::Env;
 pub use error::{DqlError, Position};
 pub use eval::MAX_EVALUATION_BYTES;
 pub use lexer::MAX_STATEMENT_BYTES;

@@ -37,7 +37,7 @@ pub(crate) fn lower(
 ) -> Result<(Template, BTreeMap<SmolStr, usize>), DqlError> {
     let mut l = Lower {
         text,
-        qualifier: SmolStr::default(),
+        terms: Vec::new(),
         params: BTreeMap::new(),
         aggregates: Vec::new(),
         aliases: Vec::new(),
@@ -70,8 +70,8 @@ pub(crate) fn lower(
 
 struct Lower<'t> {
     text: &'t Arc<str>,
-    /// What qualifies a field: the alias, or else the collection.
-    qualifier: SmolStr,
+    /// What qualifies a field of each term of FROM: its alias, or else its collection.
+    terms: Vec<SmolStr>,
     params: BTreeMap<SmolStr, usize>,
     /// Aggregates seen so far, each once.
     aggregates: Vec<Aggregate>,
@@ -107,7 +107,7 @@ impl Lower<'_> {
         if write && text.starts_with("__") {
             return self.unsupported("writing to an internal collection", name.span);
         }
-        self.qualifier = alias.unwrap_or(name).text.clone();
+        self.terms.push(alias.unwrap_or(name).text.clone());
         Ok(Head {
             text: self.text.clone(),
             collection: name.text.clone(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ditto_types::{DocId, ErrorKind, Path, SmolStr, Value};
 
 use crate::decl::{FieldKind, TypeDecls};
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::order::Number;
@@ -138,9 +139,9 @@ pub(crate) struct SortTerm {
 
 impl TailTemplate {
     /// Evaluates LIMIT and OFFSET; `kind` is that of the error for a value that is no row count.
-    pub(crate) fn window(&self, text: &str, args: &[Value], kind: ErrorKind) -> Result<Window, DqlError> {
-        let limit = self.limit.as_ref().map(|l| rows("LIMIT", l, text, args, kind)).transpose()?;
-        let offset = self.offset.as_ref().map(|o| rows("OFFSET", o, text, args, kind)).transpose()?;
+    pub(crate) fn window(&self, bound: &Bound, kind: ErrorKind) -> Result<Window, DqlError> {
+        let limit = self.limit.as_ref().map(|l| rows("LIMIT", l, bound, kind)).transpose()?;
+        let offset = self.offset.as_ref().map(|o| rows("OFFSET", o, bound, kind)).transpose()?;
         Ok(Window { limit, offset: offset.unwrap_or(0) })
     }
 
@@ -158,14 +159,8 @@ impl TailTemplate {
     }
 }
 
-fn rows(
-    clause: &str,
-    (scalar, at): &(Scalar, At),
-    text: &str,
-    args: &[Value],
-    kind: ErrorKind,
-) -> Result<u64, DqlError> {
-    let cx = Cx::constant(args, text);
+fn rows(clause: &str, (scalar, at): &(Scalar, At), bound: &Bound, kind: ErrorKind) -> Result<u64, DqlError> {
+    let cx = Cx::constant(bound);
     let value = scalar.eval(&cx)?;
     match value.as_deref() {
         Some(Value::Int(n)) if *n >= 0 => Ok(n.unsigned_abs()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
 
 use crate::ast::{Body, ProjectionItem, Select, Statement, UseClause};
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::lower::{Template, lower};
@@ -125,7 +126,7 @@ fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
         Prepared { template, names: Arc::new(indexes.into_keys().collect()), params: params.into() };
     // A wrong constant is a fault of the text.
     if let Some(tail) = prepared.tail().filter(|t| t.is_constant()) {
-        tail.window(text, &[], ErrorKind::QueryInvalid)?;
+        tail.window(&Bound::bare(text), ErrorKind::QueryInvalid)?;
     }
     Ok(prepared)
 }
@@ -189,12 +190,13 @@ impl Prepared {
     pub fn bind(&self, args: &Object) -> Result<Plan, DqlError> {
         let args =
             self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
+        let bound = Bound::new(self.head().text.clone(), args, Arc::default());
         Ok(match &self.template {
-            Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), args)?),
-            Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), args)),
-            Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), args)?),
-            Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), args)?),
-            Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), args)?),
+            Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound)?),
+            Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound)),
+            Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), bound)?),
+            Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), bound)?),
+            Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), bound)?),
         })
     }
 }

@@ -12,10 +12,10 @@ pub(crate) enum Scalar {
     Missing,
     /// Index into the arguments of the statement.
     Param(usize),
-    /// A field of the document; never empty.
-    Field(Box<[SmolStr]>),
-    /// The whole document.
-    Document,
+    /// A field of the document of a term of FROM; the path is never empty.
+    Field(usize, Box<[SmolStr]>),
+    /// The whole document of a term of FROM.
+    Document(usize),
     /// A field of a computed object.
     Get(Box<Scalar>, Box<[SmolStr]>),
     /// A group key or, behind the keys, an aggregate of the current group.
@@ -82,8 +82,8 @@ impl Scalar {
             Scalar::Const(_)
             | Scalar::Missing
             | Scalar::Param(_)
-            | Scalar::Field(_)
-            | Scalar::Document
+            | Scalar::Field(..)
+            | Scalar::Document(_)
             | Scalar::Slot(_)
             | Scalar::Aggregate(_) => self,
             Scalar::Get(e, path) => Scalar::Get(Box::new(f(*e)?), path),

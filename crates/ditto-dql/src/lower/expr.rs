@@ -210,26 +210,47 @@ impl Lower<'_> {
         if let Some(message) = scope.no_fields {
             return self.fail(message, first.span);
         }
-        if scope.aliases && (rest.is_empty() || first.text != self.qualifier) {
+        let term = self.term(&first.text);
+        if scope.aliases && (rest.is_empty() || term.is_none()) {
             let alias = self.aliases.iter().find(|(name, _)| *name == first.text);
             if let Some((_, scalar)) = alias {
                 let scalar = scalar.clone();
                 return Ok(if rest.is_empty() { scalar } else { Scalar::Get(Box::new(scalar), names(rest)) });
             }
         }
-        Ok(if first.text != self.qualifier {
-            Scalar::Field(names(path))
-        } else if rest.is_empty() {
-            Scalar::Document
-        } else {
-            Scalar::Field(names(rest))
-        })
+        match (term, rest) {
+            (Some(term), []) => Ok(Scalar::Document(term)),
+            (Some(term), rest) => Ok(Scalar::Field(term, names(rest))),
+            (None, rest) if self.terms.len() > 1 => self.unqualified(first, rest),
+            (None, _) => Ok(Scalar::Field(0, names(path))),
+        }
+    }
+
+    /// The number of the term of FROM that a name qualifies.
+    pub(super) fn term(&self, name: &str) -> Option<usize> {
+        self.terms.iter().position(|t| t == name)
+    }
+
+    /// A name over several terms without its term. Documents have no schema, so only `_id` says what it means: the
+    /// ids of all terms, by their names.
+    fn unqualified(&self, first: &Name, rest: &[Name]) -> Result<Scalar, DqlError> {
+        if first.text != "_id" {
+            return self.fail(format!("Ambiguous reference to field: {}", first.text), first.span);
+        }
+        let id = |(term, name): (usize, &SmolStr)| {
+            (Scalar::Const(Value::Str(name.clone())), Scalar::Field(term, [first.text.clone()].into()))
+        };
+        let fields = self.terms.iter().enumerate().map(id).collect();
+        let ids = Scalar::Object(fields, At(first.span.start as usize));
+        Ok(if rest.is_empty() { ids } else { Scalar::Get(Box::new(ids), names(rest)) })
     }
 
     /// The field that a path of names means where only a field can be meant.
     pub(super) fn field(&self, path: &[Name]) -> Vec<SmolStr> {
         match path {
-            [first, rest @ ..] if first.text == self.qualifier && !rest.is_empty() => names(rest).into_vec(),
+            [first, rest @ ..] if self.term(&first.text).is_some() && !rest.is_empty() => {
+                names(rest).into_vec()
+            }
             path => names(path).into_vec(),
         }
     }

@@ -68,9 +68,12 @@ impl Lower<'_> {
             items.push(match item {
                 ProjectionItem::Wildcard(span) => return Ok(Projected::Wildcard(span)),
                 ProjectionItem::Spread(name) => {
-                    if name.text != self.qualifier {
-                        let message =
-                            format!("{} is not {}, the source of the rows", name.text, self.qualifier);
+                    if self.term(&name.text).is_none() {
+                        let message = format!(
+                            "{} is not {}, the source of the rows",
+                            name.text,
+                            self.terms.join(" or ")
+                        );
                         return self.fail(message, name.span);
                     }
                     spread = true;
@@ -141,7 +144,7 @@ impl Lower<'_> {
                             }
                         }
                         OutputItem::Spread | OutputItem::Remove(_) => {
-                            return projection(&format!("{}.*", self.qualifier), *span);
+                            return projection(&format!("{}.*", self.terms.concat()), *span);
                         }
                     }
                 }
@@ -209,15 +212,15 @@ fn to_slots(s: Scalar, keys: &[Scalar]) -> Option<Scalar> {
     }
     match s {
         Scalar::Aggregate(i) => Some(Scalar::Slot(keys.len() + i)),
-        Scalar::Field(path) => keys.iter().enumerate().find_map(|(i, key)| {
+        Scalar::Field(term, path) => keys.iter().enumerate().find_map(|(i, key)| {
             let rest = match key {
-                Scalar::Field(prefix) => path.strip_prefix(&**prefix)?,
-                Scalar::Document => &path,
+                Scalar::Field(t, prefix) if *t == term => path.strip_prefix(&**prefix)?,
+                Scalar::Document(t) if *t == term => &path,
                 _ => return None,
             };
             Some(Scalar::Get(Box::new(Scalar::Slot(i)), rest.into()))
         }),
-        Scalar::Document => None,
+        Scalar::Document(_) => None,
         other => other.try_map(&mut |s| to_slots(s, keys).ok_or(())).ok(),
     }
 }

@@ -7,6 +7,7 @@ use ditto_types::{DocId, ErrorKind, MAX_DEPTH, Object, Value};
 
 use super::{ConflictPolicy, Head, check_kind, shown};
 use crate::decl::TypeDecls;
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::scalar::{At, Scalar};
@@ -23,12 +24,12 @@ pub(crate) struct InsertTemplate {
 #[derive(Clone, Debug)]
 pub struct InsertPlan {
     template: Arc<InsertTemplate>,
-    args: Arc<[Value]>,
+    bound: Bound,
 }
 
 impl InsertPlan {
-    pub(crate) fn bind(template: Arc<InsertTemplate>, args: Arc<[Value]>) -> Self {
-        Self { template, args }
+    pub(crate) fn bind(template: Arc<InsertTemplate>, bound: Bound) -> Self {
+        Self { template, bound }
     }
 
     /// Name of the collection.
@@ -62,7 +63,7 @@ impl InsertPlan {
         let mut ids = BTreeSet::new();
         for (e, at) in &self.template.documents {
             // Each document has its own budget.
-            let cx = Cx::constant(&self.args, &self.template.head.text);
+            let cx = Cx::constant(&self.bound);
             let value = e.eval(&cx)?;
             match value.map(|v| v.into_owned()) {
                 Some(Value::Object(o)) => self.add(o, *at, &cx, &mut ids, &mut out)?,

@@ -9,6 +9,7 @@ use super::{Access, Head, Row, TailTemplate};
 use crate::access::access;
 use crate::aggregate::{Accumulator, Aggregate};
 use crate::decl::TypeDecls;
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::scalar::Scalar;
@@ -55,17 +56,16 @@ pub(crate) enum OutputItem {
 #[derive(Clone, Debug)]
 pub struct SelectPlan {
     template: Arc<SelectTemplate>,
-    args: Arc<[Value]>,
+    bound: Bound,
     access: Access,
     window: Window,
 }
 
 impl SelectPlan {
-    pub(crate) fn bind(template: Arc<SelectTemplate>, args: Arc<[Value]>) -> Result<Self, DqlError> {
-        let text = &template.head.text;
-        let access = access(template.filter.as_ref(), &Cx::constant(&args, text))?;
-        let window = template.tail.window(text, &args, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, args })
+    pub(crate) fn bind(template: Arc<SelectTemplate>, bound: Bound) -> Result<Self, DqlError> {
+        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
+        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
+        Ok(Self { access, window, template, bound })
     }
 
     /// Name of the collection.
@@ -87,7 +87,7 @@ impl SelectPlan {
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
         match &self.template.filter {
             None => Ok(true),
-            Some(f) => Ok(f.test(&Cx::row(row, &self.args, &self.template.head.text))? == Truth::True),
+            Some(f) => Ok(f.test(&Cx::row(row, &self.bound))? == Truth::True),
         }
     }
 
@@ -137,7 +137,7 @@ impl SelectRun<'_> {
             return Ok(true);
         }
         let template = &*self.plan.template;
-        let cx = Cx::row(row, &self.plan.args, &template.head.text);
+        let cx = Cx::row(row, &self.plan.bound);
         match (&template.grouping, &mut self.groups) {
             (Some(grouping), Some(groups)) => {
                 let keys = grouping
@@ -165,7 +165,7 @@ impl SelectRun<'_> {
             for (keys, accumulators) in groups {
                 let mut slots = keys.0;
                 slots.extend(accumulators.into_iter().map(Accumulator::finish));
-                let cx = Cx::group(&slots, &self.plan.args, &template.head.text);
+                let cx = Cx::group(&slots, &self.plan.bound);
                 if let Some(having) = &grouping.having
                     && having.test(&cx)? != Truth::True
                 {
@@ -202,14 +202,14 @@ fn emit<'a>(
 
 fn project<'a>(output: &'a Output, cx: &Cx<'a>) -> Result<Value, DqlError> {
     let items = match output {
-        Output::Wildcard => return Ok(cx.document().unwrap_or(Value::Object(Object::new()))),
+        Output::Wildcard => return Ok(cx.document(0).unwrap_or(Value::Object(Object::new()))),
         Output::Items(items) => items,
     };
     let mut out = Object::new();
     for item in items {
         match item {
             OutputItem::Spread => {
-                if let Some(Value::Object(fields)) = cx.document() {
+                if let Some(Value::Object(fields)) = cx.document(0) {
                     out.extend(fields);
                 }
             }

@@ -7,6 +7,7 @@ use ditto_types::{DocId, ErrorKind, Value};
 use super::{Access, Head, Row, TailTemplate};
 use crate::access::access;
 use crate::decl::TypeDecls;
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::scalar::Scalar;
@@ -24,17 +25,16 @@ pub(crate) struct RemoveTemplate {
 #[derive(Clone, Debug)]
 pub struct DeletePlan {
     template: Arc<RemoveTemplate>,
-    args: Arc<[Value]>,
+    bound: Bound,
     access: Access,
     window: Window,
 }
 
 impl DeletePlan {
-    pub(crate) fn bind(template: Arc<RemoveTemplate>, args: Arc<[Value]>) -> Result<Self, DqlError> {
-        let text = &template.head.text;
-        let access = access(template.filter.as_ref(), &Cx::constant(&args, text))?;
-        let window = template.tail.window(text, &args, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, args })
+    pub(crate) fn bind(template: Arc<RemoveTemplate>, bound: Bound) -> Result<Self, DqlError> {
+        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
+        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
+        Ok(Self { access, window, template, bound })
     }
 
     /// Name of the collection.
@@ -61,28 +61,26 @@ impl DeletePlan {
     /// Starts choosing documents.
     pub fn targets(&self) -> TargetRun<'_> {
         let t = &*self.template;
-        TargetRun::new(&t.head, t.filter.as_ref(), &t.tail, &self.args, self.window)
+        TargetRun::new(t.filter.as_ref(), &t.tail, &self.bound, self.window)
     }
 }
 
 /// Choice of the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
 pub struct TargetRun<'a> {
-    head: &'a Head,
     filter: Option<&'a Scalar>,
     tail: &'a TailTemplate,
-    args: &'a [Value],
+    bound: &'a Bound,
     ids: Sorter<DocId>,
 }
 
 impl<'a> TargetRun<'a> {
     pub(crate) fn new(
-        head: &'a Head,
         filter: Option<&'a Scalar>,
         tail: &'a TailTemplate,
-        args: &'a [Value],
+        bound: &'a Bound,
         window: Window,
     ) -> Self {
-        Self { head, filter, tail, args, ids: Sorter::new(tail.descending(), window) }
+        Self { filter, tail, bound, ids: Sorter::new(tail.descending(), window) }
     }
 
     /// Offers a document, which counts if WHERE is true for it. `false` means that no more are needed.
@@ -90,7 +88,7 @@ impl<'a> TargetRun<'a> {
         if !self.ids.wants_more() {
             return Ok(false);
         }
-        let cx = Cx::row(row, self.args, &self.head.text);
+        let cx = Cx::row(row, self.bound);
         let matches = match self.filter {
             None => true,
             Some(f) => f.test(&cx)? == Truth::True,

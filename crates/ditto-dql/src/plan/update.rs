@@ -8,6 +8,7 @@ use super::insert::check_fields;
 use super::{Access, FieldOp, Head, Row, TailTemplate, TargetRun, check_kind, shown};
 use crate::access::access;
 use crate::decl::{FieldKind, TypeDecls};
+use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::{Cx, Datum};
 use crate::order::Number;
@@ -42,17 +43,16 @@ pub(crate) enum ChangeAction {
 #[derive(Clone, Debug)]
 pub struct UpdatePlan {
     template: Arc<UpdateTemplate>,
-    args: Arc<[Value]>,
+    bound: Bound,
     access: Access,
     window: Window,
 }
 
 impl UpdatePlan {
-    pub(crate) fn bind(template: Arc<UpdateTemplate>, args: Arc<[Value]>) -> Result<Self, DqlError> {
-        let text = &template.head.text;
-        let access = access(template.filter.as_ref(), &Cx::constant(&args, text))?;
-        let window = template.tail.window(text, &args, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, args })
+    pub(crate) fn bind(template: Arc<UpdateTemplate>, bound: Bound) -> Result<Self, DqlError> {
+        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
+        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
+        Ok(Self { access, window, template, bound })
     }
 
     /// Name of the collection.
@@ -73,7 +73,7 @@ impl UpdatePlan {
     /// Starts choosing documents.
     pub fn targets(&self) -> TargetRun<'_> {
         let t = &*self.template;
-        TargetRun::new(&t.head, t.filter.as_ref(), &t.tail, &self.args, self.window)
+        TargetRun::new(t.filter.as_ref(), &t.tail, &self.bound, self.window)
     }
 
     /// The changes for a chosen document in the order APPLY, SET, UNSET, evaluated on its state before the statement.
@@ -85,7 +85,7 @@ impl UpdatePlan {
     /// A counter operation with a value that is no integer, a value that does not fit the declared kind of its field or
     /// is nested too deeply.
     pub fn ops(&self, row: &dyn Row) -> Result<Vec<FieldOp>, DqlError> {
-        let cx = Cx::row(row, &self.args, &self.template.head.text);
+        let cx = Cx::row(row, &self.bound);
         let mut out = Vec::with_capacity(self.template.changes.len());
         for change in &self.template.changes {
             let path = change.path.clone();
