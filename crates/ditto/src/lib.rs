@@ -50,6 +50,7 @@
 //! | `instance` | [`Ditto`]: opening, closing and the parts |
 //! | `config`, `transport_config` | [`DittoConfig`], [`TransportConfig`] |
 //! | `store`, `transaction`, `observer`, `query`, `result` | local data |
+//! | `differ` | [`Differ`]: what changed between two results |
 //! | `sync`, `presence`, `bus` | the mesh, from the app's side |
 //! | `node`, `replication`, `sync_store` | the task and the thread that run the machines |
 //! | `identity`, `random`, `runtime`, `callback_gate` | what they stand on |
@@ -59,6 +60,7 @@
 mod bus;
 mod callback_gate;
 mod config;
+mod differ;
 mod error;
 mod identity;
 mod instance;
@@ -78,6 +80,7 @@ mod transport_config;
 
 pub use bus::{Bus, BusMessage, BusMessages};
 pub use config::{DittoConfig, DittoConfigConnect, Durability};
+pub use differ::{Diff, DiffMove, Differ};
 pub use ditto_bus::Reliability;
 pub use ditto_mesh::{ConnectionEvent, PeerKey, PresenceConnection, PresenceGraph, PresencePeer};
 pub use ditto_net::multicast_available;
