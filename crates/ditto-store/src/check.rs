@@ -1,11 +1,12 @@
 //! Verifies a file: everything that can be recomputed is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ditto_crdt::DictReader;
 use ditto_types::{Digest, HashKey, Hlc, SmolStr};
 
 use crate::StoreError;
+use crate::counts;
 use crate::dict::{Dict, WriterDict};
 use crate::driver::{Db, SqlRow};
 use crate::meta;
@@ -94,6 +95,7 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
             Ok(true)
         },
     )?;
+    check_counts(db, &names, &mut report)?;
     db.query("SELECT coll, site FROM grave", &[], |row| {
         report.gravestones += 1;
         if !names.contains_key(&row.ordinal(0)?) || dict.shared().site(row.ordinal(1)?).is_none() {
@@ -108,6 +110,31 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
         Ok(true)
     })?;
     Ok(report)
+}
+
+/// Compares the counts of documents with the documents.
+fn check_counts(
+    db: &Db,
+    names: &HashMap<u32, SmolStr>,
+    report: &mut CheckReport,
+) -> Result<(), StoreError> {
+    let kept = match counts::all(db) {
+        Ok(kept) => kept,
+        Err(e) => {
+            report.problem(e.to_string());
+            return Ok(());
+        }
+    };
+    let found = counts::count_documents(db)?;
+    let every: BTreeSet<u32> = kept.keys().chain(found.keys()).copied().collect();
+    for coll in every {
+        let (kept, found) = (kept.get(&coll).unwrap_or(&0), found.get(&coll).unwrap_or(&0));
+        if kept != found {
+            let name = names.get(&coll).map_or_else(|| coll.to_string(), ToString::to_string);
+            report.problem(format!("collection {name}: {found} documents, but {kept} are counted"));
+        }
+    }
+    Ok(())
 }
 
 /// What documents are checked against.

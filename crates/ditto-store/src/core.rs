@@ -8,6 +8,7 @@ use ditto_crdt::{Doc, Op};
 use ditto_types::{Digest, DocId, HashKey, Hlc, KeyHash, Stamp};
 
 use crate::StoreError;
+use crate::counts::Counts;
 use crate::dict::WriterDict;
 use crate::driver::{Db, Param};
 use crate::meta::{self, State};
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) db: Db,
     pub(crate) dict: WriterDict,
     pub(crate) state: State,
+    pub(crate) counts: Counts,
     pub(crate) hash_key: HashKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) random: Arc<dyn RandomSource>,
@@ -53,17 +55,19 @@ impl Core {
         hash_key: HashKey,
         clock: Arc<dyn WallClock>,
         random: Arc<dyn RandomSource>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, StoreError> {
+        let counts = Counts::load(&db)?;
+        Ok(Self {
             db,
             dict,
             state,
+            counts,
             hash_key,
             clock,
             random,
             next_rid: HashMap::new(),
             evicted_at: HashMap::new(),
-        }
+        })
     }
 
     /// Runs `f` in a savepoint: either all of its effects join `unit`, or none are left in the file.
@@ -74,7 +78,7 @@ impl Core {
         unit: &mut Unit,
         f: impl FnOnce(&mut Core, &mut Unit, &mut Effects) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (state, stamp) = (self.state, unit.stamp);
+        let (state, stamp, counts) = (self.state, unit.stamp, self.counts.mark());
         let mut effects = Effects::default();
         self.db.exec("SAVEPOINT one", &[])?;
         let out = catch_unwind(AssertUnwindSafe(|| f(self, unit, &mut effects)))
@@ -88,6 +92,7 @@ impl Core {
             Err(e) => {
                 let last = self.state.clock.last();
                 (self.state, unit.stamp) = (state, stamp);
+                self.counts.reset(counts);
                 // Time does not go back, or a stamp could be given out twice with different contents.
                 self.state.clock.see(last);
                 if self.db.in_transaction() {
@@ -110,8 +115,10 @@ impl Core {
         if (self.state.head, self.state.clock.last()) != (before.head, before.clock.last()) {
             meta::save(&self.db, &self.state)?;
         }
+        self.counts.write(&self.db)?;
         self.db.exec("COMMIT", &[])?;
         self.dict.committed();
+        self.counts.committed();
         Ok(())
     }
 
@@ -120,6 +127,7 @@ impl Core {
         let last = self.state.clock.last();
         self.state = before;
         self.state.clock.see(last);
+        self.counts.rolled_back();
         if self.db.in_transaction()
             && let Err(e) = self.db.exec("ROLLBACK", &[])
         {
@@ -268,6 +276,8 @@ impl Core {
             }
         }
         let old = held.map(|h| h.doc);
+        let was_alive = old.as_ref().is_some_and(|d| d.is_alive());
+        self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
         effects.touched.push(Touched { coll, id, key, digest, old, new: Some(Arc::new(new)) });
         Ok((digest, true))
     }
@@ -282,6 +292,7 @@ impl Core {
         if let Some(rid) = held.rid {
             self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
         }
+        self.counts.add(coll, -i64::from(held.doc.is_alive()));
         effects.evicted.insert(coll);
         let (digest, old) = (held.digest, Some(held.doc));
         effects.touched.push(Touched { coll, id, key, digest, old, new: None });

@@ -9,7 +9,7 @@
 //! | `store`, `transaction`, `options`, `result`, `error` | the handles and what goes in and out |
 //! | `lock`, `schema`, `meta`, `driver` | directory, file format, identity, the binding of the engine |
 //! | `dict` | dictionaries of names, sites and peers |
-//! | `writer`, `core`, `unit`, `commit` | the writer thread, its tools, one commit in the making, the change set |
+//! | `writer`, `core`, `unit`, `commit`, `counts` | the writer thread, its tools, one commit in the making, the change set, counts of documents |
 //! | `readers`, `select`, `row`, `statements` | snapshots, rows in place, the statement cache |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
@@ -20,6 +20,7 @@ mod apply;
 mod check;
 mod commit;
 mod core;
+mod counts;
 mod dict;
 mod driver;
 mod error;

@@ -218,7 +218,8 @@ fn state_row(db: &Db) -> Result<(u64, Hlc), StoreError> {
     Ok((half(0), Hlc(half(8))))
 }
 
-fn get(db: &Db, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+/// Value of a meta row.
+pub(crate) fn get(db: &Db, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
     db.query_one("SELECT value FROM meta WHERE key = ?1", &[Param::Text(key)], |r| Ok(r.blob(0)?.to_vec()))
 }
 

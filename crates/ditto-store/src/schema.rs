@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::StoreError;
+use crate::counts;
 use crate::driver::{Db, Mode};
 use crate::options::Durability;
 
@@ -14,8 +15,11 @@ pub(crate) const DB_FILE: &str = "store.db";
 /// "dtto" in the file header: tells our files from other SQLite files.
 const APPLICATION_ID: u32 = 0x6474_746f;
 
-/// Version of tables and encodings. A file with a higher one is refused.
-pub(crate) const FORMAT: u32 = 1;
+/// Version of tables and encodings. A file with a higher one is refused, one with a lower one is upgraded at open.
+pub(crate) const FORMAT: u32 = 2;
+
+/// The oldest version that is upgraded.
+const OLDEST: u32 = 1;
 
 /// Bits that a collection's ordinal is shifted by in a row id, so that the rows of a collection are neighbours and a
 /// scan of one collection is a range of the table.
@@ -92,6 +96,32 @@ CREATE TABLE grave(
 ) WITHOUT ROWID;
 ";
 
+/// What format 2 added. Each index has a table of its own besides, see [`index_table`]. `def`: the keys; `state`: 0
+/// while the index is being built, 1 when every document is in it.
+const TABLES_2: &str = "
+CREATE TABLE idx(
+  id INTEGER PRIMARY KEY,
+  coll INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  def BLOB NOT NULL,
+  state INTEGER NOT NULL,
+  UNIQUE(coll, name)
+);
+";
+
+/// Name of the table of an index: its entries, each the key of a document and the row id of the document.
+pub(crate) fn index_table(id: u32) -> String {
+    format!("idx_{id}")
+}
+
+/// The statement that makes the table of an index.
+pub(crate) fn create_index_table(id: u32) -> String {
+    let table = index_table(id);
+    format!(
+        "CREATE TABLE {table}(key BLOB NOT NULL, rid INTEGER NOT NULL, PRIMARY KEY(key, rid)) WITHOUT ROWID"
+    )
+}
+
 /// Opens the file for writing; creates it, with its tables but without any meta rows, when there is none.
 ///
 /// A file that is no database of ours is refused before anything is written.
@@ -110,11 +140,14 @@ pub(crate) fn open_file(file: &Path, durability: Durability) -> Result<Db, Store
         }
     };
     let version = db.int_pragma("user_version")?;
-    if version != i64::from(FORMAT) {
-        let found = u32::try_from(version).unwrap_or(u32::MAX);
+    let found = u32::try_from(version).unwrap_or(u32::MAX);
+    if !(OLDEST..=FORMAT).contains(&found) {
         return Err(StoreError::Version { file: file.to_path_buf(), found, supported: FORMAT });
     }
     apply_pragmas(&db, WRITER_PRAGMAS)?;
+    if found < FORMAT {
+        upgrade(&db, found)?;
+    }
     set_durability(&db, durability)?;
     Ok(db)
 }
@@ -149,7 +182,7 @@ fn create(file: &Path) -> Result<Db, StoreError> {
     db.set_pragma("journal_mode", "DELETE")?;
     db.set_pragma("synchronous", "FULL")?;
     let sql = format!(
-        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} COMMIT;"
+        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {TABLES_2} COMMIT;"
     );
     if let Err(e) = db.batch(&sql) {
         if db.in_transaction() {
@@ -158,6 +191,31 @@ fn create(file: &Path) -> Result<Db, StoreError> {
         return Err(e);
     }
     Ok(db)
+}
+
+/// Brings a file of an older format to the present one, in one transaction that has reached the disk on return. A
+/// crash leaves the old format.
+fn upgrade(db: &Db, from: u32) -> Result<(), StoreError> {
+    set_durability(db, Durability::Full)?;
+    db.batch("BEGIN IMMEDIATE")?;
+    let step = || {
+        db.batch(TABLES_2)?;
+        counts::recompute(db)?;
+        db.set_pragma("user_version", &FORMAT.to_string())?;
+        db.batch("COMMIT")
+    };
+    match step() {
+        Ok(()) => {
+            tracing::info!(file = %db.file().display(), from, to = FORMAT, "the database file was upgraded");
+            Ok(())
+        }
+        Err(e) => {
+            if db.in_transaction() {
+                db.batch("ROLLBACK")?;
+            }
+            Err(e)
+        }
+    }
 }
 
 enum Found {

@@ -71,7 +71,7 @@ impl Store {
         let hash_key = HashKey::new(&options.database);
         let shared =
             Arc::new(Shared::new(identity, hash_key.clone(), dict.shared().clone(), readers, state.head));
-        let core = Core::new(db, dict, state, hash_key, options.clock, options.random);
+        let core = Core::new(db, dict, state, hash_key, options.clock, options.random)?;
         let (jobs, queue) = unbounded();
         let writer = Writer::new(core, shared.clone(), queue, lock);
         let thread = std::thread::Builder::new()
