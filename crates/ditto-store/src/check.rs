@@ -113,11 +113,7 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
 }
 
 /// Compares the counts of documents with the documents.
-fn check_counts(
-    db: &Db,
-    names: &HashMap<u32, SmolStr>,
-    report: &mut CheckReport,
-) -> Result<(), StoreError> {
+fn check_counts(db: &Db, names: &HashMap<u32, SmolStr>, report: &mut CheckReport) -> Result<(), StoreError> {
     let kept = match counts::all(db) {
         Ok(kept) => kept,
         Err(e) => {

@@ -41,7 +41,10 @@ fn each_kind_of_damage_is_found() {
         ("UPDATE docs SET seq = 0 WHERE coll = 2", "belongs to no commit"),
         ("UPDATE docs SET flags = 1 - flags WHERE coll = 2", "deletion flag"),
         ("UPDATE docs SET flags = 1 - flags WHERE coll = 2", "collection d: 0 documents, but 1 are counted"),
-        ("UPDATE meta SET value = x'0300000000000000' WHERE key = 'docs/1'", "collection c: 1 documents, but 3"),
+        (
+            "UPDATE meta SET value = x'0300000000000000' WHERE key = 'docs/1'",
+            "collection c: 1 documents, but 3",
+        ),
         ("DELETE FROM meta WHERE key = 'docs/1'", "collection c: 1 documents, but 0"),
         ("UPDATE docs SET src = 5 WHERE coll = 2", "unknown peer"),
         ("UPDATE docs SET body = x'ff' WHERE coll = 2", "cannot be read"),
