@@ -1,4 +1,5 @@
-//! Statements: an error with a place, or a plan. Never a panic, never a stack overflow.
+//! Statements: an error with a place, or a plan. Never a panic, never a stack overflow. What parses has a normal form
+//! that is its own.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,4 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = prepared.bind(&Default::default());
     }
     let _ = ditto_dql::prepare_subscription(text);
+    if let Ok(normal) = ditto_dql::normalize(text)
+        && normal.len() <= ditto_dql::MAX_STATEMENT_BYTES
+    {
+        assert_eq!(ditto_dql::normalize(&normal), Ok(normal));
+    }
 });

@@ -208,7 +208,7 @@ pub(crate) enum InsertSource {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Update {
     pub(crate) from: FromTerm,
-    /// In the order APPLY, SET, UNSET.
+    /// In the order APPLY, SET, UNSET; the notation `a -> (b = 1)` is taken apart into `a.b = 1`.
     pub(crate) changes: Vec<Change>,
     pub(crate) filter: Option<Expr>,
     pub(crate) tail: Tail,
@@ -224,7 +224,10 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     Set(Expr),
+    /// UNSET, or `-> tombstone()`.
     Unset,
+    /// `-> default()`: the value a field of its kind has when nothing was written.
+    Default,
     Increment(Expr),
     Restart(Option<Expr>),
     PnIncrement(Expr),

@@ -35,6 +35,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `lexer`, `parser`, `ast` | text to tokens to the statement as written |
+//! | `print`, [`normalize()`] | the statement in one spelling |
 //! | `lower`, `scalar` | name resolution and static checks; resolved expressions |
 //! | [`prepare()`], [`Prepared`] | a checked statement and its parameters |
 //! | `plan`: [`Plan`] | a statement bound to its arguments, and its runs |
@@ -61,6 +62,7 @@ mod parser;
 mod pattern;
 mod plan;
 mod prepare;
+mod print;
 mod scalar;
 mod sort;
 mod truth;
@@ -76,4 +78,4 @@ pub use plan::{
     Access, ConflictPolicy, DeletePlan, FieldOp, InsertPlan, Plan, Row, SelectPlan, SelectRun, TargetRun,
     UpdatePlan,
 };
-pub use prepare::{Prepared, StatementKind, prepare, prepare_observer, prepare_subscription};
+pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};

@@ -15,6 +15,8 @@ use crate::ast::{Body, Directive, Name, Prefix, PrefixKind, Statement};
 use crate::error::DqlError;
 use crate::lexer::{Hint, Lexed, Span, Sym, Tok, Token, tokenize};
 
+pub(crate) use words::calls_by_bare_name;
+
 /// Deepest nesting of an expression: parentheses, operators, literals and calls inside each other.
 ///
 /// Chains of AND, OR, XOR and `||` count as one level, however long.

@@ -12,6 +12,7 @@ use crate::lexer::Span;
 use crate::lower::{Template, lower};
 use crate::parser::parse;
 use crate::plan::{DeletePlan, Head, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
+use crate::print::statement_text;
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +48,18 @@ pub struct Prepared {
 /// the language has and this engine does not carry out.
 pub fn prepare(text: &str) -> Result<Prepared, DqlError> {
     finish(text, parse(text)?)
+}
+
+/// The statement in one spelling: words in capitals, identifiers in backticks, operators in parentheses, no comments
+/// but directives. The result means the same, and is its own normal form.
+///
+/// Only the grammar is checked.
+///
+/// # Errors
+///
+/// As [`prepare`] for a text that is no statement.
+pub fn normalize(text: &str) -> Result<String, DqlError> {
+    Ok(statement_text(&parse(text)?))
 }
 
 /// Like [`prepare`], for a subscription: only `SELECT * FROM collection [WHERE condition]`.

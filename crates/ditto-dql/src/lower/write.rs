@@ -1,6 +1,6 @@
 //! INSERT, UPDATE, DELETE and EVICT.
 
-use ditto_types::Path;
+use ditto_types::{Object, Path, Value};
 
 use super::Lower;
 use super::expr::Scope;
@@ -9,7 +9,7 @@ use crate::decl::{FieldKind, TypeDecls};
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{Change, ChangeAction, InsertTemplate, RemoveTemplate, UpdateTemplate};
-use crate::scalar::At;
+use crate::scalar::{At, Scalar};
 
 impl Lower<'_> {
     pub(super) fn insert(&mut self, s: ast::Insert) -> Result<InsertTemplate, DqlError> {
@@ -72,6 +72,9 @@ impl Lower<'_> {
         let kind = declared.kind_of(names);
         let fits = match change.action {
             ast::Action::Set(_) | ast::Action::Unset => true,
+            ast::Action::Default => {
+                matches!(kind, FieldKind::Inferred | FieldKind::Register | FieldKind::Map)
+            }
             ast::Action::Increment(_) | ast::Action::Restart(_) => {
                 matches!(kind, FieldKind::Inferred | FieldKind::Counter)
             }
@@ -90,6 +93,13 @@ impl Lower<'_> {
                 ChangeAction::Set(e, kind, at)
             }
             ast::Action::Unset => ChangeAction::Unset,
+            ast::Action::Default => {
+                let empty = match kind {
+                    FieldKind::Map => Value::Object(Object::new()),
+                    _ => Value::Null,
+                };
+                ChangeAction::Set(Scalar::Const(empty), kind, At(span.start as usize))
+            }
             ast::Action::Increment(e) => {
                 let (e, at) = value(e, "APPLY")?;
                 ChangeAction::Increment(e, at)

@@ -192,32 +192,24 @@ impl Parser<'_> {
     }
 
     fn use_ids(&mut self) -> Result<UseIds, DqlError> {
-        // `list` can also be the name of a field.
-        if self.is_word("LIST") && !self.ends_term(1) {
-            self.advance();
+        if self.eat_word("LIST") {
             return Ok(UseIds::List(self.expr()?));
         }
-        let open = self.peek().span;
+        let (start, open) = (self.at, self.peek().span);
         if self.eat(Sym::LParen) {
-            self.expr_list(Sym::RParen)?;
-            let list = open.to(self.last_span());
-            let message = format!("{} is not supported", list.text(self.text));
-            return self.fail_at(ErrorKind::QueryInvalid, message, list);
+            if self.expr_list(Sym::RParen)?.len() > 1 {
+                let list = open.to(self.last_span());
+                let message = format!("{} is not supported", list.text(self.text));
+                return self.fail_at(ErrorKind::QueryInvalid, message, list);
+            }
+            // One expression in parentheses, with whatever follows.
+            self.at = start;
         }
         let mut ids = vec![self.expr()?];
         while self.eat(Sym::Comma) {
             ids.push(self.expr()?);
         }
         Ok(UseIds::Each(ids))
-    }
-
-    /// Whether an expression that ends before the token `ahead` is complete there.
-    fn ends_term(&self, ahead: usize) -> bool {
-        match &self.peek_at(ahead).tok {
-            Tok::End | Tok::Sym(Sym::Comma | Sym::Dot | Sym::RParen | Sym::Semicolon) => true,
-            Tok::Word => self.word_at(ahead).is_some_and(|w| !words::may_be_alias(w)),
-            _ => false,
-        }
     }
 
     /// `'name'`, `''` for none, or `(name, …)`.

@@ -52,6 +52,9 @@ const NO_ALIAS: &[&str] = &[
     "UNSET", "USE", "USING", "WINDOW",
 ];
 
+/// Words that, before a parenthesis, need not be the name of a function. Sorted.
+const FORMS: &[&str] = &["ANY", "ARRAY", "CASE", "CAST", "EVERY", "EXTRACT", "OBJECT", "POSITION", "TRIM"];
+
 fn contains(list: &[&str], word: &str) -> bool {
     list.binary_search_by(|w| w.bytes().cmp(word.bytes().map(|b| b.to_ascii_uppercase()))).is_ok()
 }
@@ -65,6 +68,15 @@ pub(super) fn may_be_alias(word: &str) -> bool {
     !contains(RESERVED, word) && !contains(NO_ALIAS, word)
 }
 
+/// Whether a function of this name can be called without backticks.
+pub(crate) fn calls_by_bare_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !contains(RESERVED, name)
+        && !contains(FORMS, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +85,7 @@ mod tests {
     fn lists_are_sorted_for_the_search() {
         assert!(RESERVED.is_sorted());
         assert!(NO_ALIAS.is_sorted());
+        assert!(FORMS.is_sorted());
         assert!(is_reserved("select") && is_reserved("XOR") && is_reserved("aLL"));
         assert!(!is_reserved("date") && !is_reserved("id") && !is_reserved("value"));
         assert!(!may_be_alias("left") && !may_be_alias("from") && may_be_alias("c"));

@@ -1,7 +1,7 @@
 //! INSERT, UPDATE, DELETE and EVICT.
 
 use super::Parser;
-use crate::ast::{Action, Change, Expr, Insert, InsertSource, Remove, Returning, Update};
+use crate::ast::{Action, Change, Expr, Insert, InsertSource, Name, Remove, Returning, Update};
 use crate::error::DqlError;
 use crate::lexer::Sym;
 use crate::plan::ConflictPolicy;
@@ -60,10 +60,12 @@ impl Parser<'_> {
         if !self.eat_word("DO") {
             return self.expected("FAIL or DO");
         }
+        // MERGE occurs in old documentation and says what UPDATE does.
         for (word, policy) in [
             ("FAIL", ConflictPolicy::Fail),
             ("NOTHING", ConflictPolicy::DoNothing),
             ("UPDATE", ConflictPolicy::DoUpdate),
+            ("MERGE", ConflictPolicy::DoUpdate),
             ("UPDATE_LOCAL_DIFF", ConflictPolicy::DoUpdateLocalDiff),
         ] {
             if self.eat_word(word) {
@@ -94,12 +96,7 @@ impl Parser<'_> {
             }
         }
         if self.eat_word("SET") {
-            loop {
-                changes.push(self.set_item()?);
-                if !self.eat(Sym::Comma) {
-                    break;
-                }
-            }
+            self.set_items(&[], &mut changes)?;
         }
         if self.eat_word("UNSET") {
             loop {
@@ -138,13 +135,46 @@ impl Parser<'_> {
         Ok(Change { path, action })
     }
 
-    fn set_item(&mut self) -> Result<Change, DqlError> {
-        let path = self.path()?;
-        if self.is_sym(Sym::Arrow) {
-            return self.unsupported("the -> notation", self.peek().span);
+    /// `path = value` and the older notation `path -> mutator`, below `parent`.
+    fn set_items(&mut self, parent: &[Name], changes: &mut Vec<Change>) -> Result<(), DqlError> {
+        loop {
+            let mut path = parent.to_vec();
+            path.extend(self.path()?);
+            // Bounds the recursion too.
+            self.check_path_length(&path)?;
+            if self.eat(Sym::Arrow) {
+                self.mutator(path, changes)?;
+            } else if self.eat(Sym::Eq) {
+                changes.push(Change { path, action: Action::Set(self.expr()?) });
+            } else {
+                return self.expected("'='");
+            }
+            if !self.eat(Sym::Comma) {
+                return Ok(());
+            }
         }
-        self.expect(Sym::Eq)?;
-        Ok(Change { path, action: Action::Set(self.expr()?) })
+    }
+
+    /// What follows `->`: `tombstone()`, `default()` or changes of the fields below.
+    fn mutator(&mut self, path: Vec<Name>, changes: &mut Vec<Change>) -> Result<(), DqlError> {
+        if self.eat(Sym::LParen) {
+            self.set_items(&path, changes)?;
+            if !self.eat(Sym::RParen) {
+                return self.expected("',' or ')'");
+            }
+            return Ok(());
+        }
+        let action = if self.eat_word("TOMBSTONE") {
+            Action::Unset
+        } else if self.eat_word("DEFAULT") {
+            Action::Default
+        } else {
+            return self.expected("'(', tombstone() or default()");
+        };
+        self.expect(Sym::LParen)?;
+        self.expect(Sym::RParen)?;
+        changes.push(Change { path, action });
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, evict: bool) -> Result<Remove, DqlError> {
