@@ -150,8 +150,8 @@ fn syntax() {
         ("INSERT INTO c DOCUMENTS (:a, :b)", "query/invalid | expected ')', found ',' @1:28"),
         ("INSERT INTO c DOCUMENTS :a", "query/invalid | expected '(', found ':' @1:25"),
         (
-            "INSERT INTO c DOCUMENTS ({}) ON ID CONFLICT DO MERGE",
-            "query/invalid | expected FAIL, NOTHING, UPDATE or UPDATE_LOCAL_DIFF, found MERGE @1:48",
+            "INSERT INTO c DOCUMENTS ({}) ON ID CONFLICT DO REPLACE",
+            "query/invalid | expected FAIL, NOTHING, UPDATE or UPDATE_LOCAL_DIFF, found REPLACE @1:48",
         ),
         (
             "INSERT INTO c INITIAL DOCUMENTS ({}) ON ID CONFLICT DO NOTHING",

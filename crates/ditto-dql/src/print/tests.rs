@@ -70,6 +70,22 @@ fn one_spelling() {
     }
 }
 
+#[test]
+fn the_deepest_expressions_have_a_normal_form() {
+    for (before, after) in
+        [("- ", ""), ("NOT ", ""), ("1 = (", ")"), ("(", ") + 1"), ("f(", ")"), ("[", "]"), ("a IN -", "")]
+    {
+        let deepest = (1..=crate::MAX_EXPRESSION_DEPTH)
+            .rev()
+            .map(|n| format!("SELECT {}a{} FROM c", before.repeat(n), after.repeat(n)))
+            .find(|text| parse(text).is_ok())
+            .unwrap();
+        let parsed = parse(&deepest).unwrap();
+        let printed = statement_text(&parsed);
+        assert_eq!(parse(&printed).unwrap_or_else(|e| panic!("{before}: {e}")), parsed);
+    }
+}
+
 fn name(text: SmolStr) -> Name {
     Name { text, span: Span::default() }
 }
