@@ -32,7 +32,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`doc`](Doc), `node` | state, merge, version vector, delta |
-//! | `write`, `read` | local writes; what queries see |
+//! | `write`, `read`, `typed` | local writes; what queries see, also under declared kinds |
 //! | `leaf`, `token`, `version` | slots and values; attachment tokens as values; version vectors |
 //! | `encode`, `decode`, `view` | the canonical encoding, its strict reader, reading in place |
 
@@ -43,6 +43,7 @@ mod leaf;
 mod node;
 mod read;
 mod token;
+mod typed;
 mod version;
 mod view;
 mod write;
@@ -51,6 +52,7 @@ pub use decode::{DecodeError, DictReader, decode};
 pub use doc::Doc;
 pub use encode::{DictWriter, encode};
 pub use leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
+pub use typed::KindOf;
 pub use version::VersionVector;
 pub use view::DocView;
 pub use write::{Op, OpError};

@@ -7,7 +7,7 @@ use crate::leaf::{AttachmentToken, FieldKind, LeafValue, Slot};
 use crate::node::Node;
 
 /// What shows at one path.
-enum Shown<'a> {
+pub(crate) enum Shown<'a> {
     Nothing,
     Map,
     Register(&'a Value),
@@ -52,19 +52,26 @@ impl Doc {
 
     /// The value of one declared kind at a path, also where another kind is newer; `None` when the document is not alive.
     pub fn get_as(&self, path: &[SmolStr], kind: FieldKind) -> Option<Value> {
-        let node = self.root.at(path).filter(|_| self.is_alive());
         match kind {
             FieldKind::Inferred => self.get(path),
-            FieldKind::Register => node?.register().map(|(_, v)| v.clone()),
-            FieldKind::Map => node.filter(|n| n.has_map()).map(|n| Value::Object(n.object())),
-            FieldKind::Counter => node?.counter().map(|(_, v)| v),
-            FieldKind::PnCounter => node?.pn_counter().map(|(_, v)| v),
-            FieldKind::Attachment => node?.attachment().map(|(_, t)| t.to_value()),
+            kind => self.root.at(path).filter(|_| self.is_alive())?.of_kind(kind),
         }
     }
 }
 
 impl Node {
+    /// The value of one kind.
+    pub(crate) fn of_kind(&self, kind: FieldKind) -> Option<Value> {
+        match kind {
+            FieldKind::Inferred => self.visible(),
+            FieldKind::Register => self.register().map(|(_, v)| v.clone()),
+            FieldKind::Map => self.has_map().then(|| Value::Object(self.object())),
+            FieldKind::Counter => self.counter().map(|(_, v)| v),
+            FieldKind::PnCounter => self.pn_counter().map(|(_, v)| v),
+            FieldKind::Attachment => self.attachment().map(|(_, t)| t.to_value()),
+        }
+    }
+
     /// The map kind: all visible fields below.
     fn object(&self) -> Object {
         self.children().iter().filter_map(|(name, n)| Some((name.clone(), n.visible()?))).collect()
@@ -81,7 +88,7 @@ impl Node {
 
     /// The newest kind. Of kinds with the same stamp the later in the order of the code below shows; writes of one
     /// transaction never leave that to chance, see [`Doc::apply`].
-    fn shown(&self) -> Shown<'_> {
+    pub(crate) fn shown(&self) -> Shown<'_> {
         let register = self.register().map(|(stamp, v)| (stamp, Shown::Register(v)));
         if self.slots().len() == usize::from(register.is_some()) && self.children().is_empty() {
             return register.map_or(Shown::Nothing, |(_, v)| v);
@@ -97,7 +104,7 @@ impl Node {
         }
     }
 
-    fn has_map(&self) -> bool {
+    pub(crate) fn has_map(&self) -> bool {
         self.leaf(Slot::MapMark).is_some() || self.children().iter().any(|(_, n)| n.has_leaves())
     }
 

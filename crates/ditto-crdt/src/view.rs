@@ -1,10 +1,13 @@
-//! Reading an encoded document in place: a path costs only the entries before it.
+//! Reading an encoded document in place: a path costs a search in the offset table of each node on it.
 
+use ditto_types::codec::{Visit, visit};
 use ditto_types::wire::{Reader, WireError};
 use ditto_types::{MAX_DEPTH, Object, SmolStr, Value, codec};
 
 use crate::decode::{DecodeError, DictReader, Header, NodeHead, decode, read_name};
-use crate::encode::kind;
+use crate::encode::{DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
+use crate::leaf::{FieldKind, ID};
+use crate::typed::KindOf;
 
 /// An encoded document that is read where it lies.
 ///
@@ -28,12 +31,123 @@ enum Found<'a> {
     Mixed,
 }
 
+/// One entry of a node. The payload of registers and nodes is what follows name and stamp; other kinds have none.
+struct Entry<'a> {
+    name: &'a str,
+    kind: u8,
+    payload: &'a [u8],
+}
+
+/// The entries of a node, found by the offset table.
+struct Entries<'a> {
+    head: NodeHead<'a>,
+    bytes: &'a [u8],
+    dict: &'a dyn DictReader,
+}
+
+impl<'a> Entries<'a> {
+    /// `None` for the node of a map without entries.
+    fn of(node: &'a [u8], dict: &'a dyn DictReader) -> Result<Option<Self>, DecodeError> {
+        if node.is_empty() {
+            return Ok(None);
+        }
+        let mut r = Reader::new(node);
+        let head = NodeHead::read(&mut r)?;
+        Ok(Some(Self { head, bytes: &node[r.offset()..], dict }))
+    }
+
+    fn count(&self) -> usize {
+        self.head.count
+    }
+
+    /// The bytes of an entry, up to the next one.
+    fn slice(&self, index: usize) -> Result<&'a [u8], DecodeError> {
+        let end =
+            if index + 1 < self.head.count { self.head.offset(index + 1) } else { self.bytes.len() };
+        let bytes = self.bytes.get(self.head.offset(index)..end);
+        Ok(bytes.ok_or(WireError::Invalid { at: 0, what: "offset table" })?)
+    }
+
+    fn name(&self, index: usize) -> Result<&'a str, DecodeError> {
+        let mut r = Reader::new(self.slice(index)?);
+        r.u8()?;
+        Ok(read_name(&mut r, self.dict)?)
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry<'a>, DecodeError> {
+        let bytes = self.slice(index)?;
+        let mut r = Reader::new(bytes);
+        let tag = r.u8()?;
+        let name = read_name(&mut r, self.dict)?.as_str();
+        let payload = match tag & 7 {
+            kind::NODE => r.bytes(usize::MAX)?,
+            kind::REG => {
+                if tag >> 3 == mode::EXPLICIT {
+                    // Time, counter and site.
+                    r.zigzag()?;
+                    r.varint()?;
+                    r.varint()?;
+                }
+                &bytes[r.offset()..]
+            }
+            _ => &[],
+        };
+        Ok(Entry { name, kind: tag & 7, payload })
+    }
+
+    /// Index of the first entry whose name is not before `name`.
+    fn first_of(&self, name: &str) -> Result<usize, DecodeError> {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.name(middle)? < name {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Result<Entry<'a>, DecodeError>> {
+        (0..self.count()).map(|i| self.entry(i))
+    }
+}
+
+/// Reads what stands before the root node: whether the document is alive. Cheaper than [`Header`], since it needs no
+/// stamps.
+fn skip_header(r: &mut Reader<'_>, bytes: &[u8], dict: &dyn DictReader) -> Result<bool, DecodeError> {
+    let format = r.u8()?;
+    if format != FORMAT {
+        return Err(DecodeError::Format(format));
+    }
+    let flags = r.u8()?;
+    if flags & !FLAGS != 0 || flags & INLINE != 0 {
+        return Err(r.invalid("document flags").into());
+    }
+    if flags & DEAD != 0 {
+        let mut whole = Reader::new(bytes);
+        let is_alive = Header::read(&mut whole, Some(dict))?.is_alive();
+        r.take(whole.offset() - r.offset())?;
+        return Ok(is_alive);
+    }
+    let sites = r.count(1)?;
+    if sites == 0 {
+        return Err(r.invalid("site table").into());
+    }
+    for _ in 0..sites {
+        r.varint()?;
+    }
+    r.u64_le()?;
+    Ok(flags & NO_BORN == 0)
+}
+
 impl<'a> DocView<'a> {
     /// Reads the header.
     pub fn new(bytes: &'a [u8], dict: &'a dyn DictReader) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let header = Header::read(&mut r, Some(dict))?;
-        Ok(Self { bytes, dict, is_alive: header.is_alive(), root: &bytes[r.offset()..] })
+        let is_alive = skip_header(&mut r, bytes, dict)?;
+        Ok(Self { bytes, dict, is_alive, root: &bytes[r.offset()..] })
     }
 
     /// As [`crate::Doc::is_alive`].
@@ -65,6 +179,142 @@ impl<'a> DocView<'a> {
         }
     }
 
+    /// As [`crate::Doc::get_typed`].
+    pub fn get_typed(&self, path: &[SmolStr], kind_of: KindOf<'_>) -> Result<Option<Value>, DecodeError> {
+        if !self.is_alive {
+            return Ok(None);
+        }
+        let mut node = self.root;
+        for (depth, name) in path.iter().enumerate() {
+            let kind = kind_of(&path[..=depth]);
+            match (self.find(node, name)?, kind) {
+                (Found::Nothing, _) => return Ok(None),
+                (Found::Register(value), FieldKind::Inferred | FieldKind::Register) => {
+                    let inner = codec::get(value, &path[depth + 1..])?;
+                    return Ok(inner.map(codec::from_slice).transpose()?);
+                }
+                (Found::Map(child), FieldKind::Inferred | FieldKind::Map) => node = child,
+                // The one kind that is there is not the declared one.
+                (Found::Register(_) | Found::Map(_), _) => return Ok(None),
+                (Found::Mixed, _) => break,
+            }
+        }
+        Ok(decode(self.bytes, self.dict)?.get_typed(path, kind_of))
+    }
+
+    /// As [`crate::Doc::to_object_typed`].
+    pub fn to_object_typed(&self, kind_of: KindOf<'_>) -> Result<Object, DecodeError> {
+        Ok(decode(self.bytes, self.dict)?.to_object_typed(kind_of))
+    }
+
+    /// Tells the visible fields in their order, with `_id` among them; `id` is the encoded id. `Ok(false)`: some path
+    /// needs the stamps to decide what shows, and what was told until then is to be discarded.
+    ///
+    /// With `()` it only verifies: after `Ok(true)` no way of reading these bytes fails.
+    pub fn visit(&self, id: &[u8], out: &mut impl Visit) -> Result<bool, DecodeError> {
+        out.begin_object();
+        let mut id = Some(id);
+        if self.is_alive && self.visit_node(self.root, 0, &mut id, out)?.is_none() {
+            return Ok(false);
+        }
+        if let Some(id) = id {
+            tell_id(id, out)?;
+        }
+        out.end_object();
+        Ok(true)
+    }
+
+    /// How many fields of a node were told; `None` when some path needs stamps to decide. `id` stands among the fields
+    /// of the root.
+    fn visit_node(
+        &self,
+        node: &'a [u8],
+        depth: usize,
+        id: &mut Option<&[u8]>,
+        out: &mut impl Visit,
+    ) -> Result<Option<usize>, DecodeError> {
+        if depth >= MAX_DEPTH {
+            return Err(WireError::Depth(0).into());
+        }
+        let mut told = 0;
+        let mut last: Option<(&str, u8)> = None;
+        let Some(entries) = Entries::of(node, self.dict)? else { return Ok(Some(0)) };
+        for entry in entries.iter() {
+            let Entry { name, kind, payload } = entry?;
+            let same = match last {
+                Some((before, kind)) if before == name => Some(kind),
+                Some((before, _)) if before > name => return Err(DecodeError::NotCanonical),
+                _ => None,
+            };
+            if same.is_none() {
+                // The mark before is the whole of its map.
+                if let Some((empty, kind::MAP_MARK)) = last {
+                    self.begin_field(empty, depth, id, out)?;
+                    out.begin_object();
+                    out.end_object();
+                    told += 1;
+                }
+            }
+            match (kind, same) {
+                // What is left of the name, if anything, was told before.
+                (kind::TOMB, None) => {
+                    last = None;
+                    continue;
+                }
+                (kind::TOMB, Some(_)) => continue,
+                (kind::REG, None) => {
+                    self.begin_field(name, depth, id, out)?;
+                    let mut r = Reader::new(payload);
+                    visit(&mut r, out)?;
+                    r.finish()?;
+                    told += 1;
+                }
+                // Told when it is known whether a node follows.
+                (kind::MAP_MARK, None) => {}
+                (kind::NODE, None | Some(kind::MAP_MARK)) => {
+                    self.begin_field(name, depth, id, out)?;
+                    out.begin_object();
+                    match self.visit_node(payload, depth + 1, &mut None, out)? {
+                        // A node of nothing but removals shows no map.
+                        Some(0) if same.is_none() => return Ok(None),
+                        None => return Ok(None),
+                        Some(_) => {}
+                    }
+                    out.end_object();
+                    told += 1;
+                }
+                _ => return Ok(None),
+            }
+            last = Some((name, kind));
+        }
+        if let Some((empty, kind::MAP_MARK)) = last {
+            self.begin_field(empty, depth, id, out)?;
+            out.begin_object();
+            out.end_object();
+            told += 1;
+        }
+        Ok(Some(told))
+    }
+
+    fn begin_field(
+        &self,
+        name: &str,
+        depth: usize,
+        id: &mut Option<&[u8]>,
+        out: &mut impl Visit,
+    ) -> Result<(), DecodeError> {
+        if depth == 0 && name >= ID {
+            if name == ID {
+                return Err(WireError::Invalid { at: 0, what: "field name _id" }.into());
+            }
+            if let Some(id) = id.take() {
+                tell_id(id, out)?;
+            }
+        }
+        out.name(name);
+        Ok(())
+    }
+
     /// As [`crate::Doc::to_object`].
     pub fn to_object(&self) -> Result<Object, DecodeError> {
         if !self.is_alive {
@@ -77,23 +327,21 @@ impl<'a> DocView<'a> {
     }
 
     fn find(&self, node: &'a [u8], name: &str) -> Result<Found<'a>, DecodeError> {
+        let Some(entries) = Entries::of(node, self.dict)? else { return Ok(Found::Nothing) };
         let mut found = Found::Nothing;
-        self.each(node, |key, k, payload| {
-            if key < name {
-                return true;
+        for index in entries.first_of(name)?..entries.count() {
+            let entry = entries.entry(index)?;
+            if entry.name != name {
+                break;
             }
-            if key > name {
-                return false;
-            }
-            found = match (k, &found) {
-                (kind::TOMB, _) => return true,
-                (kind::REG, Found::Nothing) => Found::Register(payload),
+            found = match (entry.kind, &found) {
+                (kind::TOMB, _) => continue,
+                (kind::REG, Found::Nothing) => Found::Register(entry.payload),
                 (kind::MAP_MARK, Found::Nothing) => Found::Map(&[]),
-                (kind::NODE, Found::Nothing | Found::Map([])) => Found::Map(payload),
-                _ => Found::Mixed,
+                (kind::NODE, Found::Nothing | Found::Map([])) => Found::Map(entry.payload),
+                _ => return Ok(Found::Mixed),
             };
-            true
-        })?;
+        }
         Ok(found)
     }
 
@@ -103,87 +351,35 @@ impl<'a> DocView<'a> {
             return Err(WireError::Depth(0).into());
         }
         let mut out = Object::new();
-        let mut failed = None;
-        let mut mixed = false;
         let mut last: Option<(&str, bool)> = None;
-        self.each(node, |key, k, payload| {
-            let same = last.filter(|(name, _)| *name == key);
-            let value = match k {
-                kind::TOMB => return true,
-                kind::REG if same.is_none() => {
-                    codec::from_slice(payload).map_err(DecodeError::from).map(Some)
-                }
-                kind::MAP_MARK if same.is_none() => Ok(Some(Value::Object(Object::new()))),
+        let Some(entries) = Entries::of(node, self.dict)? else { return Ok(Some(out)) };
+        for entry in entries.iter() {
+            let Entry { name, kind, payload } = entry?;
+            let same = last.filter(|(before, _)| *before == name);
+            let value = match kind {
+                kind::TOMB => continue,
+                kind::REG if same.is_none() => codec::from_slice(payload)?,
+                kind::MAP_MARK if same.is_none() => Value::Object(Object::new()),
                 kind::NODE if same.is_none_or(|(_, is_mark)| is_mark) => {
-                    self.object(payload, depth + 1).map(|o| {
+                    match self.object(payload, depth + 1)? {
                         // A node of nothing but removals shows no map.
-                        o.filter(|o| same.is_some() || !o.is_empty()).map(Value::Object)
-                    })
-                }
-                _ => {
-                    mixed = true;
-                    return false;
-                }
-            };
-            match value {
-                Ok(Some(value)) => {
-                    out.insert(SmolStr::new(key), value);
-                }
-                Ok(None) if k == kind::NODE => {
-                    mixed = true;
-                    return false;
-                }
-                Ok(None) => {}
-                Err(e) => {
-                    failed = Some(e);
-                    return false;
-                }
-            }
-            last = Some((key, k == kind::MAP_MARK));
-            true
-        })?;
-        match failed {
-            Some(e) => Err(e),
-            None => Ok((!mixed).then_some(out)),
-        }
-    }
-
-    /// Calls `f` with name, kind and payload of each entry until it says stop. Payloads of registers and nodes are
-    /// what follows name and stamp; other kinds give none.
-    fn each(
-        &self,
-        node: &'a [u8],
-        mut f: impl FnMut(&'a str, u8, &'a [u8]) -> bool,
-    ) -> Result<(), DecodeError> {
-        if node.is_empty() {
-            return Ok(());
-        }
-        let mut r = Reader::new(node);
-        let head = NodeHead::read(&mut r)?;
-        let entries = &node[r.offset()..];
-        for index in 0..head.count {
-            let end = if index + 1 < head.count { head.offset(index + 1) } else { entries.len() };
-            let bytes = entries.get(head.offset(index)..end).ok_or_else(|| r.invalid("offset table"))?;
-            let mut entry = Reader::new(bytes);
-            let tag = entry.u8()?;
-            let name = read_name(&mut entry, self.dict)?.as_str();
-            let payload = match tag & 7 {
-                kind::NODE => entry.bytes(usize::MAX)?,
-                kind::REG => {
-                    if tag >> 3 == crate::encode::mode::EXPLICIT {
-                        // Time, counter and site.
-                        entry.zigzag()?;
-                        entry.varint()?;
-                        entry.varint()?;
+                        Some(o) if same.is_some() || !o.is_empty() => Value::Object(o),
+                        _ => return Ok(None),
                     }
-                    &bytes[entry.offset()..]
                 }
-                _ => &[],
+                _ => return Ok(None),
             };
-            if !f(name, tag & 7, payload) {
-                return Ok(());
-            }
+            out.insert(SmolStr::new(name), value);
+            last = Some((name, kind == kind::MAP_MARK));
         }
-        Ok(())
+        Ok(Some(out))
     }
+}
+
+fn tell_id(id: &[u8], out: &mut impl Visit) -> Result<(), DecodeError> {
+    out.name(ID);
+    let mut r = Reader::new(id);
+    visit(&mut r, out)?;
+    r.finish()?;
+    Ok(())
 }

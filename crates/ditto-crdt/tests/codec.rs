@@ -229,7 +229,14 @@ proptest! {
             prop_assert_eq!(encode(&doc, &mut Dict::new()), bytes.clone());
         }
         if let Ok(view) = DocView::new(&bytes, &dict) {
-            let _ = view.to_object();
+            let object = view.to_object();
+            let mut told = String::new();
+            let id = ditto_types::codec::to_vec(&1.into());
+            if let Ok(true) = view.visit(&id, &mut ditto_types::json::JsonText::new(&mut told)) {
+                let mut object = object.unwrap();
+                object.insert("_id".into(), 1.into());
+                prop_assert_eq!(told, ditto_types::json::to_string(&object.into()));
+            }
             let _ = view.get(&["f0".into(), "f1".into()]);
         }
     }

@@ -5,7 +5,7 @@
 use ditto_crdt::{
     AttachmentToken, DictReader, DictWriter, Doc, DocView, FieldKind, LeafValue, Op, OpError, encode,
 };
-use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, json};
+use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, codec, json};
 use proptest::prelude::*;
 
 fn at(time: u64, n: u8) -> Stamp {
@@ -71,6 +71,14 @@ fn agrees(doc: &Doc) {
     let bytes = encode(doc, &mut dict);
     let view = DocView::new(&bytes, &dict).unwrap();
     assert_eq!(Value::Object(view.to_object().unwrap()), object);
+    let mut with_id = doc.to_object();
+    with_id.insert("_id".into(), "x".into());
+    let id = codec::to_vec(&"x".into());
+    let mut told = String::new();
+    if view.visit(&id, &mut json::JsonText::new(&mut told)).unwrap() {
+        assert_eq!(told, json::to_string(&with_id.into()));
+    }
+    typed_agrees(doc, &view);
     let names = ["a", "b", "c"].map(SmolStr::new_static);
     let mut paths: Vec<Vec<SmolStr>> = vec![vec![]];
     for depth in 0..4 {
@@ -85,6 +93,67 @@ fn agrees(doc: &Doc) {
         assert_eq!(doc.get(&path).as_ref(), want, "{path:?} of {object:?}");
         assert_eq!(view.get(&path).unwrap().as_ref(), want, "encoded {path:?} of {object:?}");
     }
+}
+
+/// Under every declared kind of every first field, in place and decoded, path by path and as a whole.
+fn typed_agrees(doc: &Doc, view: &DocView<'_>) {
+    use FieldKind::{Attachment, Counter, Inferred, Map, PnCounter, Register};
+    for kind in [Inferred, Register, Map, Counter, PnCounter, Attachment] {
+        for below in [Inferred, Register] {
+            let kind_of = |path: &[SmolStr]| if path.len() == 1 { kind } else { below };
+            let object = Value::Object(doc.to_object_typed(&kind_of));
+            assert_eq!(Value::Object(view.to_object_typed(&kind_of).unwrap()), object);
+            for p in ["a", "b", "a.a", "a.b", "r", "r.a", "o", "o.k", "m", "m.x"].map(path) {
+                let want = p.names().iter().try_fold(&object, |v, name| v.get(name));
+                assert_eq!(doc.get_typed(p.names(), &kind_of).as_ref(), want, "{p:?} {kind:?} {below:?}");
+                assert_eq!(view.get_typed(p.names(), &kind_of).unwrap().as_ref(), want, "{p:?} {kind:?}");
+            }
+            if below == Inferred && doc.is_alive() {
+                let first = path("a");
+                assert_eq!(doc.get_typed(first.names(), &kind_of), doc.get_as(first.names(), kind));
+            }
+        }
+    }
+}
+
+#[test]
+fn declared_fields_are_read_as_their_kind() {
+    let mut doc = Doc::fresh(&fields(r#"{"f":{"x":1},"m":{"x":{"y":2}},"n":3}"#), at(1, 1));
+    doc.apply(&set_as("f", r#"{"z":9}"#, FieldKind::Register), at(2, 1)).unwrap();
+    doc.apply(&Op::Increment { path: path("n"), by: 5 }, at(3, 1)).unwrap();
+    let read = |decls: &[(&str, FieldKind)], other: FieldKind| {
+        let kind_of = |p: &[SmolStr]| {
+            let found = decls.iter().find(|(d, _)| path(d).names() == p);
+            found.map_or(other, |(_, kind)| *kind)
+        };
+        json::to_string(&doc.to_object_typed(&kind_of).into())
+    };
+    use FieldKind::{Counter, Inferred, Map, Register};
+    assert_eq!(read(&[], Inferred), r#"{"f":{"z":9},"m":{"x":{"y":2}},"n":5}"#);
+    assert_eq!(read(&[("f", Map)], Inferred), r#"{"f":{"x":1},"m":{"x":{"y":2}},"n":5}"#);
+    assert_eq!(read(&[("n", Register)], Inferred), r#"{"f":{"z":9},"m":{"x":{"y":2}},"n":3}"#);
+    assert_eq!(read(&[("m", Counter)], Inferred), r#"{"f":{"z":9},"n":5}"#);
+    // Strict: what is not declared is a register or not there.
+    assert_eq!(read(&[], Register), r#"{"f":{"z":9},"n":3}"#);
+    assert_eq!(read(&[("m", Map)], Register), r#"{"f":{"z":9},"m":{},"n":3}"#);
+    assert_eq!(read(&[("m", Map), ("m.x", Map)], Register), r#"{"f":{"z":9},"m":{"x":{"y":2}},"n":3}"#);
+    agrees(&doc);
+}
+
+#[test]
+fn fields_stand_around_the_id() {
+    let doc = Doc::fresh(&fields(r#"{"A":1,"_a":2,"_z":{},"z":{"_id":3,"a":{}}}"#), at(1, 1));
+    let mut dict = Dict::default();
+    let bytes = encode(&doc, &mut dict);
+    let view = DocView::new(&bytes, &dict).unwrap();
+    let mut told = String::new();
+    assert!(view.visit(&codec::to_vec(&7.into()), &mut json::JsonText::new(&mut told)).unwrap());
+    assert_eq!(told, r#"{"A":1,"_a":2,"_id":7,"_z":{},"z":{"_id":3,"a":{}}}"#);
+    let mut told = String::new();
+    let empty = encode(&Doc::fresh(&Object::new(), at(1, 1)), &mut dict);
+    let view = DocView::new(&empty, &dict).unwrap();
+    assert!(view.visit(&codec::to_vec(&7.into()), &mut json::JsonText::new(&mut told)).unwrap());
+    assert_eq!(told, r#"{"_id":7}"#);
 }
 
 #[test]

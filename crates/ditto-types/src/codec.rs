@@ -8,6 +8,10 @@
 //! Arrays and objects carry their byte length, so that a reader skips a sibling without looking inside.
 //! NaN has one form. Decoders refuse everything that [`encode`] would not write.
 
+mod visit;
+
+pub use visit::{Visit, visit};
+
 use crate::value::{Object, Value};
 use crate::wire::{Reader, WireError, put_bytes, put_str, put_varint, put_zigzag};
 use crate::{MAX_DEPTH, SmolStr};
@@ -230,6 +234,8 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_refused_or_canonical(b in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut r = Reader::new(&b);
+            prop_assert_eq!(visit(&mut r, &mut ()).and_then(|()| r.finish()), from_slice(&b).map(drop));
             if let Ok(v) = from_slice(&b) {
                 prop_assert_eq!(to_vec(&v), b);
             }

@@ -2,6 +2,10 @@
 //!
 //! JSON has no bytes: they appear as `{"$bytes":"<base64>"}`, both ways.
 
+mod write;
+
+pub use write::JsonText;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -192,6 +196,22 @@ mod tests {
         assert_eq!(v.get("c"), Some(&Value::UInt(u64::MAX)));
         assert_eq!(v.get("d"), Some(&Value::Bytes(vec![0, 1, 255])));
         assert_eq!(to_string(&v), text);
+    }
+
+    #[test]
+    fn encoded_values_are_written_as_decoded_ones() {
+        for text in [
+            r#"{"a":1,"b":1.0,"c":18446744073709551615,"d":{"$bytes":"AAH/"},"e":[null,true,"x",[],{}],"f":-5}"#,
+            r#"{"":[],"q\"\\":"\u0000\u001f\b\t\n\f\r\"\\/\u007f","ü€😀":{"x":{"y":[1,[2,{"z":false}]]}}}"#,
+            "[1e300,-1.5e-9,0.1,-0.0,123456789.125,1e16,1e17,5e-324]",
+            "[-9223372036854775808,9223372036854775807]",
+            "\"\"",
+        ] {
+            let v = from_str(text).unwrap();
+            assert_eq!(JsonText::of_encoded(&crate::codec::to_vec(&v)).unwrap(), to_string(&v));
+        }
+        let odd = Value::from(vec![f64::NAN.into(), f64::INFINITY.into(), Value::Float(-f64::INFINITY)]);
+        assert_eq!(JsonText::of_encoded(&crate::codec::to_vec(&odd)).unwrap(), "[null,null,null]");
     }
 
     #[test]
