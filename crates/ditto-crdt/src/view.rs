@@ -62,8 +62,7 @@ impl<'a> Entries<'a> {
 
     /// The bytes of an entry, up to the next one.
     fn slice(&self, index: usize) -> Result<&'a [u8], DecodeError> {
-        let end =
-            if index + 1 < self.head.count { self.head.offset(index + 1) } else { self.bytes.len() };
+        let end = if index + 1 < self.head.count { self.head.offset(index + 1) } else { self.bytes.len() };
         let bytes = self.bytes.get(self.head.offset(index)..end);
         Ok(bytes.ok_or(WireError::Invalid { at: 0, what: "offset table" })?)
     }
