@@ -35,6 +35,8 @@ pub(crate) struct Core {
     /// Sequence number of the last EVICT per collection, since the store was opened. May name one that was rolled
     /// back, which only keeps a cursor from being written once.
     pub(crate) evicted_at: HashMap<u32, u64>,
+    /// The next savepoint is all that its transaction will hold: a failure takes the whole transaction back.
+    pub(crate) alone: bool,
 }
 
 /// A document that the store has, dead or alive.
@@ -67,6 +69,7 @@ impl Core {
             random,
             next_rid: HashMap::new(),
             evicted_at: HashMap::new(),
+            alone: false,
         })
     }
 
@@ -80,10 +83,14 @@ impl Core {
     ) -> Result<T, StoreError> {
         let (state, stamp, counts) = (self.state, unit.stamp, self.counts.mark());
         let mut effects = Effects::default();
-        self.db.exec("SAVEPOINT one", &[])?;
+        // A savepoint of the engine copies every page before it is changed.
+        let alone = std::mem::take(&mut self.alone);
+        if !alone {
+            self.db.exec("SAVEPOINT one", &[])?;
+        }
         let out = catch_unwind(AssertUnwindSafe(|| f(self, unit, &mut effects)))
             .unwrap_or_else(|p| Err(StoreError::Internal(panic_text(&*p))))
-            .and_then(|out| self.db.exec("RELEASE one", &[]).map(|_| out));
+            .and_then(|out| if alone { Ok(out) } else { self.db.exec("RELEASE one", &[]).map(|_| out) });
         match out {
             Ok(out) => {
                 unit.absorb(effects);
@@ -96,8 +103,12 @@ impl Core {
                 // Time does not go back, or a stamp could be given out twice with different contents.
                 self.state.clock.see(last);
                 if self.db.in_transaction() {
-                    self.db.exec("ROLLBACK TO one", &[])?;
-                    self.db.exec("RELEASE one", &[])?;
+                    if alone {
+                        self.db.exec("ROLLBACK", &[])?;
+                    } else {
+                        self.db.exec("ROLLBACK TO one", &[])?;
+                        self.db.exec("RELEASE one", &[])?;
+                    }
                 }
                 Err(e)
             }
@@ -320,7 +331,7 @@ impl Core {
     }
 }
 
-fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
     let text =
         p.downcast_ref::<&str>().map(ToString::to_string).or_else(|| p.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "panic".to_string())

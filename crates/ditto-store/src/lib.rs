@@ -1,7 +1,7 @@
 //! The database of one peer on libSQL: the only crate that reads and writes documents on disk.
 //!
-//! A [`Store`] is synchronous and thread-safe. All writes go through one writer thread, which commits what has queued
-//! up together; reads run beside it on snapshots. Each commit has a sequence number and is published once, as a
+//! A [`Store`] is synchronous and thread-safe. There is one writer: who finds it free writes on the calling
+//! thread, others queue up and are committed together; reads run beside it on snapshots. Each commit has a sequence number and is published once, as a
 //! change set, to observers and to whoever called [`Store::subscribe_commits`].
 //!
 //! | module | owns |
@@ -9,7 +9,7 @@
 //! | `store`, `transaction`, `options`, `result`, `error` | the handles and what goes in and out |
 //! | `lock`, `schema`, `meta`, `driver` | directory, file format, identity, the binding of the engine |
 //! | `dict` | dictionaries of names, sites and peers |
-//! | `writer`, `core`, `unit`, `commit`, `counts` | the writer thread, its tools, one commit in the making, the change set, counts of documents |
+//! | `desk`, `writer`, `core`, `unit`, `commit`, `counts` | whose turn it is to write, the writer and its tools, one commit in the making, the change set, counts of documents |
 //! | `readers`, `select`, `row`, `statements` | snapshots, rows in place, the statement cache |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
@@ -21,6 +21,7 @@ mod check;
 mod commit;
 mod core;
 mod counts;
+mod desk;
 mod dict;
 mod driver;
 mod error;

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ditto_types::HashKey;
@@ -25,14 +24,6 @@ pub(crate) struct Shared {
     groups: AtomicU64,
     closed: AtomicBool,
     subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
-    active: Mutex<Option<Active>>,
-}
-
-/// The read-write transaction that holds the writer.
-struct Active {
-    id: u64,
-    hint: Option<String>,
-    since: Instant,
 }
 
 impl Shared {
@@ -54,7 +45,6 @@ impl Shared {
             groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             subscribers: Mutex::default(),
-            active: Mutex::default(),
         }
     }
 
@@ -106,25 +96,6 @@ impl Shared {
     /// Ends the streams of commits.
     pub(crate) fn end_subscriptions(&self) {
         lock(&self.subscribers).clear();
-    }
-
-    /// Notes which transaction holds the writer.
-    pub(crate) fn set_active(&self, transaction: Option<(u64, Option<&str>)>) {
-        *lock(&self.active) = transaction.map(|(id, hint)| Active {
-            id,
-            hint: hint.map(ToString::to_string),
-            since: Instant::now(),
-        });
-    }
-
-    /// How long the writer has been held by a transaction.
-    pub(crate) fn active_for(&self) -> Option<Duration> {
-        lock(&self.active).as_ref().map(|a| a.since.elapsed())
-    }
-
-    /// Id and hint of the transaction that holds the writer.
-    pub(crate) fn active(&self) -> Option<(u64, Option<String>)> {
-        lock(&self.active).as_ref().map(|a| (a.id, a.hint.clone()))
     }
 }
 

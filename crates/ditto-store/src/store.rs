@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::Receiver;
 use ditto_dql::{Access, Plan};
 use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
 use crate::commit::Commit;
 use crate::core::Core;
+use crate::desk::Desk;
 use crate::dict::WriterDict;
 use crate::driver::Db;
 use crate::lock::DirectoryLock;
@@ -26,8 +27,8 @@ use crate::result::QueryResult;
 use crate::select::select;
 use crate::shared::Shared;
 use crate::transaction::Transaction;
-use crate::writer::{Job, Reply, Writer};
-use crate::{StoreError, scan, schema};
+use crate::writer::Writer;
+use crate::{StoreError, apply, mutate, scan, schema};
 
 /// A database in a directory. Clones are handles of the same store; the last one closes it.
 ///
@@ -48,7 +49,7 @@ pub struct WriterStats {
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    pub(crate) desk: Desk,
     writer: Mutex<Option<JoinHandle<()>>>,
     directory: PathBuf,
     next_transaction: AtomicU64,
@@ -72,17 +73,19 @@ impl Store {
         let shared =
             Arc::new(Shared::new(identity, hash_key.clone(), dict.shared().clone(), readers, state.head));
         let core = Core::new(db, dict, state, hash_key, options.clock, options.random)?;
-        let (jobs, queue) = unbounded();
-        let writer = Writer::new(core, shared.clone(), queue, lock);
+        let desk = Desk::new(Writer::new(core, shared.clone(), lock));
         let thread = std::thread::Builder::new()
             .name("ditto-writer".to_string())
-            .spawn(move || writer.run())
+            .spawn({
+                let desk = desk.clone();
+                move || desk.serve()
+            })
             .map_err(|e| StoreError::io("start a writer thread for", &directory, &e))?;
         tracing::debug!(directory = %directory.display(), head = state.head, "store open");
         Ok(Store {
             inner: Arc::new(Inner {
                 shared,
-                jobs,
+                desk,
                 writer: Mutex::new(Some(thread)),
                 directory,
                 next_transaction: AtomicU64::new(1),
@@ -116,7 +119,7 @@ impl Store {
                     if is_one_read(plan.access()) { read(reader.db()?)? } else { reader.snapshot(read)? };
                 Ok(QueryResult::rows(rows))
             }
-            plan => self.ask(|reply| Job::Statement { plan, reply }),
+            plan => self.inner.desk.write(move |core, unit| mutate::run(core, unit, &plan)),
         }
     }
 
@@ -133,17 +136,7 @@ impl Store {
             meta::head(db)?;
             return Ok(Transaction::read(self.inner.clone(), id, hint, reader));
         }
-        let steps = self.ask(|reply| Job::Begin { id, hint: hint.clone(), reply })?;
-        Ok(Transaction::write(self.inner.clone(), id, hint, steps))
-    }
-
-    /// Id and hint of the read-write transaction that holds the writer now.
-    ///
-    /// Code that opened it must not call [`Store::execute`] with a mutation or [`Store::begin`] before it ends: that
-    /// would wait for itself. Callers that can tell on whose behalf they run compare the id with their own and
-    /// return [`StoreError::NestedTransaction`].
-    pub fn active_transaction(&self) -> Option<(u64, Option<String>)> {
-        self.inner.shared.active()
+        Transaction::write(self.inner.clone(), id, hint, self.inner.desk.lend()?)
     }
 
     /// Calls `callback` with the result of a SELECT soon after, and again whenever it has changed (API-072).
@@ -195,7 +188,7 @@ impl Store {
 
     /// Counters of the writer.
     pub fn writer_stats(&self) -> WriterStats {
-        WriterStats { group_commits: self.inner.shared.groups(), waiting: self.inner.jobs.len() }
+        WriterStats { group_commits: self.inner.shared.groups(), waiting: self.inner.desk.waiting() }
     }
 
     /// Recomputes every digest, hash and reference, and lets the engine check its structures.
@@ -289,31 +282,21 @@ impl Store {
 
     /// Deletes the cursors of a query at every sender.
     pub fn delete_cursors(&self, query_hash: [u8; 16]) -> Result<(), StoreError> {
-        self.ask(|reply| Job::DeleteCursors { query_hash, reply })
+        self.inner.open()?;
+        self.inner.desk.write(move |core, unit| {
+            core.in_savepoint(unit, |core, _, _| apply::delete_cursors_of(core, &query_hash))
+        })
     }
 
     /// Merges documents from a peer and writes cursors, in one commit.
     pub fn apply(&self, batch: ApplyBatch) -> Result<ApplyOutcome, StoreError> {
-        self.ask(|reply| Job::Apply { batch, reply })
-    }
-
-    fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
         self.inner.open()?;
-        ask(&self.inner.shared, |reply| self.inner.jobs.send(job(reply)).is_ok())
-    }
-}
-
-/// Sends a request with a place for its answer, and waits for it.
-pub(crate) fn ask<T>(shared: &Shared, send: impl FnOnce(Reply<T>) -> bool) -> Result<T, StoreError> {
-    let (reply, answer) = bounded(1);
-    let answer = if send(reply) { answer.recv().ok() } else { None };
-    answer.unwrap_or_else(|| {
-        Err(if shared.is_closed() {
-            StoreError::Closed
-        } else {
-            StoreError::Internal("the writer has stopped".to_string())
+        self.inner.desk.write(move |core, unit| {
+            let items = apply::apply(core, unit, batch)?;
+            let seq = if unit.counts() { unit.seq } else { core.state.head };
+            Ok(ApplyOutcome { seq, items })
         })
-    })
+    }
 }
 
 fn is_one_read(access: &Access) -> bool {
@@ -340,7 +323,7 @@ impl Inner {
     fn close(&self) {
         if self.shared.set_closed() {
             self.shared.observers.cancel_all();
-            drop(self.jobs.send(Job::Close));
+            self.desk.close();
         }
         // A second caller waits here for the first.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -361,15 +344,9 @@ impl Drop for Inner {
 
 #[cfg(test)]
 impl Store {
-    /// Runs `f` on the writer thread and waits for it.
-    pub(crate) fn with_core(&self, f: impl FnOnce(&mut Core) + Send + 'static) {
-        let (done, finished) = bounded(1);
-        let job = Job::Test(Box::new(move |core| {
-            f(core);
-            done.send(()).unwrap();
-        }));
-        self.inner.jobs.send(job).unwrap();
-        finished.recv().unwrap();
+    /// Runs `f` with the writer.
+    pub(crate) fn with_core(&self, f: impl FnOnce(&mut Core)) {
+        f(self.inner.desk.lend().unwrap().writer().unwrap().core());
     }
 }
 

@@ -1,22 +1,24 @@
 //! Handles of interactive transactions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use ditto_dql::Plan;
 use ditto_types::Object;
 
 use crate::StoreError;
+use crate::desk::Lease;
+use crate::mutate;
 use crate::readers::Reader;
 use crate::result::QueryResult;
 use crate::select::select;
-use crate::store::{Inner, ask};
-use crate::writer::Step;
+use crate::store::Inner;
+use crate::unit::Unit;
 
 /// Several statements that apply together or not at all. Dropping it rolls back.
 ///
 /// A read-write transaction holds the writer: everything else that writes waits until it ends. Code that holds one
-/// must not wait for another write of the same store; see [`crate::Store::active_transaction`].
+/// must not wait for another write of the same store.
 pub struct Transaction {
     store: Arc<Inner>,
     id: u64,
@@ -25,15 +27,41 @@ pub struct Transaction {
 }
 
 enum Kind {
-    /// Holds the writer.
-    Write(Sender<Step>),
+    Write(Arc<Held>),
     /// Holds one connection with one snapshot.
     Read(Reader),
 }
 
+/// A read-write transaction, as its handle and the desk see it.
+pub(crate) struct Held {
+    id: u64,
+    hint: Option<String>,
+    since: Instant,
+    /// `None` once it has ended.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    lease: Lease,
+    unit: Unit,
+    /// End of the last statement.
+    used: Instant,
+}
+
 impl Transaction {
-    pub(crate) fn write(store: Arc<Inner>, id: u64, hint: Option<String>, steps: Sender<Step>) -> Self {
-        Self { store, id, hint, kind: Kind::Write(steps) }
+    /// Begins a read-write transaction with the writer that was lent for it.
+    pub(crate) fn write(
+        store: Arc<Inner>,
+        id: u64,
+        hint: Option<String>,
+        mut lease: Lease,
+    ) -> Result<Self, StoreError> {
+        let unit = lease.writer()?.begin()?;
+        let (desk, now) = (lease.desk().clone(), Instant::now());
+        let open = Mutex::new(Some(Open { lease, unit, used: now }));
+        let held = Arc::new(Held { id, hint: hint.clone(), since: now, open });
+        desk.hold(held.clone());
+        Ok(Self { store, id, hint, kind: Kind::Write(held) })
     }
 
     pub(crate) fn read(store: Arc<Inner>, id: u64, hint: Option<String>, reader: Reader) -> Self {
@@ -47,8 +75,19 @@ impl Transaction {
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
         let plan = self.store.plan(text, args)?;
         match (&self.kind, plan) {
-            (Kind::Write(steps), plan) => {
-                ask(&self.store.shared, |reply| steps.send(Step::Execute { plan, reply }).is_ok())
+            (Kind::Write(held), plan) => {
+                let mut open = held.lock();
+                let Open { lease, unit, used } = open.as_mut().ok_or(StoreError::Closed)?;
+                let core = lease.writer()?.core();
+                let result = if core.db.in_transaction() {
+                    mutate::run(core, unit, &plan)
+                } else {
+                    Err(StoreError::Backend(
+                        "the storage engine rolled the transaction back after an earlier error".to_string(),
+                    ))
+                };
+                *used = Instant::now();
+                result
             }
             (Kind::Read(_), _) if self.store.shared.is_closed() => Err(StoreError::Closed),
             (Kind::Read(reader), Plan::Select(plan)) => Ok(QueryResult::rows(select(
@@ -64,7 +103,10 @@ impl Transaction {
     /// Makes the changes durable. Returns the number of the commit, when there was a mutating statement.
     pub fn commit(self) -> Result<Option<u64>, StoreError> {
         match &self.kind {
-            Kind::Write(steps) => ask(&self.store.shared, |reply| steps.send(Step::Commit { reply }).is_ok()),
+            Kind::Write(held) => {
+                let Open { mut lease, unit, .. } = held.lock().take().ok_or(StoreError::Closed)?;
+                lease.writer()?.commit(unit)
+            }
             Kind::Read(_) => Ok(None),
         }
     }
@@ -72,9 +114,7 @@ impl Transaction {
     /// Discards the changes. When it returns the next in the queue may write.
     pub fn rollback(self) -> Result<(), StoreError> {
         match &self.kind {
-            Kind::Write(steps) => {
-                ask(&self.store.shared, |reply| steps.send(Step::Rollback { reply }).is_ok())
-            }
+            Kind::Write(held) => held.lock().take().map(drop).ok_or(StoreError::Closed),
             Kind::Read(_) => Ok(()),
         }
     }
@@ -92,6 +132,50 @@ impl Transaction {
     /// Whether it is read-only.
     pub fn is_read_only(&self) -> bool {
         matches!(self.kind, Kind::Read(_))
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Kind::Write(held) = &self.kind {
+            // The desk may still know it, so the handle has to end it.
+            let open = held.lock().take();
+            drop(open);
+        }
+    }
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs that it holds the writer.
+    pub(crate) fn warn(&self, waiting: usize) {
+        tracing::warn!(
+            transaction = self.id,
+            hint = self.hint.as_deref().unwrap_or_default(),
+            held_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waiting,
+            "a transaction holds the writer"
+        );
+    }
+
+    /// Rolls back if it has not been used for `patience`. Its handle then finds it closed.
+    pub(crate) fn end_if_idle(&self, patience: Duration) {
+        let mut open = match self.open.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(p)) => p.into_inner(),
+            // A statement is running.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if open.as_ref().is_some_and(|o| o.used.elapsed() > patience) {
+            tracing::warn!(
+                transaction = self.id,
+                "the store is being closed; an idle transaction is rolled back"
+            );
+            drop(open.take());
+        }
     }
 }
 

@@ -2,8 +2,9 @@ use std::sync::Barrier;
 
 use ditto_types::{DatabaseId, ErrorKind, Object, Value};
 
-use super::*;
-use crate::{Store, StoreOptions, TransactionOptions};
+use crate::result::QueryResult;
+use crate::unit::Unit;
+use crate::{Store, StoreError, StoreOptions, TransactionOptions};
 
 fn open(dir: &std::path::Path) -> Store {
     Store::open(StoreOptions::new(dir, DatabaseId::DEFAULT)).unwrap()
