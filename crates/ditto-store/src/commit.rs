@@ -1,6 +1,6 @@
 //! Change sets: what a commit did, for observers and for sync.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ditto_crdt::{Doc, VersionVector};
 use ditto_types::{Digest, DocId, KeyHash, SmolStr};
@@ -33,8 +33,40 @@ pub struct Change {
     pub old: Option<Arc<Doc>>,
     /// State after the commit; `None` when it was evicted.
     pub new: Option<Arc<Doc>>,
-    /// What the new state has beyond `base`; empty when it was evicted.
-    pub delta: Arc<Doc>,
+    derived: OnceLock<(Arc<Doc>, Arc<VersionVector>)>,
+}
+
+impl Change {
+    pub(crate) fn new(
+        collection: SmolStr,
+        (id, key, digest): (DocId, KeyHash, Digest),
+        old: Option<Arc<Doc>>,
+        new: Option<Arc<Doc>>,
+    ) -> Self {
+        Self { collection, id, key, digest, old, new, derived: OnceLock::new() }
+    }
+
+    /// What the new state has beyond [`Change::base`]; empty when the document was evicted.
+    pub fn delta(&self) -> &Arc<Doc> {
+        &self.derive().0
+    }
+
     /// Version vector of the old state.
-    pub base: Arc<VersionVector>,
+    pub fn base(&self) -> &Arc<VersionVector> {
+        &self.derive().1
+    }
+
+    /// Computed when somebody asks: a store without peers never does.
+    fn derive(&self) -> &(Arc<Doc>, Arc<VersionVector>) {
+        self.derived.get_or_init(|| {
+            let base = self.old.as_ref().map(|d| d.vv()).unwrap_or_default();
+            let delta = match (&self.old, &self.new) {
+                // A new document is its own delta.
+                (None, Some(new)) => new.clone(),
+                (Some(_), Some(new)) => Arc::new(new.delta(&base)),
+                (_, None) => Arc::default(),
+            };
+            (delta, Arc::new(base))
+        })
+    }
 }

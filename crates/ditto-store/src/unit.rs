@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, VersionVector};
+use ditto_crdt::Doc;
 use ditto_types::{Digest, DocId, KeyHash, Stamp};
 
 use crate::commit::{Change, Commit};
@@ -93,34 +93,16 @@ impl Unit {
         // The slot is set by now or in a moment; nobody waits for it.
         let _ = self.slot.set(self.seq);
         let name = |coll: u32| dict.collection(coll).cloned().unwrap_or_default();
-        let changes = self.touched.into_values().map(|t| change(t, name)).collect();
+        let changes = self
+            .touched
+            .into_values()
+            .map(|t| Change::new(name(t.coll), (t.id, t.key, t.digest), t.old, t.new))
+            .collect();
         Commit {
             seq: self.seq,
             source: self.source,
             changes,
             evicted_collections: self.evicted.iter().map(|c| name(*c)).collect(),
         }
-    }
-}
-
-fn change(t: Touched, name: impl Fn(u32) -> ditto_types::SmolStr) -> Change {
-    let (delta, base) = match (&t.old, &t.new) {
-        // A new document is its own delta.
-        (None, Some(new)) => (new.clone(), VersionVector::default()),
-        (Some(old), Some(new)) => {
-            let base = old.vv();
-            (Arc::new(new.delta(&base)), base)
-        }
-        (old, None) => (Arc::default(), old.as_ref().map(|d| d.vv()).unwrap_or_default()),
-    };
-    Change {
-        collection: name(t.coll),
-        id: t.id,
-        key: t.key,
-        digest: t.digest,
-        old: t.old,
-        new: t.new,
-        delta,
-        base: Arc::new(base),
     }
 }

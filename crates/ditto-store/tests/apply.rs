@@ -33,8 +33,8 @@ fn a_new_document_is_stored_and_published_as_its_own_delta() {
     let change = &commit.changes[0];
     assert_eq!((change.collection.as_str(), &change.id, change.digest), ("c", &doc_id("a"), digest));
     assert_eq!(change.key, f.key("c", "a"));
-    assert!(change.old.is_none() && change.base.is_empty());
-    assert_eq!((change.new.as_deref(), change.delta.as_ref()), (Some(&sent), &sent));
+    assert!(change.old.is_none() && change.base().is_empty());
+    assert_eq!((change.new.as_deref(), change.delta().as_ref()), (Some(&sent), &sent));
     let loaded = f.store.load(f.key("c", "a")).unwrap().unwrap();
     assert_eq!((loaded.doc, loaded.seq, loaded.digest), (sent, 1, digest));
     assert_eq!(f.store.head(), 1);
@@ -223,7 +223,7 @@ fn the_clock_has_seen_what_was_merged_also_after_a_restart() {
     let commits = f.store.subscribe_commits();
     f.insert("c", r#"{"_id":"b"}"#);
     let commit = commits.recv().unwrap();
-    assert!(commit.changes[0].delta.max_hlc() > Hlc::from_ms(ahead));
+    assert!(commit.changes[0].delta().max_hlc() > Hlc::from_ms(ahead));
 }
 
 #[test]

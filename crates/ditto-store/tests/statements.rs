@@ -67,14 +67,14 @@ fn conflict_policies() {
     let r = insert(diff, r#"{"_id":"a","n":1,"o":{"x":1,"y":2}}"#).unwrap();
     assert_eq!(ids(&r), [r#""a""#]);
     let commit = commits.recv().unwrap();
-    let delta = &commit.changes[0].delta;
+    let delta = commit.changes[0].delta();
     assert_eq!(delta.get(&["o".into(), "y".into()]), Some(Value::Int(2)));
     assert_eq!(delta.get(&["n".into()]), None);
 
     // Every supplied leaf is new, also equal ones; others stay.
     let r = insert("ON ID CONFLICT DO UPDATE", r#"{"_id":"a","n":1}"#).unwrap();
     assert_eq!(ids(&r), [r#""a""#]);
-    assert_eq!(commits.recv().unwrap().changes[0].delta.get(&["n".into()]), Some(Value::Int(1)));
+    assert_eq!(commits.recv().unwrap().changes[0].delta().get(&["n".into()]), Some(Value::Int(1)));
     assert_eq!(f.rows("SELECT * FROM c"), [r#"{"_id":"a","n":1,"o":{"x":1,"y":2}}"#]);
     f.clean();
 }
@@ -341,7 +341,7 @@ fn commits_are_dense_and_their_stamps_grow_even_when_the_clock_goes_back() {
     for seq in 1..=20 {
         let commit = commits.recv().unwrap();
         assert_eq!(commit.seq, seq);
-        let at = commit.changes[0].delta.max_hlc();
+        let at = commit.changes[0].delta().max_hlc();
         assert!(at > last);
         last = at;
     }

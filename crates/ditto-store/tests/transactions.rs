@@ -39,7 +39,7 @@ fn all_statements_apply_together_with_one_commit_and_one_stamp() {
     let commit = commits.recv().unwrap();
     assert_eq!((commit.seq, commit.changes.len()), (1, 2));
     assert!(commit.changes.iter().all(|c| c.old.is_none()));
-    let stamps: Vec<_> = commit.changes.iter().map(|c| c.delta.max_hlc()).collect();
+    let stamps: Vec<_> = commit.changes.iter().map(|c| c.delta().max_hlc()).collect();
     assert_eq!(stamps[0], stamps[1]);
     assert_eq!(f.rows("SELECT n FROM c"), [r#"{"n":2}"#]);
     f.clean();

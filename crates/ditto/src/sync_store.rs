@@ -31,8 +31,8 @@ pub(crate) fn local_commit(commit: &ditto_store::Commit) -> LocalCommit {
         digest: c.digest,
         old: c.old.clone(),
         new: c.new.clone(),
-        delta: c.delta.clone(),
-        base: c.base.clone(),
+        delta: c.delta().clone(),
+        base: c.base().clone(),
     };
     let source = commit.source.as_deref().and_then(|key| Some(PeerId(key.try_into().ok()?)));
     LocalCommit {
