@@ -43,6 +43,7 @@
 //! | `order`, `sort` | [`compare()`], ORDER BY, LIMIT, OFFSET |
 //! | `access` | [`Access`]: which documents WHERE names by id |
 //! | `env` | [`Env`]: what an execution has besides rows |
+//! | `matcher` | [`Matcher`]: which of many queries a document concerns |
 //! | `decl` | [`TypeDecls`] of `COLLECTION c (f TYPE)` |
 //! | `error` | [`DqlError`] with its [`Position`] |
 
@@ -57,6 +58,7 @@ mod eval;
 mod functions;
 mod lexer;
 mod lower;
+mod matcher;
 mod order;
 mod parser;
 mod pattern;
@@ -72,6 +74,7 @@ pub use env::Env;
 pub use error::{DqlError, Position};
 pub use eval::MAX_EVALUATION_BYTES;
 pub use lexer::MAX_STATEMENT_BYTES;
+pub use matcher::{Matcher, Watch};
 pub use order::compare;
 pub use parser::MAX_EXPRESSION_DEPTH;
 pub use plan::{

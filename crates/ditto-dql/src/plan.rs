@@ -3,6 +3,7 @@
 //! A plan owns its arguments and shares the checked statement with the [`Prepared`](crate::Prepared) it came from.
 
 mod insert;
+mod live;
 mod select;
 mod target;
 mod update;

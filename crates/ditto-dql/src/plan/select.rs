@@ -83,6 +83,14 @@ impl SelectPlan {
         &self.template.head.declared
     }
 
+    pub(super) fn filter(&self) -> Option<&Scalar> {
+        self.template.filter.as_ref()
+    }
+
+    pub(super) fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
     /// Whether WHERE is exactly true for `row`; without WHERE it is.
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
         match &self.template.filter {
