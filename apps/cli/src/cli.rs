@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, exec, import, keygen, mesh, peer};
+use crate::{check, exec, import, keygen, mesh, peer, shell};
 
 /// Query, fill and connect local databases.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one statement, or with --batch the JSON lines of stdin.
     Exec(exec::ExecArgs),
+    /// Type statements, or run a script of them.
+    Shell(shell::ShellArgs),
     /// Insert the documents of a JSON-lines file.
     Import(import::ImportArgs),
     /// Write the documents of a collection as JSON lines.
@@ -53,6 +55,7 @@ pub(crate) struct DatabaseArgs {
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Exec(args) => exec::run(args).await,
+        Command::Shell(args) => shell::run(args).await,
         Command::Import(args) => import::import(args).await,
         Command::Export(args) => import::export(args).await,
         Command::Peer(args) => peer::run(args).await,

@@ -37,15 +37,19 @@ pub(crate) async fn run(args: ExecArgs) -> Result<(), Failure> {
 }
 
 fn query(text: String, args: Option<&str>) -> Result<Query, Failure> {
-    let args = match args.map(json::from_str).transpose() {
-        Ok(None) => Object::new(),
-        Ok(Some(Value::Object(args))) => args,
+    Ok(Query { text, args: arguments(args)? })
+}
+
+/// The object of `--args`; empty when absent.
+pub(crate) fn arguments(args: Option<&str>) -> Result<Object, Failure> {
+    match args.map(json::from_str).transpose() {
+        Ok(None) => Ok(Object::new()),
+        Ok(Some(Value::Object(args))) => Ok(args),
         Ok(Some(other)) => {
-            return Err(Failure::usage(format!("--args must be an object, not {}", other.type_name())));
+            Err(Failure::usage(format!("--args must be an object, not {}", other.type_name())))
         }
-        Err(e) => return Err(Failure::usage(format!("--args: {e}"))),
-    };
-    Ok(Query { text, args })
+        Err(e) => Err(Failure::usage(format!("--args: {e}"))),
+    }
 }
 
 async fn one(instance: &Instance, query: Query) -> Result<(), Failure> {

@@ -31,6 +31,16 @@ impl Failure {
         Self { code: 1, message: message.into(), error: None }
     }
 
+    /// What was told already, in short, with the exit code of the first fault.
+    pub(crate) fn with_code(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), error: None }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// Writes `{"error": …}` to stdout, for commands whose result is one object.
     pub(crate) fn answer(self) -> Self {
         if let Some(error) = &self.error {

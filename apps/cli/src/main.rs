@@ -13,6 +13,7 @@ mod output;
 mod peer;
 mod progress;
 mod protocol;
+mod shell;
 
 use std::process::ExitCode;
 

@@ -15,9 +15,17 @@ pub(crate) fn line(value: &Value) {
 
 /// Writes one line of stdout, at once.
 pub(crate) fn text(line: &str) {
+    write(&[line.as_bytes(), b"\n"]);
+}
+
+/// Writes text that has its own line ends to stdout, at once.
+pub(crate) fn block(text: &str) {
+    write(&[text.as_bytes()]);
+}
+
+fn write(parts: &[&[u8]]) {
     let mut out = io::stdout().lock();
-    let written =
-        out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    let written = parts.iter().try_for_each(|part| out.write_all(part)).and_then(|()| out.flush());
     if written.is_err() {
         std::process::exit(0);
     }

@@ -194,24 +194,29 @@ impl Lines {
         Self { input: BufReader::with_capacity(1 << 16, tokio::io::stdin()) }
     }
 
-    /// The next line that is not blank; `None` at the end. A line that is too long or not UTF-8 ends the input
-    /// with an error, because what follows it cannot be trusted.
+    /// The next line that is not blank; `None` at the end.
     pub(crate) async fn next(&mut self) -> std::io::Result<Option<String>> {
         loop {
-            let mut line = Vec::new();
-            let read = (&mut self.input).take(MAX_LINE + 1).read_until(b'\n', &mut line).await?;
-            if read == 0 {
-                return Ok(None);
-            }
-            let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
-            if read as u64 > MAX_LINE {
-                return Err(invalid("a request line exceeds 64 MiB"));
-            }
-            let text = String::from_utf8(line).map_err(|_| invalid("a request line is not UTF-8"))?;
-            if !text.trim().is_empty() {
-                return Ok(Some(text));
+            match self.line().await? {
+                Some(line) if line.trim().is_empty() => {}
+                line => return Ok(line),
             }
         }
+    }
+
+    /// The next line with its end; `None` at the end. A line that is too long or not UTF-8 ends the input with an
+    /// error, because what follows it cannot be trusted.
+    pub(crate) async fn line(&mut self) -> std::io::Result<Option<String>> {
+        let mut line = Vec::new();
+        let read = (&mut self.input).take(MAX_LINE + 1).read_until(b'\n', &mut line).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+        if read as u64 > MAX_LINE {
+            return Err(invalid("a line of the input exceeds 64 MiB"));
+        }
+        Ok(Some(String::from_utf8(line).map_err(|_| invalid("a line of the input is not UTF-8"))?))
     }
 }
 

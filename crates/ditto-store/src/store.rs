@@ -123,6 +123,13 @@ impl Store {
         }
     }
 
+    /// Reads a statement and checks what can be checked without its arguments; nothing runs.
+    pub fn check_syntax(&self, text: &str) -> Result<(), StoreError> {
+        self.inner.open()?;
+        ditto_dql::prepare(text)?;
+        Ok(())
+    }
+
     /// Begins a transaction. A read-write one waits until everything that was asked for before it is done.
     pub fn begin(&self, options: TransactionOptions) -> Result<Transaction, StoreError> {
         self.inner.open()?;

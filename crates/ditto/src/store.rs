@@ -40,6 +40,13 @@ impl Store {
         Ok(QueryResult::new(self.inner.store()?.execute(&query.text, &query.args)?))
     }
 
+    /// Checks the text of a statement without running it: for editors and tools.
+    ///
+    /// The error is the one that running it would give, as far as it does not depend on arguments or data.
+    pub fn check_syntax(&self, statement: &str) -> Result<(), DittoError> {
+        Ok(self.inner.store()?.check_syntax(statement)?)
+    }
+
     /// Calls `handler` with the current result of a SELECT soon after, and again whenever it has changed
     /// (API-072).
     ///
