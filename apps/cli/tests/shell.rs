@@ -8,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 const BIN: &str = env!("CARGO_BIN_EXE_ditto");
 
 /// Three documents, as a script.
-const CARS: &str = "INSERT INTO cars DOCUMENTS ({'_id': 'a', 'color': 'blue', 'n': 1}, \
-     {'_id': 'b', 'color': 'red, \"deep\"', 'n': 2.5}, {'_id': 'c', 'tags': ['x'], 'n': null});\n";
+const CARS: &str = "INSERT INTO cars DOCUMENTS ({'_id': 'a', 'color': 'blue', 'n': 1}), \
+     ({'_id': 'b', 'color': 'red, \"deep\"', 'n': 2.5}), ({'_id': 'c', 'tags': ['x'], 'n': null});\n";
 
 fn shell(more: &[&str], input: &str) -> Output {
     let mut child = Command::new(BIN)
@@ -57,7 +57,7 @@ fn the_formats() {
     let want = [
         // `n` holds a null, so it is no column of numbers.
         " _id | color       | n    | tags",
-        "-----+-------------+------+-------",
+        "-----+-------------+------+------",
         " a   | blue        | 1    |",
         " b   | red, \"deep\" | 2.5  |",
         " c   |             | null | [\"x\"]",
@@ -112,12 +112,12 @@ fn commands_and_values() {
     let script = format!(
         "{CARS}\\set c blue\n\\set n 1\n\\set\nSELECT _id FROM cars WHERE color = :c AND n = :n;\n\\unset c\n\
          SELECT _id FROM cars WHERE color = :c;\n\\nonsense\n\\timing on\nSELECT _id FROM cars WHERE n = 2.5;\n\
-         \\help\n\\quit\nSELECT 'never' AS x FROM cars;"
+         \\help\n\\quit\nSELECT 'unseen' AS x FROM cars;"
     );
     let output = shell(&["--args", r#"{"k":[1]}"#], &script);
     let got = out(&output);
     assert!(got.starts_with("c \"blue\"\nk [1]\nn 1\n{\"_id\":\"a\"}\n{\"_id\":\"b\"}\n"), "{got}");
-    assert!(got.contains("\\watch") && !got.contains("never"), "{got}");
+    assert!(got.contains("\\watch") && !got.contains("unseen"), "{got}");
     let told = err(&output);
     for part in ["query/arguments-invalid", "unknown command `\\nonsense`", "timing is on", "time: "] {
         assert!(told.contains(part), "{part}: {told}");

@@ -59,7 +59,8 @@ pub(crate) fn first(text: &str) -> Split<'_> {
                     b')' | b']' | b'}' => depth = depth.saturating_sub(1),
                     _ => {}
                 }
-                at += 1;
+                // Past a whole character.
+                at += rest.chars().next().map_or(1, char::len_utf8);
             }
         }
     }
@@ -145,7 +146,9 @@ mod tests {
         ] {
             assert!(matches!(first(inside), Split::Open(_, Open::Inside)), "{inside}");
         }
-        for complete in ["SELECT 1", "SELECT (1)", "SELECT ')'", "SELECT 1 -- (", "SELECT 1)"] {
+        for complete in
+            ["SELECT 1", "SELECT (1)", "SELECT ')'", "SELECT 1 -- (", "SELECT 1)", "SELECT ö = = 漢"]
+        {
             assert!(matches!(first(complete), Split::Open(_, Open::Complete)), "{complete}");
         }
     }
