@@ -78,16 +78,14 @@ pub enum ConflictPolicy {
 /// A change of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldOp {
-    /// Writes a value. `kind` is the declared kind of the field, or [`FieldKind::Inferred`].
+    /// Writes a value as the kind that the statement declares for the field.
     Set {
         /// The field.
         path: Path,
         /// Its new value.
         value: Value,
-        /// The kind to write.
-        kind: FieldKind,
     },
-    /// Removes a field with all below it.
+    /// Removes a field with all below it, if it holds a value of the kind that the statement declares.
     Unset {
         /// The field.
         path: Path,

@@ -140,7 +140,7 @@ fn path(text: &str) -> Path {
 }
 
 fn set(p: &str, value: &str) -> FieldOp {
-    FieldOp::Set { path: path(p), value: harness::value(value), kind: FieldKind::Inferred }
+    FieldOp::Set { path: path(p), value: harness::value(value) }
 }
 
 #[test]
@@ -189,11 +189,29 @@ fn update_ops() {
             doc
         )
         .unwrap(),
+        [set("o", r#"{"c":3}"#), set("m.k", "4"), set("m.z", "1"),]
+    );
+    assert_eq!(
+        ops(
+            "UPDATE COLLECTION c (m MAP, r REGISTER) \
+             SET m -> default(), r -> default(), u -> default(), o -> (a = n, b -> (c = 1), d -> tombstone())",
+            "{}",
+            doc
+        )
+        .unwrap(),
         [
-            FieldOp::Set { path: path("o"), value: harness::value(r#"{"c":3}"#), kind: FieldKind::Register },
-            FieldOp::Set { path: path("m.k"), value: Value::Int(4), kind: FieldKind::Counter },
-            set("m.z", "1"),
+            set("m", "{}"),
+            set("r", "null"),
+            set("u", "null"),
+            set("o.a", "5"),
+            set("o.b.c", "1"),
+            FieldOp::Unset { path: path("o.d") }
         ]
+    );
+    // Neighbours are no conflict.
+    assert_eq!(
+        ops("UPDATE c SET a.b = 1, a.bb = 2, ab = 3, a.c.d = 4, a.c.e = 5", "{}", doc).unwrap().len(),
+        5
     );
 }
 
@@ -277,7 +295,32 @@ fn update_faults() {
             "UPDATE c SET a = 1 APPLY b RESTART",
             "query/invalid | the order of the clauses is APPLY, SET, UNSET @1:20",
         ),
-        ("UPDATE c SET a -> tombstone()", "query/unsupported | Unsupported feature: the -> notation @1:16"),
+        // A path and one below it are two modifications of the path above.
+        (
+            "UPDATE c SET a = 1, a.b = 2",
+            "query/invalid | More than one modification specified for the path a @1:21",
+        ),
+        (
+            "UPDATE c APPLY x.a.b.d RESTART SET x.a.bb = 0, x.a.b = 1",
+            "query/invalid | More than one modification specified for the path x.a.b @1:48",
+        ),
+        (
+            "UPDATE c SET a -> (b = 1) UNSET a",
+            "query/invalid | More than one modification specified for the path a @1:33",
+        ),
+        // The older notation.
+        (
+            "UPDATE COLLECTION c (f ATTACHMENT) SET f -> default()",
+            "query/invalid | Unsupported DML operation on ATTACHMENT field \"f\" @1:40",
+        ),
+        (
+            "UPDATE COLLECTION c (f PN_COUNTER) SET f -> default()",
+            "query/invalid | Unsupported DML operation on PN_COUNTER field \"f\" @1:40",
+        ),
+        (
+            "UPDATE COLLECTION c (f REGISTER) SET f -> (a = 1)",
+            "query/invalid | Unsupported DML operation on REGISTER field \"f\" @1:38",
+        ),
     ] {
         assert_eq!(ops(text, "{}", doc).unwrap_err(), want, "{text}");
     }

@@ -6,25 +6,53 @@ use ditto_types::{MAX_DEPTH, Object, Path, SmolStr, Value};
 
 use crate::StoreError;
 
-/// Operations that write every field of a document.
-pub(crate) fn set_all(fields: Object, declared: &TypeDecls, ops: &mut Vec<Op>) {
-    for (name, value) in fields {
-        set(Path::new([name]), value, declared, ops);
+/// As what a statement writes its fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Typing<'a> {
+    pub(crate) declared: &'a TypeDecls,
+    /// Strict mode: what is not declared is a register, whatever its value.
+    pub(crate) strict: bool,
+}
+
+impl Typing<'_> {
+    fn kind_of(&self, path: &[SmolStr]) -> FieldKind {
+        match self.declared.kind_of(path) {
+            FieldKind::Inferred if self.strict => FieldKind::Register,
+            kind => kind,
+        }
+    }
+
+    /// Whether every object is a map all the way down, as [`Doc::fresh`] writes it.
+    pub(crate) fn infers_everything(&self) -> bool {
+        self.declared.is_empty() && !self.strict
+    }
+
+    /// Whether some field below a map is written differently from what its value alone would give.
+    fn decides_below(&self, path: &[SmolStr]) -> bool {
+        self.strict || self.declared.below(path).is_some_and(|d| !d.is_empty())
     }
 }
 
-/// A map with declared fields is written field by field, everything else at once.
-fn set(path: Path, value: Value, declared: &TypeDecls, ops: &mut Vec<Op>) {
-    let kind = declared.kind_of(path.names());
+/// Operations that write every field of a document.
+pub(crate) fn set_all(fields: Object, typing: Typing<'_>, ops: &mut Vec<Op>) {
+    for (name, value) in fields {
+        set(Path::new([name]), value, typing, ops);
+    }
+}
+
+/// Operations that write one field. A map below which kinds are declared is written field by field, everything else at
+/// once.
+fn set(path: Path, value: Value, typing: Typing<'_>, ops: &mut Vec<Op>) {
+    let kind = typing.kind_of(path.names());
     match value {
-        Value::Object(fields) if is_map(kind) && has_declared_below(declared, path.names()) => {
+        Value::Object(fields) if is_map(kind) && typing.decides_below(path.names()) => {
             ops.push(Op::Set {
                 path: path.clone(),
                 value: Value::Object(Object::new()),
                 kind: crdt_kind(kind),
             });
             for (name, value) in fields {
-                set(path.child(name), value, declared, ops);
+                set(path.child(name), value, typing, ops);
             }
         }
         value => ops.push(Op::Set { path, value, kind: crdt_kind(kind) }),
@@ -32,19 +60,18 @@ fn set(path: Path, value: Value, declared: &TypeDecls, ops: &mut Vec<Op>) {
 }
 
 /// Operations that write the leaves whose local value differs (policy DO UPDATE_LOCAL_DIFF).
-pub(crate) fn set_different(doc: &Doc, fields: Object, declared: &TypeDecls, ops: &mut Vec<Op>) {
+pub(crate) fn set_different(doc: &Doc, fields: Object, typing: Typing<'_>, ops: &mut Vec<Op>) {
     for (name, value) in fields {
-        different(doc, Path::new([name]), value, declared, ops);
+        different(doc, Path::new([name]), value, typing, ops);
     }
 }
 
-fn different(doc: &Doc, path: Path, value: Value, declared: &TypeDecls, ops: &mut Vec<Op>) {
-    let kind = declared.kind_of(path.names());
+fn different(doc: &Doc, path: Path, value: Value, typing: Typing<'_>, ops: &mut Vec<Op>) {
+    let kind = typing.kind_of(path.names());
     match value {
         Value::Object(fields) if is_map(kind) => {
             // The map itself only has to be written where none is visible; an empty one has no other trace.
-            let is_map_here = matches!(doc.get(path.names()), Some(Value::Object(_)));
-            if !is_map_here {
+            if !matches!(current(doc, &path, kind), Some(Value::Object(_))) {
                 ops.push(Op::Set {
                     path: path.clone(),
                     value: Value::Object(Object::new()),
@@ -52,30 +79,44 @@ fn different(doc: &Doc, path: Path, value: Value, declared: &TypeDecls, ops: &mu
                 });
             }
             for (name, value) in fields {
-                different(doc, path.child(name), value, declared, ops);
+                different(doc, path.child(name), value, typing, ops);
             }
         }
         value => {
-            let now = match kind {
-                FieldKind::Inferred => doc.get(path.names()),
-                kind => doc.get_as(path.names(), crdt_kind(kind)),
-            };
-            if now.as_ref() != Some(&value) {
+            if current(doc, &path, kind).as_ref() != Some(&value) {
                 ops.push(Op::Set { path, value, kind: crdt_kind(kind) });
             }
         }
     }
 }
 
-/// An operation of UPDATE.
-pub(crate) fn crdt_op(op: FieldOp) -> Op {
-    match op {
-        FieldOp::Set { path, value, kind } => Op::Set { path, value, kind: crdt_kind(kind) },
-        FieldOp::Unset { path } => Op::Unset { path },
-        FieldOp::Increment { path, by } => Op::Increment { path, by },
-        FieldOp::Restart { path, to } => Op::Restart { path, to },
-        FieldOp::PnIncrement { path, by } => Op::PnIncrement { path, by },
+/// The value that a statement sees of a field that is of this kind for it.
+fn current(doc: &Doc, path: &Path, kind: FieldKind) -> Option<Value> {
+    match kind {
+        FieldKind::Inferred => doc.get(path.names()),
+        kind => doc.get_as(path.names(), crdt_kind(kind)),
     }
+}
+
+/// The operations of an UPDATE on `doc`.
+pub(crate) fn update_ops(doc: &Doc, changes: Vec<FieldOp>, typing: Typing<'_>) -> Vec<Op> {
+    let mut ops = Vec::with_capacity(changes.len());
+    for change in changes {
+        match change {
+            FieldOp::Set { path, value } => set(path, value, typing, &mut ops),
+            FieldOp::Unset { path } => {
+                // A statement only knows the kind it declares: another kind of value stays.
+                let kind = typing.kind_of(path.names());
+                if kind == FieldKind::Inferred || current(doc, &path, kind).is_some() {
+                    ops.push(Op::Unset { path });
+                }
+            }
+            FieldOp::Increment { path, by } => ops.push(Op::Increment { path, by }),
+            FieldOp::Restart { path, to } => ops.push(Op::Restart { path, to }),
+            FieldOp::PnIncrement { path, by } => ops.push(Op::PnIncrement { path, by }),
+        }
+    }
+    ops
 }
 
 /// Refuses documents that no decoder would read again.
@@ -93,17 +134,6 @@ pub(crate) fn op_error(e: OpError) -> StoreError {
 
 fn is_map(kind: FieldKind) -> bool {
     matches!(kind, FieldKind::Inferred | FieldKind::Map)
-}
-
-fn has_declared_below(declared: &TypeDecls, path: &[SmolStr]) -> bool {
-    let mut level = declared;
-    for name in path {
-        match level.iter().find(|(n, _, _)| *n == name) {
-            Some((_, _, below)) => level = below,
-            None => return false,
-        }
-    }
-    !level.is_empty()
 }
 
 fn crdt_kind(kind: FieldKind) -> ditto_crdt::FieldKind {

@@ -9,7 +9,7 @@ use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
-use crate::fields::{self, crdt_op};
+use crate::fields::{self, Typing};
 use crate::result::QueryResult;
 use crate::row::DocRow;
 use crate::select::{each_alive, id_text, select};
@@ -78,15 +78,16 @@ fn inserted(
     fields: Object,
     held: Option<&Held>,
 ) -> Result<Option<Doc>, StoreError> {
+    let typing = Typing { declared: plan.declared(), strict: false };
     let Some(held) = held else {
         // Time zero: equal seeds on several devices are the same write.
         let stamp = if plan.is_initial() { Stamp::ZERO } else { core.stamp(unit)? };
-        if plan.declared().is_empty() {
+        if typing.infers_everything() {
             fields::check_depth(&fields)?;
             return Ok(Some(Doc::fresh(&fields, stamp)));
         }
         let mut ops = vec![Op::Create];
-        fields::set_all(fields, plan.declared(), &mut ops);
+        fields::set_all(fields, typing, &mut ops);
         return Ok(Some(applied(Doc::default(), &ops, stamp)?));
     };
     if plan.is_initial() {
@@ -95,14 +96,14 @@ fn inserted(
     }
     let mut ops = vec![Op::Create];
     if !held.doc.is_alive() {
-        fields::set_all(fields, plan.declared(), &mut ops);
+        fields::set_all(fields, typing, &mut ops);
     } else {
         match plan.policy() {
             ConflictPolicy::Fail => return Err(StoreError::IdConflict(id_text(id))),
             ConflictPolicy::DoNothing => return Ok(None),
-            ConflictPolicy::DoUpdate => fields::set_all(fields, plan.declared(), &mut ops),
+            ConflictPolicy::DoUpdate => fields::set_all(fields, typing, &mut ops),
             ConflictPolicy::DoUpdateLocalDiff => {
-                fields::set_different(&held.doc, fields, plan.declared(), &mut ops);
+                fields::set_different(&held.doc, fields, typing, &mut ops);
                 if ops.len() == 1 {
                     return Ok(None);
                 }
@@ -121,9 +122,10 @@ fn update(
 ) -> Result<Vec<DocId>, StoreError> {
     core.refuse_system(plan.collection())?;
     let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    let typing = Typing { declared: plan.declared(), strict: false };
     for_each(core, plan.collection(), &targets, |core, place, held| {
-        let ops = plan.ops(&DocRow::new(&place.1, &held.doc))?;
-        let ops: Vec<Op> = ops.into_iter().map(crdt_op).collect();
+        let changes = plan.ops(&DocRow::new(&place.1, &held.doc))?;
+        let ops = fields::update_ops(&held.doc, changes, typing);
         let stamp = core.stamp(unit)?;
         let new = applied(held.doc.as_ref().clone(), &ops, stamp)?;
         let old_size = held.size;

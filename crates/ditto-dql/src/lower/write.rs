@@ -1,6 +1,8 @@
 //! INSERT, UPDATE, DELETE and EVICT.
 
-use ditto_types::{Object, Path, Value};
+use std::collections::BTreeSet;
+
+use ditto_types::{Object, Path, SmolStr, Value};
 
 use super::Lower;
 use super::expr::Scope;
@@ -35,14 +37,15 @@ impl Lower<'_> {
         self.refuse_uses(&s.from.uses)?;
         self.refuse_returning(s.returning.as_ref())?;
         let mut changes: Vec<Change> = Vec::with_capacity(s.changes.len());
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for change in s.changes {
             let change = self.change(change, &head.declared)?;
-            if !seen.insert(change.path.clone()) {
-                let message = format!("More than one modification specified for the path {}", change.path);
+            if let Some(path) = modified_before(&seen, change.path.names()) {
+                let message = format!("More than one modification specified for the path {path}");
                 let span = Span { start: change.at.0 as u32, end: change.at.0 as u32 };
                 return self.fail(message, span);
             }
+            seen.insert(change.path.names().to_vec());
             changes.push(change);
         }
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
@@ -125,4 +128,13 @@ impl Lower<'_> {
     fn refuse_returning(&self, returning: Option<&ast::Returning>) -> Result<(), DqlError> {
         returning.map_or(Ok(()), |r| self.unsupported("RETURNING", r.span))
     }
+}
+
+/// The path that a change of `path` would modify a second time: `path` itself, one above it that was changed, or `path`
+/// when something below was changed.
+fn modified_before(seen: &BTreeSet<Vec<SmolStr>>, path: &[SmolStr]) -> Option<Path> {
+    let above = (1..=path.len()).filter_map(|n| path.get(..n)).find(|p| seen.contains(*p));
+    // What lies below a path comes right after it in the order of the set.
+    let below = || seen.range(path.to_vec()..).next().filter(|p| p.starts_with(path)).map(|_| path);
+    above.or_else(below).map(|names| Path::new(names.iter().cloned()))
 }

@@ -96,7 +96,7 @@ impl UpdatePlan {
                     Some(v) => {
                         let value = v.into_owned();
                         self.check(&path, &value, *kind, *at, &cx)?;
-                        FieldOp::Set { path, value, kind: *kind }
+                        FieldOp::Set { path, value }
                     }
                 },
                 ChangeAction::Increment(e, at) => {
