@@ -77,6 +77,7 @@ pub use lexer::MAX_STATEMENT_BYTES;
 pub use matcher::{Matcher, Watch};
 pub use order::compare;
 pub use parser::MAX_EXPRESSION_DEPTH;
+pub use pattern::like;
 pub use plan::{
     Access, ConflictPolicy, DeletePlan, FieldOp, InsertPlan, Plan, Row, SelectPlan, SelectRun, TargetRun,
     UpdatePlan,

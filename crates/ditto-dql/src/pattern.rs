@@ -4,7 +4,7 @@
 /// `%`, `_` or `escape` literal. An escape character before anything else stands for itself.
 ///
 /// Takes time proportional to the product of the lengths in the worst case, and no memory.
-pub(crate) fn like(text: &str, pattern: &str, escape: char, fold_case: bool) -> bool {
+pub fn like(text: &str, pattern: &str, escape: char, fold_case: bool) -> bool {
     let (mut text, mut pattern) = (text, pattern);
     // After a `%`: the pattern behind it, and the text where that is tried next.
     let mut retry: Option<(&str, &str)> = None;

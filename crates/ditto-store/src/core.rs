@@ -13,6 +13,7 @@ use crate::dict::WriterDict;
 use crate::driver::{Db, Param};
 use crate::meta::{self, State};
 use crate::options::{RandomSource, WallClock};
+use crate::request::Request;
 use crate::schema::{FLAG_DEAD, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
 use crate::unit::{Effects, Touched, Unit};
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) evicted_at: HashMap<u32, u64>,
     /// The next savepoint is all that its transaction will hold: a failure takes the whole transaction back.
     pub(crate) alone: bool,
+    /// The request whose statement runs.
+    pub(crate) request: Option<Arc<Request>>,
 }
 
 /// A document that the store has, dead or alive.
@@ -70,6 +73,7 @@ impl Core {
             next_rid: HashMap::new(),
             evicted_at: HashMap::new(),
             alone: false,
+            request: None,
         })
     }
 
@@ -144,6 +148,11 @@ impl Core {
         {
             tracing::error!(error = %e, "rollback failed");
         }
+    }
+
+    /// Fails when the request of the running statement is over.
+    pub(crate) fn poll(&self) -> Result<(), StoreError> {
+        self.request.as_ref().map_or(Ok(()), |r| r.poll())
     }
 
     /// The stamp of the unit's local writes.
@@ -247,6 +256,7 @@ impl Core {
         new: Doc,
         limit: impl FnOnce(&DocId, usize) -> Result<(), StoreError>,
     ) -> Result<(Digest, bool), StoreError> {
+        self.poll()?;
         let digest = new.digest(&self.hash_key);
         if let Some(held) = &held
             && held.digest == digest
@@ -300,6 +310,7 @@ impl Core {
         (coll, id, key): (u32, DocId, KeyHash),
         held: Held,
     ) -> Result<(), StoreError> {
+        self.poll()?;
         if let Some(rid) = held.rid {
             self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
         }

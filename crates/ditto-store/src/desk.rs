@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::StoreError;
 use crate::core::Core;
+use crate::shared::Shared;
 use crate::transaction::Held;
 use crate::unit::Unit;
 use crate::writer::{Task, Work, Writer};
 
-/// A transaction that holds the writer longer than this is logged, and again every [`HELD_AGAIN`].
-const HELD_FIRST: Duration = Duration::from_secs(10);
-const HELD_AGAIN: Duration = Duration::from_secs(5);
+/// How often a caller who waits for the writer looks whether its request is over.
+const WAIT_STEP: Duration = Duration::from_millis(100);
 
 /// How long a store that is being closed waits for the next statement of an open transaction.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +35,7 @@ struct Inner {
     state: Mutex<State>,
     /// Wakes the thread of the store.
     work: Condvar,
+    shared: Arc<Shared>,
 }
 
 #[derive(Default)]
@@ -55,15 +56,29 @@ enum Job {
 }
 
 impl Desk {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: Writer, shared: Arc<Shared>) -> Self {
         let state = State { idle: Some(Box::new(writer)), ..State::default() };
-        Self(Arc::new(Inner { state: Mutex::new(state), work: Condvar::new() }))
+        Self(Arc::new(Inner { state: Mutex::new(state), work: Condvar::new(), shared }))
     }
 
     /// Runs `f` with the writer, in a commit of its own or in one with others that wait. Returns when it is durable.
     ///
     /// An error of `f` leaves nothing of it. `f` puts what it does into the unit by [`Core::in_savepoint`].
     pub(crate) fn write<T, F>(&self, f: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Core, &mut Unit) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write_watched(f, || Ok(()))
+    }
+
+    /// As [`Desk::write`]; `watch` is called every [`WAIT_STEP`] while it waits in the queue and ends the wait by an
+    /// error. The work stays in the queue then, so it is for `f` to see that nobody waits.
+    pub(crate) fn write_watched<T, F>(
+        &self,
+        f: F,
+        mut watch: impl FnMut() -> Result<(), StoreError>,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Core, &mut Unit) -> Result<T, StoreError> + Send + 'static,
@@ -76,7 +91,13 @@ impl Desk {
         let (reply, answer) = bounded(1);
         state.queue.push_back(Job::Task(Box::new(Work::new(f, reply))));
         drop(state);
-        answer.recv().unwrap_or_else(|_| Err(stopped()))
+        loop {
+            match answer.recv_timeout(WAIT_STEP) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) => watch()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+            }
+        }
     }
 
     /// The writer, when everything that was asked for before is done. Goes back when the lease is dropped.
@@ -113,8 +134,9 @@ impl Desk {
 
     /// Notes an interactive transaction that has taken the writer.
     pub(crate) fn hold(&self, held: Arc<Held>) {
+        let patience = self.0.shared.requests.settings.snapshot().transaction_duration_before_logging_ms;
         let mut state = self.lock();
-        state.held = Some((held, Instant::now() + HELD_FIRST));
+        state.held = Some((held, Instant::now() + Duration::from_millis(patience)));
         if !state.watched {
             self.0.work.notify_all();
         }
@@ -163,10 +185,11 @@ impl Desk {
         }
         state.watched = true;
         state = self.0.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        let again = self.0.shared.requests.settings.snapshot().transaction_trace_interval_ms;
         let (waiting, closing) = (state.queue.len(), state.closing);
         let Some((held, due)) = &mut state.held else { return state };
         if *due <= Instant::now() {
-            *due += HELD_AGAIN;
+            *due += Duration::from_millis(again);
             held.warn(waiting);
         }
         if closing {

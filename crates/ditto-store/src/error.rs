@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use ditto_dql::{DqlError, Position};
 use ditto_types::{DocIdError, ErrorKind};
 
+use crate::settings::SettingError;
+
 /// An error of the store. Cloneable, because statements that share a commit share its failure.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +89,18 @@ pub enum StoreError {
     /// The statement cannot be carried out on this data.
     #[error("{0}")]
     Execution(String),
+    /// A setting cannot be read or changed as asked.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The request ran longer than the setting `dql_request_timeout_seconds`. A mutation left no trace.
+    #[error("the request exceeded its timeout of {seconds} seconds")]
+    Timeout {
+        /// The setting.
+        seconds: u64,
+    },
+    /// The request was cancelled. A mutation left no trace.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// A mutating statement in a read-only transaction.
     #[error("a read-only transaction cannot run a mutating statement")]
     ReadOnly,
@@ -120,6 +134,10 @@ impl StoreError {
             StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
             StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
             StoreError::Collection(_) => ErrorKind::QueryInvalid,
+            StoreError::Setting(SettingError::Value { .. }) => ErrorKind::QueryArguments,
+            StoreError::Setting(_) => ErrorKind::QueryInvalid,
+            StoreError::Timeout { .. } => ErrorKind::QueryTimeout,
+            StoreError::Cancelled => ErrorKind::QueryCancelled,
             StoreError::ReadOnly => ErrorKind::TransactionReadOnly,
             StoreError::TransactionClosed => ErrorKind::TransactionClosed,
             StoreError::NestedTransaction => ErrorKind::NestedTransaction,

@@ -10,7 +10,9 @@
 //! | `lock`, `schema`, `meta`, `driver` | directory, file format, identity, the binding of the engine |
 //! | `dict` | dictionaries of names, sites and peers |
 //! | `desk`, `writer`, `core`, `unit`, `commit`, `counts` | whose turn it is to write, the writer and its tools, one commit in the making, the change set, counts of documents |
-//! | `readers`, `select`, `row`, `statements` | snapshots, rows in place, the statement cache |
+//! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
+//! | `system` | the virtual collections |
+//! | `readers`, `select`, `row` | snapshots, rows in place |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
 //! | `replication`, `scan`, `apply` | what sync reads and writes |
@@ -26,21 +28,25 @@ mod dict;
 mod driver;
 mod error;
 mod fields;
+mod history;
 mod lock;
 mod meta;
 mod mutate;
 mod observers;
 mod options;
+mod prepared;
 mod readers;
 mod replication;
+mod request;
 mod result;
 mod row;
 mod scan;
 mod schema;
 mod select;
+mod settings;
 mod shared;
-mod statements;
 mod store;
+mod system;
 mod transaction;
 mod unit;
 mod writer;
@@ -48,15 +54,19 @@ mod writer;
 pub use check::CheckReport;
 pub use commit::{Change, Commit};
 pub use error::StoreError;
+pub use history::Qualifiers;
 pub use meta::StoreIdentity;
 pub use observers::{Callback, Observation, SignalCallback, SignalNext};
 pub use options::{
-    Durability, OsRandom, RandomSource, StoreOptions, SystemClock, TransactionOptions, WallClock,
+    Durability, Environment, OsRandom, RandomSource, StoreOptions, SystemClock, TransactionOptions, WallClock,
 };
 pub use replication::{
     ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, CursorWrite, ItemBody,
     ItemOutcome, RefusalCode, StoredDoc, ViewPage,
 };
+pub use request::Cancellation;
 pub use result::QueryResult;
+pub use settings::{SettingError, Settings, SyncScope};
 pub use store::{Store, WriterStats};
+pub use system::SystemProvider;
 pub use transaction::Transaction;

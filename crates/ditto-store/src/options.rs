@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ditto_types::DatabaseId;
 
@@ -22,6 +22,12 @@ pub enum Durability {
 pub trait WallClock: Send + Sync {
     /// Milliseconds since 1970-01-01 UTC.
     fn now_ms(&self) -> u64;
+
+    /// Time since some fixed moment, which never goes back. Requests are measured with it.
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
 }
 
 /// Source of random bytes for ids.
@@ -70,7 +76,12 @@ pub struct StoreOptions {
     pub clock: Arc<dyn WallClock>,
     /// Randomness.
     pub random: Arc<dyn RandomSource>,
+    /// Gives the value of an environment variable; settings are read from it at open (dql.md 9).
+    pub environment: Environment,
 }
+
+/// Looks an environment variable up.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 impl StoreOptions {
     /// Options with the default durability and the clock and randomness of the operating system.
@@ -81,6 +92,7 @@ impl StoreOptions {
             durability: Durability::default(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
+            environment: Arc::new(|name| std::env::var(name).ok()),
         }
     }
 }

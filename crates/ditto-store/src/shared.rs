@@ -11,19 +11,21 @@ use crate::dict::Dict;
 use crate::meta::StoreIdentity;
 use crate::observers::Observers;
 use crate::readers::ReaderPool;
-use crate::statements::StatementCache;
+use crate::request::Requests;
+use crate::system::SystemProvider;
 
 pub(crate) struct Shared {
     pub(crate) identity: StoreIdentity,
     pub(crate) hash_key: HashKey,
     pub(crate) dict: Arc<Dict>,
     pub(crate) readers: ReaderPool,
-    pub(crate) statements: StatementCache,
+    pub(crate) requests: Requests,
     pub(crate) observers: Observers,
     head: AtomicU64,
     groups: AtomicU64,
     closed: AtomicBool,
     subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
+    provider: Mutex<Option<Arc<dyn SystemProvider>>>,
 }
 
 impl Shared {
@@ -32,6 +34,7 @@ impl Shared {
         hash_key: HashKey,
         dict: Arc<Dict>,
         readers: ReaderPool,
+        requests: Requests,
         head: u64,
     ) -> Self {
         Self {
@@ -40,11 +43,12 @@ impl Shared {
             hash_key,
             dict,
             readers,
-            statements: StatementCache::default(),
+            requests,
             head: AtomicU64::new(head),
             groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             subscribers: Mutex::default(),
+            provider: Mutex::default(),
         }
     }
 
@@ -71,6 +75,16 @@ impl Shared {
     /// Refuses calls from now on. Returns whether it was open.
     pub(crate) fn set_closed(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Sets what adds to the system collections.
+    pub(crate) fn set_provider(&self, provider: Arc<dyn SystemProvider>) {
+        *lock(&self.provider) = Some(provider);
+    }
+
+    /// What adds to the system collections.
+    pub(crate) fn provider(&self) -> Option<Arc<dyn SystemProvider>> {
+        lock(&self.provider).clone()
     }
 
     pub(crate) fn subscribe(&self) -> Receiver<Arc<Commit>> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
-use ditto_dql::{Access, Plan};
+use ditto_dql::Plan;
 use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
@@ -14,7 +14,6 @@ use crate::commit::Commit;
 use crate::core::Core;
 use crate::desk::Desk;
 use crate::dict::WriterDict;
-use crate::driver::Db;
 use crate::lock::DirectoryLock;
 use crate::meta::{self, StoreIdentity};
 use crate::observers::{Callback, Observation, SignalCallback};
@@ -23,12 +22,14 @@ use crate::readers::ReaderPool;
 use crate::replication::{
     ApplyBatch, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage,
 };
+use crate::request::{self, Cancellation, Place, Requests};
 use crate::result::QueryResult;
-use crate::select::select;
+use crate::settings::{Settings, SettingsCell};
 use crate::shared::Shared;
+use crate::system::SystemProvider;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
-use crate::{StoreError, apply, mutate, scan, schema};
+use crate::{StoreError, apply, scan, schema};
 
 /// A database in a directory. Clones are handles of the same store; the last one closes it.
 ///
@@ -70,10 +71,18 @@ impl Store {
         let dict = WriterDict::load(&db)?;
         let readers = ReaderPool::open(&file)?;
         let hash_key = HashKey::new(&options.database);
-        let shared =
-            Arc::new(Shared::new(identity, hash_key.clone(), dict.shared().clone(), readers, state.head));
+        let settings = SettingsCell::open(&*options.environment);
+        let requests = Requests::new(settings, options.clock.clone(), &options.database);
+        let shared = Arc::new(Shared::new(
+            identity,
+            hash_key.clone(),
+            dict.shared().clone(),
+            readers,
+            requests,
+            state.head,
+        ));
         let core = Core::new(db, dict, state, hash_key, options.clock, options.random)?;
-        let desk = Desk::new(Writer::new(core, shared.clone(), lock));
+        let desk = Desk::new(Writer::new(core, shared.clone(), lock), shared.clone());
         let thread = std::thread::Builder::new()
             .name("ditto-writer".to_string())
             .spawn({
@@ -108,19 +117,39 @@ impl Store {
 
     /// Runs one statement with its own commit (API-046). Writes wait their turn.
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
-        let shared = &self.inner.shared;
         self.inner.open()?;
-        match self.inner.plan(text, args)? {
-            Plan::Select(plan) => {
-                let reader = shared.readers.get()?;
-                let read = |db: &Db| select(db, &shared.dict, &shared.hash_key, &plan);
-                // One statement of the engine is a snapshot by itself.
-                let rows =
-                    if is_one_read(plan.access()) { read(reader.db()?)? } else { reader.snapshot(read)? };
-                Ok(QueryResult::rows(rows))
-            }
-            plan => self.inner.desk.write(move |core, unit| mutate::run(core, unit, &plan)),
-        }
+        request::execute(&self.inner, text, args, &Place::Own, None)
+    }
+
+    /// As [`Store::execute`], but ended soon after `cancel` is used: [`StoreError::Cancelled`].
+    pub fn execute_cancellable(
+        &self,
+        text: &str,
+        args: &Object,
+        cancel: &Cancellation,
+    ) -> Result<QueryResult, StoreError> {
+        self.inner.open()?;
+        request::execute(&self.inner, text, args, &Place::Own, Some(cancel))
+    }
+
+    /// Cancels a running request by its `_id` in `system:active_requests`. `false` when it does not run.
+    pub fn cancel_request(&self, id: &str) -> bool {
+        self.inner.shared.requests.cancel(id)
+    }
+
+    /// The settings of this moment (dql.md 9). They are changed by ALTER SYSTEM.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.shared.requests.settings.snapshot()
+    }
+
+    /// A channel that has something in it after settings changed. Several changes may arrive as one.
+    pub fn settings_changed(&self) -> Receiver<()> {
+        self.inner.shared.requests.settings.subscribe()
+    }
+
+    /// Sets what adds to the system collections; an earlier one is replaced.
+    pub fn set_system_provider(&self, provider: Arc<dyn SystemProvider>) {
+        self.inner.shared.set_provider(provider);
     }
 
     /// Reads a statement and checks what can be checked without its arguments; nothing runs.
@@ -306,13 +335,6 @@ impl Store {
     }
 }
 
-fn is_one_read(access: &Access) -> bool {
-    match access {
-        Access::Scan => true,
-        Access::Ids(ids) => ids.len() <= 1,
-    }
-}
-
 fn not_a_select() -> StoreError {
     StoreError::Internal(format!("{}: an observer or subscription is no SELECT", ErrorKind::QueryUnsupported))
 }
@@ -320,11 +342,6 @@ fn not_a_select() -> StoreError {
 impl Inner {
     fn open(&self) -> Result<(), StoreError> {
         if self.shared.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
-    }
-
-    /// Prepares and binds a statement. Also while the store is being closed: transactions may end in peace.
-    pub(crate) fn plan(&self, text: &str, args: &Object) -> Result<Plan, StoreError> {
-        Ok(self.shared.statements.get(text)?.bind(args)?)
     }
 
     fn close(&self) {

@@ -3,15 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use ditto_dql::Plan;
 use ditto_types::Object;
 
 use crate::StoreError;
+use crate::core::Core;
 use crate::desk::Lease;
-use crate::mutate;
 use crate::readers::Reader;
+use crate::request::{self, Place};
 use crate::result::QueryResult;
-use crate::select::select;
 use crate::store::Inner;
 use crate::unit::Unit;
 
@@ -73,31 +72,11 @@ impl Transaction {
     /// A failing statement leaves no trace, and the transaction stays usable (API-118). A mutation in a read-only
     /// transaction is [`StoreError::ReadOnly`].
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
-        let plan = self.store.plan(text, args)?;
-        match (&self.kind, plan) {
-            (Kind::Write(held), plan) => {
-                let mut open = held.lock();
-                let Open { lease, unit, used } = open.as_mut().ok_or(StoreError::Closed)?;
-                let core = lease.writer()?.core();
-                let result = if core.db.in_transaction() {
-                    mutate::run(core, unit, &plan)
-                } else {
-                    Err(StoreError::Backend(
-                        "the storage engine rolled the transaction back after an earlier error".to_string(),
-                    ))
-                };
-                *used = Instant::now();
-                result
-            }
-            (Kind::Read(_), _) if self.store.shared.is_closed() => Err(StoreError::Closed),
-            (Kind::Read(reader), Plan::Select(plan)) => Ok(QueryResult::rows(select(
-                reader.db()?,
-                &self.store.shared.dict,
-                &self.store.shared.hash_key,
-                &plan,
-            )?)),
-            (Kind::Read(_), _) => Err(StoreError::ReadOnly),
-        }
+        let place = match &self.kind {
+            Kind::Write(held) => Place::Write(held),
+            Kind::Read(reader) => Place::Read(reader),
+        };
+        request::execute(&self.store, text, args, &place, None)
     }
 
     /// Makes the changes durable. Returns the number of the commit, when there was a mutating statement.
@@ -146,6 +125,25 @@ impl Drop for Transaction {
 }
 
 impl Held {
+    /// Runs a statement on the writer.
+    pub(crate) fn run<T>(
+        &self,
+        f: impl FnOnce(&mut Core, &mut Unit) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut open = self.lock();
+        let Open { lease, unit, used } = open.as_mut().ok_or(StoreError::Closed)?;
+        let core = lease.writer()?.core();
+        let result = if core.db.in_transaction() {
+            f(core, unit)
+        } else {
+            Err(StoreError::Backend(
+                "the storage engine rolled the transaction back after an earlier error".to_string(),
+            ))
+        };
+        *used = Instant::now();
+        result
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

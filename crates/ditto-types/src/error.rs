@@ -26,6 +26,10 @@ pub enum ErrorKind {
     QueryExecution,
     /// The statement is valid DQL but not allowed here, as LIMIT in a subscription.
     QueryUnsupported,
+    /// The statement ran longer than the request timeout allows.
+    QueryTimeout,
+    /// The statement was cancelled by its caller.
+    QueryCancelled,
     /// The storage engine failed.
     StoreBackend,
     /// The database file is damaged.
@@ -76,6 +80,8 @@ impl ErrorKind {
             ErrorKind::QueryEvaluation => "query/evaluation",
             ErrorKind::QueryExecution => "query/execution",
             ErrorKind::QueryUnsupported => "query/unsupported",
+            ErrorKind::QueryTimeout => "query/timeout",
+            ErrorKind::QueryCancelled => "query/cancelled",
             ErrorKind::StoreBackend => "store/backend",
             ErrorKind::StoreCorrupt => "store/corrupt",
             ErrorKind::StoreVersion => "store/version",

@@ -64,14 +64,11 @@ impl Ditto {
         let admission = admission(&config)?;
         let directory = config.resolve_directory(&database);
         let options = ditto_store::StoreOptions {
-            directory: directory.clone(),
-            database,
             durability: match config.durability {
                 Durability::Normal => ditto_store::Durability::Normal,
                 Durability::Full => ditto_store::Durability::Full,
             },
-            clock: Arc::new(ditto_store::SystemClock),
-            random: Arc::new(ditto_store::OsRandom),
+            ..ditto_store::StoreOptions::new(directory.clone(), database)
         };
         let store = ditto_store::Store::open(options)?;
         let directory = directory.canonicalize().unwrap_or(directory);
