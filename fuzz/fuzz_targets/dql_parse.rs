@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(prepared) = ditto_dql::prepare(text) {
-        let _ = prepared.bind(&Default::default());
+        let _ = prepared.bind(&Default::default(), &ditto_dql::BindContext::bare());
     }
     let _ = ditto_dql::prepare_subscription(text);
     if let Ok(normal) = ditto_dql::normalize(text)

@@ -8,8 +8,8 @@ use crate::ast::CompareOp;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::order::{Number, int_value};
-use crate::plan::Access;
 use crate::scalar::Scalar;
+use crate::source::Access;
 
 /// Chooses the access path. The filter is applied to the rows in any case, so this may only leave out documents that
 /// the filter cannot keep.

@@ -47,7 +47,7 @@ struct Inner {
 
 impl DqlError {
     /// An error that no place in the text stands for.
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, message: message.into(), position: None }))
     }
 

@@ -11,8 +11,8 @@ use crate::env::Bound;
 use crate::error::DqlError;
 use crate::functions::{self, Body, Function};
 use crate::pattern;
-use crate::plan::Row;
 use crate::scalar::{At, Case, Like, Scalar};
+use crate::source::Row;
 use crate::truth::{self, Chain, Truth};
 
 /// Bytes of new values that the evaluation of one row may build.
@@ -76,7 +76,7 @@ impl Budget {
 }
 
 /// Approximate memory of a value, in bytes.
-fn weight(v: &Value) -> usize {
+pub(crate) fn weight(v: &Value) -> usize {
     const NODE: usize = size_of::<Value>();
     NODE + match v {
         Value::Bytes(b) => b.len(),

@@ -3,32 +3,55 @@
 //! This crate is pure: it does no I/O and reads no clock. A statement goes through four forms.
 //!
 //! ```
-//! use ditto_dql::{Plan, Row, prepare};
-//! use ditto_types::{Object, SmolStr, Value};
+//! use ditto_dql::{BindContext, CollectionRef, DqlError, Plan, Row, RunContext, Source, TermScan, prepare};
+//! use ditto_types::{DocId, Object, SmolStr, Value};
 //!
 //! // A store supplies rows; here a row is an object.
-//! struct Doc(Object);
+//! struct Doc(DocId, Object);
 //! impl Row for Doc {
+//!     fn id(&self) -> &DocId {
+//!         &self.0
+//!     }
 //!     fn field(&self, path: &[SmolStr]) -> Option<Value> {
 //!         let (first, rest) = path.split_first()?;
-//!         rest.iter().try_fold(self.0.get(first)?, |v, name| v.get(name)).cloned()
+//!         rest.iter().try_fold(self.1.get(first)?, |v, name| v.get(name)).cloned()
 //!     }
 //!     fn document(&self) -> Value {
-//!         Value::Object(self.0.clone())
+//!         Value::Object(self.1.clone())
+//!     }
+//! }
+//! struct Cars(Vec<Doc>);
+//! impl Source for Cars {
+//!     type Error = DqlError;
+//!     fn visit(
+//!         &self,
+//!         _: &TermScan<'_>,
+//!         visit: &mut dyn FnMut(&dyn Row) -> Result<bool, DqlError>,
+//!     ) -> Result<(), DqlError> {
+//!         for doc in &self.0 {
+//!             if !visit(doc)? {
+//!                 break;
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//!     fn count(&self, _: &CollectionRef) -> Result<u64, DqlError> {
+//!         Ok(self.0.len() as u64)
 //!     }
 //! }
 //!
-//! let prepared = prepare("SELECT name FROM cars WHERE seats > :n")?;
+//! let car = |id: i64, seats: i64| {
+//!     let id = Value::Int(id);
+//!     let fields = Object::from([("_id".into(), id.clone()), ("seats".into(), Value::Int(seats))]);
+//!     Doc(DocId::new(&id).expect("an id"), fields)
+//! };
+//! let cars = Cars(vec![car(1, 2), car(2, 5)]);
+//! let prepared = prepare("SELECT _id FROM cars WHERE seats > :n")?;
 //! let args = Object::from([("n".into(), Value::Int(4))]);
-//! let Plan::Select(plan) = prepared.bind(&args)? else { unreachable!() };
-//! let mut run = plan.start();
-//! for seats in [2, 5] {
-//!     let name = Value::from(format!("car with {seats} seats"));
-//!     run.push(&Doc(Object::from([("name".into(), name), ("seats".into(), Value::Int(seats))])))?;
-//! }
-//! let rows = run.finish()?;
+//! let Plan::Select(plan) = prepared.bind(&args, &BindContext::bare())? else { unreachable!() };
+//! let rows = plan.run(&cars, &RunContext::default())?.items;
 //! assert_eq!(rows.len(), 1);
-//! assert_eq!(rows[0].get("name"), Some(&Value::from("car with 5 seats")));
+//! assert_eq!(rows[0].value().get("_id"), Some(&Value::Int(2)));
 //! # Ok::<(), ditto_dql::DqlError>(())
 //! ```
 //!
@@ -41,9 +64,13 @@
 //! | `plan`: [`Plan`] | a statement bound to its arguments, and its runs |
 //! | `eval`, `truth`, `arith`, `pattern`, `functions`, `aggregate` | what expressions mean |
 //! | `order`, `sort` | [`compare()`], ORDER BY, LIMIT, OFFSET |
-//! | `access` | [`Access`]: which documents WHERE names by id |
 //! | `env` | [`Env`]: what an execution has besides rows |
 //! | `matcher` | [`Matcher`]: which of many queries a document concerns |
+//! | `bind`, `exec` | [`BindContext`]; [`RunContext`]: what binding and running need from outside |
+//! | `source`, `item` | [`Source`], [`Row`], [`Access`]: what a store implements; [`Item`]: what comes out |
+//! | `catalog`, `directives` | [`IndexDef`], [`Catalog`]; [`Directives`] to the planner |
+//! | `key` | [`encode_key`]: values as bytes in the order of the language |
+//! | `access` | which documents WHERE names by id |
 //! | `decl` | [`TypeDecls`] of `COLLECTION c (f TYPE)` |
 //! | `error` | [`DqlError`] with its [`Position`] |
 
@@ -51,11 +78,17 @@ mod access;
 mod aggregate;
 mod arith;
 mod ast;
+mod bind;
+mod catalog;
 mod decl;
+mod directives;
 mod env;
 mod error;
 mod eval;
+mod exec;
 mod functions;
+mod item;
+mod key;
 mod lexer;
 mod lower;
 mod matcher;
@@ -67,19 +100,27 @@ mod prepare;
 mod print;
 mod scalar;
 mod sort;
+mod source;
 mod truth;
 
+pub use bind::BindContext;
+pub use catalog::{Catalog, CollectionRef, IndexDef, IndexKey, MAX_INDEX_KEYS, Namespace, NoIndexes};
 pub use decl::{FieldKind, TypeDecls};
+pub use directives::{Directives, NO_DIRECTIVES};
 pub use env::Env;
 pub use error::{DqlError, Position};
 pub use eval::MAX_EVALUATION_BYTES;
+pub use exec::{Interrupt, Rows, RunContext};
+pub use item::{Item, LazyItem};
+pub use key::{KeyError, KeySpan, decode_key, encode_key};
 pub use lexer::MAX_STATEMENT_BYTES;
 pub use matcher::{Matcher, Watch};
 pub use order::compare;
 pub use parser::MAX_EXPRESSION_DEPTH;
 pub use pattern::like;
 pub use plan::{
-    Access, ConflictPolicy, DeletePlan, FieldOp, InsertPlan, Plan, Row, SelectPlan, SelectRun, TargetRun,
-    UpdatePlan,
+    AdvisePlan, AlterSystemPlan, ConflictPolicy, CreateIndexPlan, DeletePlan, DropIndexPlan, ExplainPlan,
+    FieldOp, InsertPlan, Plan, SelectPlan, ShowPlan, UpdatePlan,
 };
 pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};
+pub use source::{Access, IndexScan, Needs, Row, Source, TermScan};

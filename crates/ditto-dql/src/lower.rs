@@ -11,6 +11,7 @@ use ditto_types::{ErrorKind, SmolStr};
 
 use crate::aggregate::Aggregate;
 use crate::ast::{self, Body, Statement};
+use crate::catalog::{CollectionRef, Namespace};
 use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::lexer::Span;
@@ -87,12 +88,13 @@ impl Lower<'_> {
         write: bool,
     ) -> Result<Head, DqlError> {
         let name = &target.collection;
+        let mut namespace = Namespace::Default;
         match target.namespace.as_ref().map(|n| (n.text.as_str(), n.span)) {
             None | Some(("default", _)) => {}
             Some(("system", span)) if write => {
                 return self.unsupported("writing to a system collection", span);
             }
-            Some(("system", span)) => return self.unsupported("system collections", span),
+            Some(("system", _)) => namespace = Namespace::System,
             Some((other, span)) => return self.fail(format!("unknown namespace {other:?}"), span),
         }
         let text = name.text.as_str();
@@ -110,7 +112,7 @@ impl Lower<'_> {
         self.terms.push(alias.unwrap_or(name).text.clone());
         Ok(Head {
             text: self.text.clone(),
-            collection: name.text.clone(),
+            collection: CollectionRef { namespace, name: name.text.clone() },
             declared: self.type_decls(&target.types)?,
         })
     }

@@ -16,7 +16,7 @@ use ditto_types::{SmolStr, Value};
 
 use crate::env::Bound;
 use crate::order::{Number, rank};
-use crate::plan::Row;
+use crate::source::Row;
 use crate::scalar::Scalar;
 use cover::{Atom, Test};
 use intervals::Intervals;

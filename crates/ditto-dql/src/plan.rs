@@ -4,14 +4,17 @@
 
 mod insert;
 mod live;
+mod report;
 mod select;
+mod system;
 mod target;
 mod update;
 
 use std::sync::Arc;
 
-use ditto_types::{DocId, ErrorKind, Path, SmolStr, Value};
+use ditto_types::{ErrorKind, Path, Value};
 
+use crate::catalog::CollectionRef;
 use crate::decl::{FieldKind, TypeDecls};
 use crate::env::Bound;
 use crate::error::DqlError;
@@ -22,10 +25,12 @@ use crate::sort::Window;
 
 pub use insert::InsertPlan;
 pub(crate) use insert::InsertTemplate;
+pub use report::{AdvisePlan, ExplainPlan};
+pub use select::SelectPlan;
 pub(crate) use select::{Grouping, Output, OutputItem, SelectTemplate};
-pub use select::{SelectPlan, SelectRun};
+pub use system::{AlterSystemPlan, CreateIndexPlan, DropIndexPlan, ShowPlan};
+pub use target::DeletePlan;
 pub(crate) use target::RemoveTemplate;
-pub use target::{DeletePlan, TargetRun};
 pub use update::UpdatePlan;
 pub(crate) use update::{Change, ChangeAction, UpdateTemplate};
 
@@ -42,23 +47,22 @@ pub enum Plan {
     Delete(DeletePlan),
     /// EVICT.
     Evict(DeletePlan),
-}
-
-/// A document as the evaluator sees it.
-pub trait Row {
-    /// The value at `path`; `None` is MISSING. `path[0]` may be `_id`. A path through anything but objects is MISSING.
-    fn field(&self, path: &[SmolStr]) -> Option<Value>;
-    /// The whole document with its `_id`.
-    fn document(&self) -> Value;
-}
-
-/// Where the rows of a statement come from. The filter applies to them in any case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The documents with these ids, ascending and without duplicates.
-    Ids(Vec<DocId>),
-    /// Every document of the collection.
-    Scan,
+    /// CREATE INDEX.
+    CreateIndex(CreateIndexPlan),
+    /// DROP INDEX.
+    DropIndex(DropIndexPlan),
+    /// ALTER SYSTEM.
+    AlterSystem(AlterSystemPlan),
+    /// SHOW.
+    Show(ShowPlan),
+    /// EXPLAIN.
+    Explain(ExplainPlan),
+    /// PROFILE: the statement is run, and its profile follows its rows.
+    Profile(Box<Plan>),
+    /// ADVISE.
+    Advise(AdvisePlan),
+    /// `DELETE FROM system:request_history`.
+    ClearHistory,
 }
 
 /// What INSERT does with a document that exists.
@@ -117,7 +121,7 @@ pub enum FieldOp {
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) text: Arc<str>,
-    pub(crate) collection: SmolStr,
+    pub(crate) collection: CollectionRef,
     pub(crate) declared: TypeDecls,
 }
 

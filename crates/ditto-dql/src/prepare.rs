@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
 
 use crate::ast::{Body, ProjectionItem, Select, Statement, UseClause};
+use crate::bind::BindContext;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::lexer::Span;
@@ -170,7 +171,7 @@ impl Prepared {
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.head().collection
+        &self.head().collection.name
     }
 
     /// What the statement does.
@@ -194,22 +195,22 @@ impl Prepared {
         &self.names
     }
 
-    /// Supplies the arguments; those that the statement does not use are ignored.
+    /// Supplies the arguments, of which those that the statement does not use are ignored, and chooses access paths.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::QueryArguments`] for a missing argument or a LIMIT or OFFSET that is no row count,
     /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply.
-    pub fn bind(&self, args: &Object) -> Result<Plan, DqlError> {
+    pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         let args =
             self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
-        let bound = Bound::new(self.head().text.clone(), args, Arc::default());
+        let bound = Bound::new(self.head().text.clone(), args, cx.env.clone());
         Ok(match &self.template {
-            Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound)?),
+            Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound, cx)?),
             Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound)),
-            Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), bound)?),
-            Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), bound)?),
-            Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), bound)?),
+            Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), bound, cx)?),
+            Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), bound, cx)?),
+            Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), bound, cx)?),
         })
     }
 }

@@ -14,12 +14,13 @@ fn access(condition: &str) -> String {
     let shown = |a: &Access| match a {
         Access::Scan => "scan".to_owned(),
         Access::Ids(ids) => json::to_string(&Value::Array(ids.iter().map(DocId::to_value).collect())),
+        a => format!("{a:?}"),
     };
     let of = |text: &str| match bind(text, ARGS).unwrap() {
         Plan::Select(p) => shown(p.access()),
         Plan::Update(p) => shown(p.access()),
         Plan::Delete(p) | Plan::Evict(p) => shown(p.access()),
-        Plan::Insert(p) => panic!("{p:?}"),
+        p => panic!("{p:?}"),
     };
     let all = ["SELECT * FROM c", "UPDATE c SET z = 1", "DELETE FROM c", "EVICT FROM c"]
         .map(|head| of(&format!("{head} WHERE {condition}")));

@@ -185,7 +185,6 @@ fn unsupported() {
         ("DROP INDEX i ON c", "query/unsupported | Unsupported feature: DROP INDEX @1:1"),
         ("ALTER SYSTEM SET x = 1", "query/unsupported | Unsupported feature: ALTER SYSTEM @1:1"),
         ("SHOW ALL;", "query/unsupported | Unsupported feature: SHOW @1:1"),
-        ("SELECT * FROM system:dual", "query/unsupported | Unsupported feature: system collections @1:15"),
         (
             "DELETE FROM system:indexes",
             "query/unsupported | Unsupported feature: writing to a system collection @1:13",

@@ -130,7 +130,7 @@ fn documents_are_not_too_deep() {
 
 fn ops(text: &str, args: &str, doc: &str) -> Result<Vec<FieldOp>, String> {
     match bind(text, args).map_err(|e| describe(&e))? {
-        Plan::Update(p) => p.ops(&Doc(object(doc))).map_err(|e| describe(&e)),
+        Plan::Update(p) => p.ops(&Doc::new(object(doc))).map_err(|e| describe(&e)),
         p => panic!("{p:?}"),
     }
 }

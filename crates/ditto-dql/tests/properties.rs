@@ -6,9 +6,9 @@ mod harness;
 
 use std::cmp::Ordering;
 
-use ditto_dql::{Plan, compare, prepare, prepare_subscription};
+use ditto_dql::{BindContext, Plan, Row, RunContext, compare, prepare, prepare_subscription};
 use ditto_types::{DocId, Object, SmolStr, Value};
-use harness::Doc;
+use harness::{Doc, Docs, run};
 use proptest::prelude::*;
 
 fn scalar() -> impl Strategy<Value = Value> {
@@ -282,33 +282,26 @@ fn exercise(text: &str, docs: &[Object]) {
     let _ = prepare_subscription(text);
     let Ok(prepared) = prepare(text) else { return };
     assert_eq!(prepared.text(), text);
-    let Ok(plan) = prepared.bind(&args()) else { return };
-    let rows: Vec<Doc> = docs.iter().cloned().map(Doc).collect();
+    let Ok(plan) = prepared.bind(&args(), &BindContext::bare()) else { return };
+    let rows: Vec<Doc> = docs.iter().cloned().map(Doc::new).collect();
+    let (source, cx) = (Docs(&rows), RunContext::default());
+    let keep = |row: &dyn Row| Ok(row.id().clone());
     match &plan {
         Plan::Select(p) => {
-            let mut run = p.start();
             for d in &rows {
                 let _ = p.matches(d);
-                let _ = run.push(d);
             }
-            let _ = run.finish();
+            let _ = p.run(&source, &cx);
         }
         Plan::Insert(p) => drop(p.documents()),
         Plan::Update(p) => {
-            let mut run = p.targets();
-            for (i, d) in rows.iter().enumerate() {
-                let _ = run.push(DocId::new(&Value::from(i as u64)).unwrap(), d);
+            for d in &rows {
                 let _ = p.ops(d);
             }
-            run.finish();
+            let _ = p.targets(&source, &cx, keep);
         }
-        Plan::Delete(p) | Plan::Evict(p) => {
-            let mut run = p.targets();
-            for (i, d) in rows.iter().enumerate() {
-                let _ = run.push(DocId::new(&Value::from(i as u64)).unwrap(), d);
-            }
-            run.finish();
-        }
+        Plan::Delete(p) | Plan::Evict(p) => drop(p.targets(&source, &cx, keep)),
+        _ => {}
     }
 }
 
@@ -363,14 +356,13 @@ proptest! {
     /// WHERE keeps a row exactly when the projected condition is true.
     #[test]
     fn filter_and_projection_agree(e in expression(), doc in document()) {
-        let row = [Doc(doc)];
-        let run = |text: String| {
-            let Plan::Select(p) = prepare(&text).unwrap().bind(&args()).unwrap() else { panic!() };
-            let mut run = p.start();
-            run.push(&row[0]).and_then(|_| run.finish())
+        let row = [Doc::new(doc)];
+        let run_one = |text: String| {
+            let Plan::Select(p) = prepare(&text).unwrap().bind(&args(), &BindContext::bare()).unwrap() else { panic!() };
+            run(&p, &row)
         };
-        let projected = run(format!("SELECT {e} AS x FROM c"));
-        let kept = run(format!("SELECT 1 AS x FROM c WHERE {e}"));
+        let projected = run_one(format!("SELECT {e} AS x FROM c"));
+        let kept = run_one(format!("SELECT 1 AS x FROM c WHERE {e}"));
         match (projected, kept) {
             (Ok(p), Ok(k)) => prop_assert_eq!(p[0].get("x") == Some(&Value::Bool(true)), !k.is_empty(), "{}", e),
             // `repeat` and its like may be refused for their size, in both places.
@@ -391,8 +383,8 @@ proptest! {
             ("p".into(), probe),
             ("o".into(), other),
         ]);
-        let Plan::Select(p) = prepare(&format!("SELECT * FROM c WHERE {condition}")).unwrap().bind(&args).unwrap() else { panic!() };
-        let doc = Doc(Object::from([("_id".into(), doc_id.to_value()), ("a".into(), Value::Int(1))]));
+        let Plan::Select(p) = prepare(&format!("SELECT * FROM c WHERE {condition}")).unwrap().bind(&args, &BindContext::bare()).unwrap() else { panic!() };
+        let doc = Doc::new(Object::from([("_id".into(), doc_id.to_value()), ("a".into(), Value::Int(1))]));
         if p.matches(&doc).unwrap() {
             let ditto_dql::Access::Ids(ids) = p.access() else { panic!("{condition}") };
             prop_assert!(ids.contains(&doc_id), "{} {:?}", condition, doc_id);

@@ -4,8 +4,8 @@
 #[path = "support/harness.rs"]
 mod harness;
 
-use ditto_dql::Plan;
-use harness::{Doc, bind, docs, error, select};
+use ditto_dql::{CollectionRef, DqlError, Plan, Row, RunContext, Source, TermScan};
+use harness::{Doc, Docs, bind, docs, error, select};
 
 fn cars() -> Vec<Doc> {
     docs(
@@ -285,12 +285,28 @@ fn grouping() {
 
 #[test]
 fn rows_stop_when_enough() {
+    struct Counting<'a>(Docs<'a>, std::cell::Cell<usize>);
+    impl Source for Counting<'_> {
+        type Error = DqlError;
+        fn visit(
+            &self,
+            scan: &TermScan<'_>,
+            visit: &mut dyn FnMut(&dyn Row) -> Result<bool, DqlError>,
+        ) -> Result<(), DqlError> {
+            self.0.visit(scan, &mut |row| {
+                self.1.set(self.1.get() + 1);
+                visit(row)
+            })
+        }
+        fn count(&self, c: &CollectionRef) -> Result<u64, DqlError> {
+            self.0.count(c)
+        }
+    }
     let Plan::Select(plan) = bind("SELECT * FROM c WHERE a > 1 LIMIT 2", "{}").unwrap() else { panic!() };
-    let mut run = plan.start();
     let d = docs(r#"[{"a":1},{"a":2},{"a":3},{"a":4}]"#);
-    let more: Vec<bool> = d.iter().map(|d| run.push(d).unwrap()).collect();
-    assert_eq!(more, [true, true, false, false]);
-    assert_eq!(run.finish().unwrap().len(), 2);
+    let source = Counting(Docs(&d), Default::default());
+    assert_eq!(plan.run(&source, &RunContext::default()).unwrap().items.len(), 2);
+    assert_eq!(source.1.get(), 3);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{Access, ConflictPolicy, DeletePlan, InsertPlan, Plan, TargetRun, UpdatePlan};
+use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Plan, Row, RunContext, UpdatePlan};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use crate::StoreError;
@@ -12,7 +12,7 @@ use crate::driver::Param;
 use crate::fields::{self, Typing};
 use crate::result::QueryResult;
 use crate::row::DocRow;
-use crate::select::{each_alive, id_text, select};
+use crate::select::{StoreSource, id_text, select, unsupported};
 use crate::unit::{Effects, Unit};
 
 /// Documents above this size are written with a warning in the log.
@@ -29,11 +29,11 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
     let mutated = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
         match plan {
-            Plan::Select(_) => Ok(Vec::new()),
             Plan::Insert(plan) => insert(core, unit, effects, plan),
             Plan::Update(plan) => update(core, unit, effects, plan),
             Plan::Delete(plan) => delete(core, unit, effects, plan),
             Plan::Evict(plan) => evict(core, unit, effects, plan),
+            _ => Err(unsupported("this statement").into()),
         }
     })?;
     Ok(QueryResult::mutation(mutated, unit.slot.clone()))
@@ -121,7 +121,7 @@ fn update(
     plan: &UpdatePlan,
 ) -> Result<Vec<DocId>, StoreError> {
     core.refuse_system(plan.collection())?;
-    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
     let typing = Typing { declared: plan.declared(), strict: false };
     for_each(core, plan.collection(), &targets, |core, place, held| {
         let changes = plan.ops(&DocRow::new(&place.1, &held.doc))?;
@@ -142,7 +142,7 @@ fn delete(
     plan: &DeletePlan,
 ) -> Result<Vec<DocId>, StoreError> {
     core.refuse_system(plan.collection())?;
-    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
     for_each(core, plan.collection(), &targets, |core, place, held| {
         let stamp = core.stamp(unit)?;
         let new = applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?;
@@ -159,7 +159,7 @@ fn evict(
     plan: &DeletePlan,
 ) -> Result<Vec<DocId>, StoreError> {
     core.refuse_system(plan.collection())?;
-    let targets = choose(core, plan.collection(), plan.access(), plan.targets())?;
+    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
     for_each(core, plan.collection(), &targets, |core, place, held| core.forget(effects, place, held))?;
     if let Some(coll) = effects.evicted.first().copied() {
         // Rule R2: every subscription on the collection has to reconcile, also those that did not match what is
@@ -171,18 +171,12 @@ fn evict(
     Ok(targets)
 }
 
-/// The documents that a statement is about.
-fn choose(
-    core: &Core,
-    collection: &str,
-    access: &Access,
-    mut run: TargetRun<'_>,
-) -> Result<Vec<DocId>, StoreError> {
-    let dict = core.dict.shared();
-    each_alive(&core.db, dict, &core.hash_key, (collection, access), |id, row| {
-        Ok(run.push(id.clone(), row)?)
-    })?;
-    Ok(run.finish())
+fn source(core: &Core) -> StoreSource<'_> {
+    StoreSource { db: &core.db, dict: core.dict.shared(), hash_key: &core.hash_key }
+}
+
+fn keep_id(row: &dyn Row) -> Result<DocId, StoreError> {
+    Ok(row.id().clone())
 }
 
 /// Loads each chosen document whole and hands it to `f`.

@@ -35,6 +35,10 @@ impl<'a> ViewRow<'a> {
 }
 
 impl Row for ViewRow<'_> {
+    fn id(&self) -> &DocId {
+        self.id
+    }
+
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         match path.split_first() {
             Some((first, rest)) if first == ID => step(self.id_value(), rest).cloned(),
@@ -68,6 +72,10 @@ impl<'a> DocRow<'a> {
 }
 
 impl Row for DocRow<'_> {
+    fn id(&self) -> &DocId {
+        self.id
+    }
+
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         match path.split_first() {
             Some((first, rest)) if first == ID => {

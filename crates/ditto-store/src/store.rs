@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
-use ditto_dql::Plan;
+use ditto_dql::{BindContext, Plan};
 use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
@@ -203,7 +203,7 @@ impl Store {
         callback: SignalCallback,
     ) -> Result<Observation, StoreError> {
         self.inner.open()?;
-        let plan = match ditto_dql::prepare_observer(text)?.bind(args)? {
+        let plan = match ditto_dql::prepare_observer(text)?.bind(args, &BindContext::bare())? {
             Plan::Select(plan) => plan,
             _ => return Err(not_a_select()),
         };
@@ -252,7 +252,7 @@ impl Store {
     /// Compiles the query of a subscription; its restrictions are those of dql.md 11.1.
     pub fn compile_subscription(&self, text: &str, args: &Object) -> Result<Arc<CompiledQuery>, StoreError> {
         self.inner.open()?;
-        match ditto_dql::prepare_subscription(text)?.bind(args)? {
+        match ditto_dql::prepare_subscription(text)?.bind(args, &BindContext::bare())? {
             Plan::Select(plan) => Ok(Arc::new(CompiledQuery { plan })),
             _ => Err(not_a_select()),
         }

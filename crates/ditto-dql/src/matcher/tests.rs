@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_types::{Object, json};
+use std::sync::LazyLock;
+
+use ditto_types::{DocId, Object, json};
 use proptest::prelude::*;
 
 use super::*;
@@ -10,6 +12,12 @@ use crate::plan::{Plan, SelectPlan};
 struct Doc(Value);
 
 impl Row for Doc {
+    /// Conditions read `_id` as a field.
+    fn id(&self) -> &DocId {
+        static NONE: LazyLock<DocId> = LazyLock::new(|| DocId::new(&Value::Int(0)).unwrap());
+        &NONE
+    }
+
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         path.iter().try_fold(&self.0, |v, name| v.get(name)).cloned()
     }
@@ -26,7 +34,7 @@ fn doc(text: &str) -> Doc {
 fn plan(condition: &str, args: &str) -> SelectPlan {
     let Value::Object(args) = json::from_str(args).unwrap() else { panic!("{args}") };
     let text = format!("SELECT * FROM c WHERE {condition}");
-    match crate::prepare(&text).and_then(|p| p.bind(&args)).unwrap_or_else(|e| panic!("{text}: {e}")) {
+    match crate::prepare(&text).and_then(|p| p.bind(&args, &crate::BindContext::bare())).unwrap_or_else(|e| panic!("{text}: {e}")) {
         Plan::Select(plan) => plan,
         other => panic!("{other:?}"),
     }
@@ -230,7 +238,7 @@ proptest! {
         let mut plans: std::collections::BTreeMap<u64, SelectPlan> = Default::default();
         for (i, c) in conditions.iter().enumerate() {
             let prepared = crate::prepare(&format!("SELECT * FROM c WHERE {c}")).unwrap();
-            let Plan::Select(plan) = prepared.bind(&args).unwrap() else { panic!("{c}") };
+            let Plan::Select(plan) = prepared.bind(&args, &crate::BindContext::bare()).unwrap() else { panic!("{c}") };
             m.insert(i as u64, plan.watches());
             plans.insert(i as u64, plan);
         }

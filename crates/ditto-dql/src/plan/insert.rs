@@ -34,7 +34,7 @@ impl InsertPlan {
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.template.head.collection
+        &self.template.head.collection.name
     }
 
     /// What to do with a document that exists.

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ditto_types::{ErrorKind, Object, Path, SmolStr, Value};
+use ditto_types::{Object, Path, SmolStr, Value};
 
-use super::{Access, Head, Row, TailTemplate};
-use crate::access::access;
+use super::{Head, TailTemplate};
 use crate::aggregate::{Accumulator, Aggregate};
+use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
+use crate::exec::{Poll, Rows, RunContext};
+use crate::item::Item;
 use crate::scalar::Scalar;
-use crate::sort::{Keys, Sorter, Window};
+use crate::sort::{Keys, Sorter};
+use crate::source::{Access, Row, Source};
 use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
@@ -52,61 +55,87 @@ pub(crate) enum OutputItem {
     Value(SmolStr, Scalar),
 }
 
-/// A bound SELECT.
-#[derive(Clone, Debug)]
-pub struct SelectPlan {
-    template: Arc<SelectTemplate>,
-    bound: Bound,
-    access: Access,
-    window: Window,
+impl Selecting for SelectTemplate {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn filter(&self) -> Option<&Scalar> {
+        self.filter.as_ref()
+    }
+
+    fn tail(&self) -> &TailTemplate {
+        &self.tail
+    }
 }
 
+/// A bound SELECT.
+#[derive(Clone, Debug)]
+pub struct SelectPlan(Chosen<SelectTemplate>);
+
 impl SelectPlan {
-    pub(crate) fn bind(template: Arc<SelectTemplate>, bound: Bound) -> Result<Self, DqlError> {
-        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
-        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, bound })
+    pub(crate) fn bind(
+        template: Arc<SelectTemplate>,
+        bound: Bound,
+        context: &BindContext<'_>,
+    ) -> Result<Self, DqlError> {
+        Chosen::new(template, bound, context).map(Self)
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.template.head.collection
+        &self.0.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.access
+        &self.0.access
     }
 
     /// Declared field kinds: a declared field is read as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        &self.template.head.declared
+        self.0.declared()
     }
 
     pub(super) fn filter(&self) -> Option<&Scalar> {
-        self.template.filter.as_ref()
+        self.0.template.filter.as_ref()
     }
 
     pub(super) fn bound(&self) -> &Bound {
-        &self.bound
+        &self.0.bound
     }
 
     /// Whether WHERE is exactly true for `row`; without WHERE it is.
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
-        match &self.template.filter {
+        match &self.0.template.filter {
             None => Ok(true),
-            Some(f) => Ok(f.test(&Cx::row(row, &self.bound))? == Truth::True),
+            Some(f) => Ok(f.test(&Cx::row(row, &self.0.bound))? == Truth::True),
         }
     }
 
     /// Whether every document matches: there is no WHERE, or `WHERE true`.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+        matches!(self.0.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
     }
 
-    /// Starts a run.
-    pub fn start(&self) -> SelectRun<'_> {
-        let groups = self.template.grouping.as_ref().map(|g| {
+    /// Runs it on a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source and of the interrupt; an expression or a result that is too large.
+    pub fn run<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Rows, S::Error> {
+        let mut run = self.start();
+        let mut poll = Poll::new(cx);
+        source.visit(&self.0.scan(), &mut |row| {
+            poll.row()?;
+            Ok(run.push(row)?)
+        })?;
+        Ok(Rows { items: run.finish()?, profile: None })
+    }
+
+    fn start(&self) -> SelectRun<'_> {
+        let template = &*self.0.template;
+        let groups = template.grouping.as_ref().map(|g| {
             let mut groups = BTreeMap::new();
             if !g.explicit {
                 groups.insert(Keys(Vec::new()), accumulators(g));
@@ -116,8 +145,8 @@ impl SelectPlan {
         SelectRun {
             plan: self,
             groups,
-            distinct: self.template.distinct.then(BTreeSet::new),
-            rows: Sorter::new(self.template.tail.descending(), self.window),
+            distinct: template.distinct.then(BTreeSet::new),
+            rows: Sorter::new(template.tail.descending(), self.0.window),
         }
     }
 }
@@ -127,25 +156,27 @@ fn accumulators(g: &Grouping) -> Vec<Accumulator> {
 }
 
 /// One run of a SELECT.
-pub struct SelectRun<'a> {
+struct SelectRun<'a> {
     plan: &'a SelectPlan,
     groups: Option<BTreeMap<Keys, Vec<Accumulator>>>,
     /// Result rows so far, when they must differ.
     distinct: Option<BTreeSet<Keys>>,
-    rows: Sorter<Value>,
+    rows: Sorter<Item>,
 }
 
 impl SelectRun<'_> {
     /// Offers a row, which counts if WHERE is true for it. `false` means that no more rows are needed.
-    pub fn push(&mut self, row: &dyn Row) -> Result<bool, DqlError> {
+    fn push(&mut self, row: &dyn Row) -> Result<bool, DqlError> {
         if !self.rows.wants_more() {
             return Ok(false);
         }
-        if !self.plan.matches(row)? {
+        let template = &*self.plan.0.template;
+        let cx = Cx::row(row, &self.plan.0.bound);
+        if let Some(filter) = &template.filter
+            && filter.test(&cx)? != Truth::True
+        {
             return Ok(true);
         }
-        let template = &*self.plan.template;
-        let cx = Cx::row(row, &self.plan.bound);
         match (&template.grouping, &mut self.groups) {
             (Some(grouping), Some(groups)) => {
                 let keys = grouping
@@ -161,25 +192,25 @@ impl SelectRun<'_> {
                     }
                 }
             }
-            _ => emit(template, &mut self.rows, &mut self.distinct, &cx)?,
+            _ => emit(template, &mut self.rows, &mut self.distinct, &cx, Some(row))?,
         }
         Ok(self.rows.wants_more())
     }
 
     /// The result rows, as objects.
-    pub fn finish(mut self) -> Result<Vec<Value>, DqlError> {
-        let template = &*self.plan.template;
+    fn finish(mut self) -> Result<Vec<Item>, DqlError> {
+        let template = &*self.plan.0.template;
         if let (Some(grouping), Some(groups)) = (&template.grouping, self.groups.take()) {
             for (keys, accumulators) in groups {
                 let mut slots = keys.0;
                 slots.extend(accumulators.into_iter().map(Accumulator::finish));
-                let cx = Cx::group(&slots, &self.plan.bound);
+                let cx = Cx::group(&slots, &self.plan.0.bound);
                 if let Some(having) = &grouping.having
                     && having.test(&cx)? != Truth::True
                 {
                     continue;
                 }
-                emit(template, &mut self.rows, &mut self.distinct, &cx)?;
+                emit(template, &mut self.rows, &mut self.distinct, &cx, None)?;
             }
         }
         Ok(self.rows.finish())
@@ -189,13 +220,19 @@ impl SelectRun<'_> {
 /// Adds the result row of a document or group.
 fn emit<'a>(
     template: &'a SelectTemplate,
-    rows: &mut Sorter<Value>,
+    rows: &mut Sorter<Item>,
     distinct: &mut Option<BTreeSet<Keys>>,
     cx: &Cx<'a>,
+    row: Option<&dyn Row>,
 ) -> Result<(), DqlError> {
     let keys = template.tail.keys(cx)?;
     // Of equal rows the first one counts with its sort keys, so DISTINCT has to see them all.
     if distinct.is_none() && !rows.accepts(&keys) {
+        return Ok(());
+    }
+    // A whole document stays as it is stored.
+    if let (Output::Wildcard, None, Some(row)) = (&template.output, &distinct, row) {
+        rows.push(keys, row.capture());
         return Ok(());
     }
     let row = project(&template.output, cx)?;
@@ -204,7 +241,7 @@ fn emit<'a>(
     {
         return Ok(());
     }
-    rows.push(keys, row);
+    rows.push(keys, Item::Value(row));
     Ok(())
 }
 

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use ditto_types::{DocId, ErrorKind, Value};
+use ditto_types::Value;
 
-use super::{Access, Head, Row, TailTemplate};
-use crate::access::access;
+use super::{Head, TailTemplate};
+use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
+use crate::exec::{Poll, RunContext};
 use crate::scalar::Scalar;
 use crate::sort::{Sorter, Window};
+use crate::source::{Access, Row, Source};
 use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
@@ -21,86 +23,97 @@ pub(crate) struct RemoveTemplate {
     pub(crate) tail: TailTemplate,
 }
 
-/// A bound DELETE or EVICT.
-#[derive(Clone, Debug)]
-pub struct DeletePlan {
-    template: Arc<RemoveTemplate>,
-    bound: Bound,
-    access: Access,
-    window: Window,
+impl Selecting for RemoveTemplate {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn filter(&self) -> Option<&Scalar> {
+        self.filter.as_ref()
+    }
+
+    fn tail(&self) -> &TailTemplate {
+        &self.tail
+    }
 }
 
+/// A bound DELETE or EVICT.
+#[derive(Clone, Debug)]
+pub struct DeletePlan(Chosen<RemoveTemplate>);
+
 impl DeletePlan {
-    pub(crate) fn bind(template: Arc<RemoveTemplate>, bound: Bound) -> Result<Self, DqlError> {
-        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
-        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, bound })
+    pub(crate) fn bind(
+        template: Arc<RemoveTemplate>,
+        bound: Bound,
+        context: &BindContext<'_>,
+    ) -> Result<Self, DqlError> {
+        Chosen::new(template, bound, context).map(Self)
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.template.head.collection
+        &self.0.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.access
+        &self.0.access
     }
 
     /// Declared field kinds: a declared field is read as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        &self.template.head.declared
+        self.0.declared()
     }
 
     /// Whether all documents of the collection go: no WHERE and no LIMIT or OFFSET.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
-            && self.window == Window::default()
+        matches!(self.0.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+            && self.0.window == Window::default()
     }
 
-    /// Starts choosing documents.
-    pub fn targets(&self) -> TargetRun<'_> {
-        let t = &*self.template;
-        TargetRun::new(t.filter.as_ref(), &t.tail, &self.bound, self.window)
+    /// Chooses the documents, in order, and gives what `keep` makes of each.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source, of the interrupt and of `keep`; a condition that builds values that are too large.
+    pub fn targets<S: Source, T>(
+        &self,
+        source: &S,
+        cx: &RunContext<'_>,
+        keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
+    ) -> Result<Vec<T>, S::Error> {
+        targets(&self.0, source, cx, keep)
     }
 }
 
-/// Choice of the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
-pub struct TargetRun<'a> {
-    filter: Option<&'a Scalar>,
-    tail: &'a TailTemplate,
-    bound: &'a Bound,
-    ids: Sorter<DocId>,
-}
-
-impl<'a> TargetRun<'a> {
-    pub(crate) fn new(
-        filter: Option<&'a Scalar>,
-        tail: &'a TailTemplate,
-        bound: &'a Bound,
-        window: Window,
-    ) -> Self {
-        Self { filter, tail, bound, ids: Sorter::new(tail.descending(), window) }
-    }
-
-    /// Offers a document, which counts if WHERE is true for it. `false` means that no more are needed.
-    pub fn push(&mut self, id: DocId, row: &dyn Row) -> Result<bool, DqlError> {
-        if !self.ids.wants_more() {
+/// Chooses the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
+pub(super) fn targets<P: Selecting, S: Source, T>(
+    chosen: &Chosen<P>,
+    source: &S,
+    cx: &RunContext<'_>,
+    mut keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
+) -> Result<Vec<T>, S::Error> {
+    let template = &*chosen.template;
+    let (filter, tail) = (template.filter(), template.tail());
+    let mut rows = Sorter::new(tail.descending(), chosen.window);
+    let mut poll = Poll::new(cx);
+    source.visit(&chosen.scan(), &mut |row| {
+        poll.row()?;
+        if !rows.wants_more() {
             return Ok(false);
         }
-        let cx = Cx::row(row, self.bound);
-        let matches = match self.filter {
+        let cx = Cx::row(row, &chosen.bound);
+        let matches = match filter {
             None => true,
             Some(f) => f.test(&cx)? == Truth::True,
         };
         if matches {
-            self.ids.push(self.tail.keys(&cx)?, id);
+            let keys = tail.keys(&cx)?;
+            if rows.accepts(&keys) {
+                rows.push(keys, keep(row)?);
+            }
         }
-        Ok(self.ids.wants_more())
-    }
-
-    /// The chosen documents, in order.
-    pub fn finish(self) -> Vec<DocId> {
-        self.ids.finish()
-    }
+        Ok(rows.wants_more())
+    })?;
+    Ok(rows.finish())
 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use ditto_types::{ErrorKind, MAX_DEPTH, Path, Value};
 
 use super::insert::check_fields;
-use super::{Access, FieldOp, Head, Row, TailTemplate, TargetRun, check_kind, shown};
-use crate::access::access;
+use super::target::targets;
+use super::{FieldOp, Head, TailTemplate, check_kind, shown};
+use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::{FieldKind, TypeDecls};
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::{Cx, Datum};
+use crate::exec::RunContext;
 use crate::order::Number;
 use crate::scalar::{At, Scalar};
-use crate::sort::Window;
+use crate::source::{Access, Row, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) struct UpdateTemplate {
@@ -39,41 +41,60 @@ pub(crate) enum ChangeAction {
     PnIncrement(Scalar, At),
 }
 
-/// A bound UPDATE.
-#[derive(Clone, Debug)]
-pub struct UpdatePlan {
-    template: Arc<UpdateTemplate>,
-    bound: Bound,
-    access: Access,
-    window: Window,
+impl Selecting for UpdateTemplate {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn filter(&self) -> Option<&Scalar> {
+        self.filter.as_ref()
+    }
+
+    fn tail(&self) -> &TailTemplate {
+        &self.tail
+    }
 }
 
+/// A bound UPDATE.
+#[derive(Clone, Debug)]
+pub struct UpdatePlan(Chosen<UpdateTemplate>);
+
 impl UpdatePlan {
-    pub(crate) fn bind(template: Arc<UpdateTemplate>, bound: Bound) -> Result<Self, DqlError> {
-        let access = access(template.filter.as_ref(), &Cx::constant(&bound))?;
-        let window = template.tail.window(&bound, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, template, bound })
+    pub(crate) fn bind(
+        template: Arc<UpdateTemplate>,
+        bound: Bound,
+        context: &BindContext<'_>,
+    ) -> Result<Self, DqlError> {
+        Chosen::new(template, bound, context).map(Self)
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.template.head.collection
+        &self.0.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.access
+        &self.0.access
     }
 
     /// Declared field kinds: a declared field is read and written as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        &self.template.head.declared
+        self.0.declared()
     }
 
-    /// Starts choosing documents.
-    pub fn targets(&self) -> TargetRun<'_> {
-        let t = &*self.template;
-        TargetRun::new(t.filter.as_ref(), &t.tail, &self.bound, self.window)
+    /// Chooses the documents, in order, and gives what `keep` makes of each.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source, of the interrupt and of `keep`; a condition that builds values that are too large.
+    pub fn targets<S: Source, T>(
+        &self,
+        source: &S,
+        cx: &RunContext<'_>,
+        keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
+    ) -> Result<Vec<T>, S::Error> {
+        targets(&self.0, source, cx, keep)
     }
 
     /// The changes for a chosen document in the order APPLY, SET, UNSET, evaluated on its state before the statement.
@@ -85,9 +106,9 @@ impl UpdatePlan {
     /// A counter operation with a value that is no integer, a value that does not fit the declared kind of its field or
     /// is nested too deeply.
     pub fn ops(&self, row: &dyn Row) -> Result<Vec<FieldOp>, DqlError> {
-        let cx = Cx::row(row, &self.bound);
-        let mut out = Vec::with_capacity(self.template.changes.len());
-        for change in &self.template.changes {
+        let cx = Cx::row(row, &self.0.bound);
+        let mut out = Vec::with_capacity(self.0.template.changes.len());
+        for change in &self.0.template.changes {
             let path = change.path.clone();
             out.push(match &change.action {
                 ChangeAction::Unset => FieldOp::Unset { path },

@@ -1,12 +1,28 @@
 //! Documents in memory and short ways to run statements on them.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each file uses its part")]
 
-use ditto_dql::{DqlError, Plan, Row, prepare};
+use ditto_dql::{
+    BindContext, CollectionRef, DqlError, Plan, Row, RunContext, SelectPlan, Source, TermScan, prepare,
+};
 use ditto_types::{DocId, Object, SmolStr, Value, json};
 
-pub(crate) struct Doc(pub(crate) Object);
+/// A document and its id.
+pub(crate) struct Doc(pub(crate) Object, DocId);
+
+impl Doc {
+    /// The id is the field `_id`, or 0 when that is none.
+    pub(crate) fn new(fields: Object) -> Self {
+        let id = fields.get("_id").and_then(|id| DocId::new(id).ok());
+        let id = id.unwrap_or_else(|| DocId::new(&Value::Int(0)).unwrap());
+        Self(fields, id)
+    }
+}
 
 impl Row for Doc {
+    fn id(&self) -> &DocId {
+        &self.1
+    }
+
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         let (first, rest) = path.split_first()?;
         rest.iter().try_fold(self.0.get(first)?, |v, name| v.get(name)).cloned()
@@ -15,6 +31,36 @@ impl Row for Doc {
     fn document(&self) -> Value {
         Value::Object(self.0.clone())
     }
+}
+
+/// The same documents in every collection.
+pub(crate) struct Docs<'a>(pub(crate) &'a [Doc]);
+
+impl Source for Docs<'_> {
+    type Error = DqlError;
+
+    fn visit(
+        &self,
+        _: &TermScan<'_>,
+        visit: &mut dyn FnMut(&dyn Row) -> Result<bool, DqlError>,
+    ) -> Result<(), DqlError> {
+        for d in self.0 {
+            if !visit(d)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, _: &CollectionRef) -> Result<u64, DqlError> {
+        Ok(self.0.len() as u64)
+    }
+}
+
+/// Result rows of a plan.
+pub(crate) fn run(plan: &SelectPlan, docs: &[Doc]) -> Result<Vec<Value>, DqlError> {
+    let rows = plan.run(&Docs(docs), &RunContext::default())?;
+    Ok(rows.items.into_iter().map(|i| i.into_value()).collect())
 }
 
 pub(crate) fn value(text: &str) -> Value {
@@ -31,24 +77,18 @@ pub(crate) fn object(text: &str) -> Object {
 /// Documents of a JSON array.
 pub(crate) fn docs(text: &str) -> Vec<Doc> {
     match value(text) {
-        Value::Array(a) => a.into_iter().map(|v| Doc(v.as_object().unwrap().clone())).collect(),
+        Value::Array(a) => a.into_iter().map(|v| Doc::new(v.as_object().unwrap().clone())).collect(),
         v => panic!("no array: {v:?}"),
     }
 }
 
 pub(crate) fn bind(text: &str, args: &str) -> Result<Plan, DqlError> {
-    prepare(text)?.bind(&object(args))
+    prepare(text)?.bind(&object(args), &BindContext::bare())
 }
 
 pub(crate) fn try_select(text: &str, args: &str, docs: &[Doc]) -> Result<Vec<Value>, DqlError> {
     let Plan::Select(plan) = bind(text, args)? else { panic!("no SELECT: {text}") };
-    let mut run = plan.start();
-    for d in docs {
-        if !run.push(d)? {
-            break;
-        }
-    }
-    run.finish()
+    run(&plan, docs)
 }
 
 /// Result rows as JSON text.
@@ -62,24 +102,20 @@ pub(crate) fn select(text: &str, args: &str, docs: &[Doc]) -> String {
 /// The ids that UPDATE, DELETE or EVICT choose, as JSON text.
 pub(crate) fn targets(text: &str, args: &str, docs: &[Doc]) -> String {
     let plan = bind(text, args).unwrap_or_else(|e| panic!("{text}: {e}"));
-    let mut run = match &plan {
-        Plan::Update(p) => p.targets(),
-        Plan::Delete(p) | Plan::Evict(p) => p.targets(),
+    let (docs, cx) = (Docs(docs), RunContext::default());
+    let keep = |row: &dyn Row| Ok(row.id().to_value());
+    let ids = match &plan {
+        Plan::Update(p) => p.targets(&docs, &cx, keep),
+        Plan::Delete(p) | Plan::Evict(p) => p.targets(&docs, &cx, keep),
         p => panic!("{p:?}"),
     };
-    for d in docs {
-        let id = DocId::new(d.0.get("_id").unwrap()).unwrap();
-        if !run.push(id, d).unwrap() {
-            break;
-        }
-    }
-    json::to_string(&Value::Array(run.finish().iter().map(DocId::to_value).collect()))
+    json::to_string(&Value::Array(ids.unwrap()))
 }
 
 /// An expression on a document with arguments: JSON text, or `MISSING`.
 pub(crate) fn eval_with(expr: &str, args: &str, doc: &str) -> String {
     let text = format!("SELECT {expr} AS x FROM c");
-    let rows = try_select(&text, args, &[Doc(object(doc))]).unwrap_or_else(|e| panic!("{expr}: {e}"));
+    let rows = try_select(&text, args, &[Doc::new(object(doc))]).unwrap_or_else(|e| panic!("{expr}: {e}"));
     rows[0].get("x").map_or("MISSING".to_owned(), json::to_string)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, Plan, StatementKind};
+use ditto_dql::{Access, BindContext, Plan, StatementKind};
 use ditto_types::Object;
 
 use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos};
@@ -75,7 +75,7 @@ fn run(
 ) -> Result<QueryResult, StoreError> {
     request.poll()?;
     let before = requests.clock.monotonic();
-    let plan = statement.prepared.bind(args)?;
+    let plan = statement.prepared.bind(args, &BindContext::bare())?;
     let planned = requests.clock.monotonic().saturating_sub(before);
     request.plan_ns.store(nanos(planned), Ordering::Relaxed);
     match plan {
@@ -117,6 +117,7 @@ fn is_one_read(access: &Access) -> bool {
     match access {
         Access::Scan => true,
         Access::Ids(ids) => ids.len() <= 1,
+        Access::Index(_) | Access::Union(_) | Access::Intersect(_) => false,
     }
 }
 

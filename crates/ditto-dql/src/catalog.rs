@@ -1,0 +1,107 @@
+//! What the planner knows of collections: their names and their indexes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ditto_types::{Path, SmolStr, Value};
+
+use crate::key;
+
+/// Where a collection lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Namespace {
+    /// Documents of the user.
+    #[default]
+    Default,
+    /// Virtual, read-only collections of the engine.
+    System,
+}
+
+impl Namespace {
+    /// The word before the colon.
+    pub fn name(self) -> &'static str {
+        match self {
+            Namespace::Default => "default",
+            Namespace::System => "system",
+        }
+    }
+}
+
+/// A collection with its namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CollectionRef {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name without the namespace.
+    pub name: SmolStr,
+}
+
+impl CollectionRef {
+    /// A collection of documents.
+    pub fn user(name: impl Into<SmolStr>) -> Self {
+        Self { namespace: Namespace::Default, name: name.into() }
+    }
+}
+
+/// As in a statement: `system:dual`, and user collections by their name alone.
+impl fmt::Display for CollectionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace {
+            Namespace::Default => f.write_str(&self.name),
+            Namespace::System => write!(f, "system:{}", self.name),
+        }
+    }
+}
+
+/// One key of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IndexKey {
+    /// The field; never the root.
+    pub path: Path,
+    /// Whether the greatest value comes first.
+    pub descending: bool,
+    /// Whether documents without the field have an entry.
+    pub include_missing: bool,
+}
+
+/// An index as it was created.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IndexDef {
+    /// Number of the index in the store.
+    pub id: u32,
+    /// Its name, unique in the collection.
+    pub name: SmolStr,
+    /// The collection, which is in the default namespace.
+    pub collection: SmolStr,
+    /// One to [`MAX_INDEX_KEYS`] keys.
+    pub keys: Vec<IndexKey>,
+}
+
+/// Most keys of an index.
+pub const MAX_INDEX_KEYS: usize = 16;
+
+impl IndexDef {
+    /// The key of the entry that a document has in this index; `None` if it has none, because a key that leaves out
+    /// missing values is missing. `field` gives the value at a path, as `Row::field` does.
+    pub fn entry(&self, mut field: impl FnMut(&[SmolStr]) -> Option<Value>) -> Option<Vec<u8>> {
+        let values: Vec<Option<Value>> = self.keys.iter().map(|k| field(k.path.names())).collect();
+        let absent = self.keys.iter().zip(&values).any(|(k, v)| v.is_none() && !k.include_missing);
+        (!absent).then(|| key::encode_key(&self.keys, &values))
+    }
+}
+
+/// Supplies the indexes of a collection.
+pub trait Catalog {
+    /// The indexes of a user collection that are complete, in the order of their creation.
+    fn indexes(&self, collection: &str) -> Vec<Arc<IndexDef>>;
+}
+
+/// A catalog without indexes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoIndexes;
+
+impl Catalog for NoIndexes {
+    fn indexes(&self, _: &str) -> Vec<Arc<IndexDef>> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,62 @@
+//! Running bound statements over a [`Source`](crate::Source).
+
+use ditto_types::Value;
+
+use crate::error::DqlError;
+use crate::item::Item;
+
+/// Rows between two questions to the [`Interrupt`].
+const INTERRUPT_EVERY: u32 = 256;
+
+/// Ends a run early: a timeout, or somebody who does not want the result any more.
+pub trait Interrupt: Send + Sync {
+    /// Asked every 256 rows; an error ends the run with it.
+    ///
+    /// # Errors
+    ///
+    /// The reason to end.
+    fn poll(&self) -> Result<(), DqlError>;
+}
+
+/// How a statement is run.
+#[derive(Clone, Copy, Default)]
+pub struct RunContext<'a> {
+    /// Who may end it early.
+    pub interrupt: Option<&'a dyn Interrupt>,
+    /// Whether the plan with statistics is wanted.
+    pub profile: bool,
+    /// Nanoseconds of a clock that never goes back, for the times of the profile; this crate reads no clock.
+    pub nanos: Option<&'a dyn Fn() -> u64>,
+}
+
+/// The result of a SELECT.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The rows in order.
+    pub items: Vec<Item>,
+    /// The plan whose operators have `#stats`, when it was asked for.
+    pub profile: Option<Value>,
+}
+
+/// Counts rows and asks the [`Interrupt`] now and then.
+pub(crate) struct Poll<'a> {
+    interrupt: Option<&'a dyn Interrupt>,
+    rows: u32,
+}
+
+impl<'a> Poll<'a> {
+    pub(crate) fn new(cx: &RunContext<'a>) -> Self {
+        Self { interrupt: cx.interrupt, rows: 0 }
+    }
+
+    /// One row more. The first one asks, so that a run that was given up before it began ends at once.
+    pub(crate) fn row(&mut self) -> Result<(), DqlError> {
+        if let Some(interrupt) = self.interrupt {
+            if self.rows == 0 {
+                interrupt.poll()?;
+            }
+            self.rows = (self.rows + 1) % INTERRUPT_EVERY;
+        }
+        Ok(())
+    }
+}

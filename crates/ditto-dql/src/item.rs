@@ -1,0 +1,71 @@
+//! Result rows, decoded when somebody looks at them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ditto_types::{Value, json};
+
+/// A row of a result. Cheap to clone when it is lazy.
+#[derive(Clone)]
+pub enum Item {
+    /// A computed row.
+    Value(Value),
+    /// A row still in its stored form.
+    Lazy(Arc<dyn LazyItem>),
+}
+
+/// A row in its stored form.
+pub trait LazyItem: Send + Sync {
+    /// The row decoded.
+    fn value(&self) -> Value;
+    /// Appends the row as JSON.
+    fn write_json(&self, out: &mut String);
+    /// Approximate bytes of memory it holds.
+    fn weight(&self) -> usize;
+}
+
+impl Item {
+    /// The row decoded.
+    pub fn value(&self) -> Value {
+        match self {
+            Item::Value(v) => v.clone(),
+            Item::Lazy(lazy) => lazy.value(),
+        }
+    }
+
+    /// The row decoded, without a copy when it is a value already.
+    pub fn into_value(self) -> Value {
+        match self {
+            Item::Value(v) => v,
+            Item::Lazy(lazy) => lazy.value(),
+        }
+    }
+
+    /// Appends the row as JSON.
+    pub fn write_json(&self, out: &mut String) {
+        match self {
+            Item::Value(v) => out.push_str(&json::to_string(v)),
+            Item::Lazy(lazy) => lazy.write_json(out),
+        }
+    }
+
+    /// Approximate bytes of memory the row holds.
+    pub fn weight(&self) -> usize {
+        match self {
+            Item::Value(v) => crate::eval::weight(v),
+            Item::Lazy(lazy) => lazy.weight(),
+        }
+    }
+}
+
+impl From<Value> for Item {
+    fn from(v: Value) -> Self {
+        Item::Value(v)
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value().fmt(f)
+    }
+}

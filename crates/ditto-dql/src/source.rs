@@ -1,0 +1,104 @@
+//! Where rows come from: what a store implements for the executor.
+
+use std::sync::Arc;
+
+use ditto_types::{DocId, Path, SmolStr, Value};
+
+use crate::catalog::{CollectionRef, IndexDef};
+use crate::decl::TypeDecls;
+use crate::error::DqlError;
+use crate::item::Item;
+use crate::key::KeySpan;
+
+/// A document as the evaluator sees it.
+pub trait Row {
+    /// Its id.
+    fn id(&self) -> &DocId;
+    /// The value at `path`; `None` is MISSING. `path[0]` may be `_id`. A path through anything but objects is MISSING.
+    fn field(&self, path: &[SmolStr]) -> Option<Value>;
+    /// The whole document with its `_id`.
+    fn document(&self) -> Value;
+    /// The whole document, to be kept beyond the visit; in its stored form where that is possible.
+    fn capture(&self) -> Item {
+        Item::Value(self.document())
+    }
+}
+
+/// Which documents of a collection a statement has to look at.
+///
+/// It may only leave out documents that the condition cannot keep: the condition is applied to every row in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The documents with these ids, ascending by their bytes and without duplicates.
+    Ids(Vec<DocId>),
+    /// Every document of the collection.
+    Scan,
+    /// The entries of an index.
+    Index(IndexScan),
+    /// The documents of any of these, each once.
+    Union(Vec<Access>),
+    /// The documents that all of these have.
+    Intersect(Vec<Access>),
+}
+
+/// A walk over parts of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexScan {
+    /// The index.
+    pub index: Arc<IndexDef>,
+    /// The parts, ascending and disjoint. None at all means no rows.
+    pub spans: Vec<KeySpan>,
+    /// Whether the entries come from the last to the first.
+    pub reverse: bool,
+    /// Whether the entries hold all that is needed, so that documents need not be read.
+    pub covering: bool,
+}
+
+/// What a statement reads of the rows of a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// The whole document, or paths that are not known.
+    Document,
+    /// These fields, and the id.
+    Paths(&'a [Path]),
+}
+
+/// One pass over the rows of a FROM term.
+#[derive(Clone, Copy, Debug)]
+pub struct TermScan<'a> {
+    /// The collection.
+    pub collection: &'a CollectionRef,
+    /// Which documents.
+    pub access: &'a Access,
+    /// Declared field kinds: a declared field is read as its kind.
+    pub declared: &'a TypeDecls,
+    /// Strict mode: undeclared fields are read as registers only.
+    pub strict: bool,
+    /// What is read of each row.
+    pub needs: Needs<'a>,
+}
+
+/// A snapshot of the data. Visits nest: a join visits its inner term for each row of the outer one.
+pub trait Source {
+    /// Its errors.
+    type Error: From<DqlError>;
+
+    /// Calls `visit` with each row until it returns `false`. Without an order from an index, rows of one source come in
+    /// the same order each time.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in the source, or what `visit` returned.
+    fn visit(
+        &self,
+        scan: &TermScan<'_>,
+        visit: &mut dyn FnMut(&dyn Row) -> Result<bool, Self::Error>,
+    ) -> Result<(), Self::Error>;
+
+    /// Number of documents of the collection that are not deleted.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in the source.
+    fn count(&self, collection: &CollectionRef) -> Result<u64, Self::Error>;
+}
