@@ -67,11 +67,7 @@ impl<T> Clone for Chosen<T> {
 }
 
 impl<T: Selecting> Chosen<T> {
-    pub(crate) fn new(
-        template: Arc<T>,
-        bound: Bound,
-        context: &BindContext<'_>,
-    ) -> Result<Self, DqlError> {
+    pub(crate) fn new(template: Arc<T>, bound: Bound, context: &BindContext<'_>) -> Result<Self, DqlError> {
         let access = access(template.filter(), &Cx::constant(&bound))?;
         let window = template.tail().window(&bound, ErrorKind::QueryArguments)?;
         Ok(Self { access, window, strict: context.strict, template, bound })

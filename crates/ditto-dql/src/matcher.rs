@@ -16,8 +16,8 @@ use ditto_types::{SmolStr, Value};
 
 use crate::env::Bound;
 use crate::order::{Number, rank};
-use crate::source::Row;
 use crate::scalar::Scalar;
+use crate::source::Row;
 use cover::{Atom, Test};
 use intervals::Intervals;
 

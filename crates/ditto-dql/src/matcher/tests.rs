@@ -34,7 +34,10 @@ fn doc(text: &str) -> Doc {
 fn plan(condition: &str, args: &str) -> SelectPlan {
     let Value::Object(args) = json::from_str(args).unwrap() else { panic!("{args}") };
     let text = format!("SELECT * FROM c WHERE {condition}");
-    match crate::prepare(&text).and_then(|p| p.bind(&args, &crate::BindContext::bare())).unwrap_or_else(|e| panic!("{text}: {e}")) {
+    match crate::prepare(&text)
+        .and_then(|p| p.bind(&args, &crate::BindContext::bare()))
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
+    {
         Plan::Select(plan) => plan,
         other => panic!("{other:?}"),
     }
