@@ -6,9 +6,11 @@
 //! | `workload` | [`workload_document`], the one document of every benchmark |
 //! | `wait` | [`wait_for`] |
 //! | `temp` | [`temp_dir`] |
+//! | `reference` | [`reference`], a slow evaluator of DQL to compare the engine with |
 //!
 //! `tests/architecture.rs` checks the rules about who may depend on whom, over the whole workspace.
 
+pub mod reference;
 mod rng;
 mod temp;
 mod wait;
