@@ -30,6 +30,14 @@ pub(crate) struct Tally {
     pub(crate) unsupported: BTreeMap<String, usize>,
 }
 
+impl Tally {
+    fn leave_out(&mut self, error: &str) {
+        let feature = error.split("Unsupported feature").last().unwrap_or(error);
+        let feature = feature.split(" (line").next().unwrap_or(feature);
+        *self.unsupported.entry(feature.to_owned()).or_default() += 1;
+    }
+}
+
 /// What happens to a database.
 pub(crate) struct History {
     indexes: Vec<(String, String)>,
@@ -63,7 +71,7 @@ impl History {
             Engine::new("indexes and transactions", true, true),
         ];
         for engine in &engines {
-            self.create_indexes(engine, 0)?;
+            self.create_indexes(engine, 0, tally)?;
         }
         let mut reference = Database::default();
         let mut log = String::new();
@@ -71,7 +79,7 @@ impl History {
             // One index of each collection is made on what is already there.
             if at == 3 {
                 for engine in &engines {
-                    self.create_indexes(engine, 1)?;
+                    self.create_indexes(engine, 1, tally)?;
                 }
             }
             let group = supported(&engines[0], group, &mut reference, tally);
@@ -97,14 +105,17 @@ impl History {
         engines.iter().try_for_each(Engine::check).map_err(|e| self.failure(&log, &e))
     }
 
-    fn create_indexes(&self, engine: &Engine, turn: usize) -> Result<(), String> {
+    fn create_indexes(&self, engine: &Engine, turn: usize, tally: &mut Tally) -> Result<(), String> {
         if !engine.indexed {
             return Ok(());
         }
         for (at, (name, keys)) in self.indexes.iter().enumerate() {
             for (which, collection) in COLLECTIONS.iter().enumerate() {
                 if (at + which) % 2 == turn {
-                    engine.must(&format!("CREATE INDEX {name} ON {collection} ({keys})"))?;
+                    match engine.must(&format!("CREATE INDEX {name} ON {collection} ({keys})")) {
+                        Err(e) if e.contains("Unsupported feature") => tally.leave_out(&e),
+                        other => other?,
+                    }
                 }
             }
         }
@@ -130,7 +141,7 @@ fn supported<'a>(
         if let Answer::Error(e) = &answer
             && e.contains("Unsupported feature")
         {
-            *tally.unsupported.entry(e.split(" at line").next().unwrap_or(e).to_owned()).or_default() += 1;
+            tally.leave_out(e);
             continue;
         }
         let expected = reference.run(statement);
