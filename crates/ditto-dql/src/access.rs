@@ -47,22 +47,22 @@ fn ids<'a>(condition: &'a Scalar, cx: &Cx<'a>) -> Result<Option<BTreeSet<DocId>>
         }
         Scalar::Compare(CompareOp::Eq, pair) => {
             let value = match &**pair {
-                [a, b] if is_id(a) && is_constant(b) => b,
-                [a, b] if is_id(b) && is_constant(a) => a,
+                [a, b] if is_id(a) && b.is_constant() => b,
+                [a, b] if is_id(b) && a.is_constant() => a,
                 _ => return Ok(None),
             };
             let value = value.eval(cx)?;
             Ok(Some(value.as_deref().and_then(doc_id).into_iter().collect()))
         }
-        Scalar::InList(item, list) if is_id(item) && list.iter().all(is_constant) => {
+        Scalar::InList(item, list, _) if is_id(item) && list.iter().all(Scalar::is_constant) => {
             let mut out = BTreeSet::new();
             for e in list {
                 out.extend(e.eval(cx)?.as_deref().and_then(doc_id));
             }
             Ok(Some(out))
         }
-        Scalar::InValue(pair) => match &**pair {
-            [item, array] if is_id(item) && is_constant(array) => {
+        Scalar::InValue(pair, _) => match &**pair {
+            [item, array] if is_id(item) && array.is_constant() => {
                 let array = array.eval(cx)?;
                 let items = array.as_deref().and_then(Value::as_array).unwrap_or_default();
                 Ok(Some(items.iter().filter_map(doc_id).collect()))
@@ -75,19 +75,6 @@ fn ids<'a>(condition: &'a Scalar, cx: &Cx<'a>) -> Result<Option<BTreeSet<DocId>>
 
 fn is_id(s: &Scalar) -> bool {
     matches!(s, Scalar::Field(0, path) if matches!(&**path, [name] if name == "_id"))
-}
-
-/// Whether the value does not depend on a row.
-fn is_constant(s: &Scalar) -> bool {
-    match s {
-        Scalar::Const(_) | Scalar::Missing | Scalar::Param(_) => true,
-        Scalar::Array(items, _) | Scalar::Concat(items, _) | Scalar::Call(_, items, _) => {
-            items.iter().all(is_constant)
-        }
-        Scalar::Object(fields, _) => fields.iter().all(|(k, v)| is_constant(k) && is_constant(v)),
-        Scalar::Cast(e, ..) | Scalar::Negate(e) => is_constant(e),
-        _ => false,
-    }
 }
 
 /// The only id that can equal `v`, if there is one.

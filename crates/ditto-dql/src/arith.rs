@@ -71,6 +71,63 @@ pub(crate) fn in_value(item: Option<&Value>, array: Option<&Value>) -> Truth {
     if elements.iter().any(|e| m.push(item, Some(e))) { Truth::True } else { m.not_found() }
 }
 
+/// The elements of a list that is the same for all rows, in order, so that membership does not look at each.
+#[derive(Clone, Debug)]
+pub(crate) enum Members {
+    /// The list is no array.
+    Missing,
+    Null,
+    Values {
+        /// Without NULL.
+        sorted: Vec<Value>,
+        /// Whether there was a NULL or MISSING element.
+        unknown: bool,
+    },
+}
+
+impl Members {
+    /// The members of a list of values; `None` is MISSING.
+    pub(crate) fn of_list(items: impl IntoIterator<Item = Option<Value>>) -> Self {
+        let (mut sorted, mut unknown) = (Vec::new(), false);
+        for item in items {
+            match item {
+                None | Some(Value::Null) => unknown = true,
+                Some(v) => sorted.push(v),
+            }
+        }
+        sorted.sort_unstable_by(compare_values);
+        sorted.dedup_by(|a, b| compare_values(a, b).is_eq());
+        Members::Values { sorted, unknown }
+    }
+
+    /// The members of the value on the right of IN.
+    pub(crate) fn of_array(array: Option<&Value>) -> Self {
+        match array {
+            None => Members::Missing,
+            Some(Value::Null) => Members::Null,
+            Some(Value::Array(items)) => Self::of_list(items.iter().map(|v| Some(v.clone()))),
+            Some(_) => Members::Missing,
+        }
+    }
+
+    /// `item IN` the list.
+    pub(crate) fn test(&self, item: Option<&Value>) -> Truth {
+        let Some(item) = item else { return Truth::Missing };
+        match self {
+            Members::Missing => Truth::Missing,
+            Members::Null => Truth::Null,
+            Members::Values { .. } if *item == Value::Null => Truth::Null,
+            Members::Values { sorted, unknown } => {
+                match sorted.binary_search_by(|v| compare_values(v, item)) {
+                    Ok(_) => Truth::True,
+                    Err(_) if *unknown => Truth::Null,
+                    Err(_) => Truth::False,
+                }
+            }
+        }
+    }
+}
+
 pub(crate) fn arith(op: ArithOp, a: Option<&Value>, b: Option<&Value>) -> Option<Value> {
     let operand = |v: &Value| match v {
         Value::Null => Some(None),

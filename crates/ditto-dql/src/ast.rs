@@ -346,6 +346,8 @@ pub(crate) enum ExprKind {
         value: Box<Expr>,
         type_name: Name,
     },
+    Quantified(Box<QuantifiedExpr>),
+    Transform(Box<TransformExpr>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -353,8 +355,38 @@ pub(crate) struct LikeExpr {
     pub(crate) value: Expr,
     pub(crate) pattern: Expr,
     pub(crate) escape: Option<Expr>,
-    pub(crate) fold_case: bool,
+    pub(crate) kind: PatternKind,
     pub(crate) negated: bool,
+}
+
+/// `quantifier binder SATISFIES condition END`
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QuantifiedExpr {
+    pub(crate) quantifier: Quantifier,
+    pub(crate) binder: Binder,
+    pub(crate) condition: Expr,
+}
+
+/// `ARRAY value FOR binder [WHEN filter] END`, or `OBJECT key : value FOR …`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TransformExpr {
+    /// `Some` for OBJECT.
+    pub(crate) key: Option<Expr>,
+    pub(crate) value: Expr,
+    pub(crate) binder: Binder,
+    pub(crate) filter: Option<Expr>,
+}
+
+/// `[key :] value IN source`, or WITHIN.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Binder {
+    /// Variable for the index or the key of an element.
+    pub(crate) key: Option<Name>,
+    /// Variable for an element.
+    pub(crate) value: Name,
+    /// WITHIN: the elements of elements too, however deep.
+    pub(crate) within: bool,
+    pub(crate) source: Expr,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -397,6 +429,20 @@ pub(crate) enum ArithOp {
     Rem,
     Shl,
     Shr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatternKind {
+    Like,
+    ILike,
+    SimilarTo,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantifier {
+    Any,
+    Every,
+    AnyAndEvery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

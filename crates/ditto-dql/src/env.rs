@@ -1,8 +1,13 @@
 //! What an execution of a statement has besides rows: its arguments and its surroundings.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ditto_types::{Object, Value};
+
+use crate::arith::Members;
+use crate::eval::Exceeded;
+use crate::pattern::Pattern;
+use crate::scalar::Memo;
 
 /// The surroundings of one execution. The crate reads no clock, so the caller says what time it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,15 +26,30 @@ pub(crate) struct Bound {
     /// Arguments by [`Scalar::Param`](crate::scalar::Scalar::Param).
     pub(crate) args: Arc<[Value]>,
     pub(crate) env: Arc<Env>,
+    memos: Arc<[OnceLock<Memoized>]>,
+}
+
+/// What is remembered of a part of an expression that is the same for all rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Memoized {
+    Value(Option<Value>),
+    Members(Members),
+    Pattern(Result<Option<Pattern>, Exceeded>),
 }
 
 impl Bound {
-    pub(crate) fn new(text: Arc<str>, args: Arc<[Value]>, env: Arc<Env>) -> Self {
-        Self { text, args, env }
+    /// `memos` is the number of [`Memo`] in the statement.
+    pub(crate) fn new(text: Arc<str>, args: Arc<[Value]>, env: Arc<Env>, memos: usize) -> Self {
+        Self { text, args, env, memos: std::iter::repeat_with(OnceLock::new).take(memos).collect() }
     }
 
-    /// For expressions that are known without arguments.
+    /// For expressions that are known without arguments and remember nothing.
     pub(crate) fn bare(text: &str) -> Self {
-        Self::new(Arc::from(text), Arc::from([]), Arc::default())
+        Self::new(Arc::from(text), Arc::from([]), Arc::default(), 0)
+    }
+
+    /// The place of a memo; `None` for a number that the statement does not have.
+    pub(crate) fn memo(&self, memo: Memo) -> Option<&OnceLock<Memoized>> {
+        self.memos.get(memo.0)
     }
 }

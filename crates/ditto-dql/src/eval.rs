@@ -1,24 +1,26 @@
 //! Running a resolved expression on a row.
 
+mod budget;
+mod each;
+mod once;
+
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use ditto_types::{ErrorKind, Object, SmolStr, Value};
 
+pub(crate) use budget::{Budget, Exceeded, weight};
+pub use budget::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
+use each::Frame;
+
 use crate::arith::{self, Membership, compare_op};
 use crate::ast::{CompareOp, IsTest};
-use crate::env::Bound;
+use crate::env::{Bound, Env};
 use crate::error::DqlError;
 use crate::functions::{self, Body, Function};
-use crate::pattern;
-use crate::scalar::{At, Case, Like, Scalar};
+use crate::pattern::{self, Pattern};
+use crate::scalar::{At, Case, Like, Regexp, Scalar};
 use crate::source::Row;
 use crate::truth::{self, Chain, Truth};
-
-/// Bytes of new values that the evaluation of one row may build.
-///
-/// Statements come from peers too; this keeps `repeat` and its like from exhausting the memory.
-pub const MAX_EVALUATION_BYTES: usize = 64 << 20;
 
 /// The value of an expression; `None` is MISSING.
 pub(crate) type Datum<'a> = Option<Cow<'a, Value>>;
@@ -28,6 +30,8 @@ pub(crate) struct Cx<'a> {
     bound: &'a Bound,
     rows: Rows<'a>,
     slots: &'a [Option<Value>],
+    /// Variables of the quantifiers and transforms around.
+    locals: Option<&'a Frame<'a>>,
     budget: Budget,
 }
 
@@ -51,45 +55,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What is left of [`MAX_EVALUATION_BYTES`].
-pub(crate) struct Budget(Cell<usize>);
-
-/// The budget is used up.
-#[derive(Debug)]
-pub(crate) struct TooLarge;
-
-impl Budget {
-    pub(crate) fn new() -> Self {
-        Self(Cell::new(MAX_EVALUATION_BYTES))
-    }
-
-    /// Takes `bytes` before they are allocated.
-    pub(crate) fn charge(&self, bytes: usize) -> Result<(), TooLarge> {
-        self.0.set(self.0.get().checked_sub(bytes).ok_or(TooLarge)?);
-        Ok(())
-    }
-
-    /// Takes the size of a value that is about to be copied or kept.
-    pub(crate) fn charge_value(&self, v: &Value) -> Result<(), TooLarge> {
-        self.charge(weight(v))
-    }
-}
-
-/// Approximate memory of a value, in bytes.
-pub(crate) fn weight(v: &Value) -> usize {
-    const NODE: usize = size_of::<Value>();
-    NODE + match v {
-        Value::Bytes(b) => b.len(),
-        Value::Str(s) => s.len(),
-        Value::Array(a) => a.iter().map(weight).sum(),
-        Value::Object(o) => o.iter().map(|(k, v)| size_of::<SmolStr>() + k.len() + weight(v)).sum(),
-        _ => 0,
-    }
-}
-
 impl<'a> Cx<'a> {
     fn new(bound: &'a Bound, rows: Rows<'a>, slots: &'a [Option<Value>]) -> Self {
-        Self { bound, rows, slots, budget: Budget::new() }
+        Self { bound, rows, slots, locals: None, budget: Budget::new() }
     }
 
     /// For expressions over a document, the row of term 0.
@@ -122,17 +90,14 @@ impl<'a> Cx<'a> {
         self.rows.get(term).map(Row::document)
     }
 
-    fn too_large(&self, at: At) -> DqlError {
-        DqlError::at(
-            ErrorKind::SizeLimitExceeded,
-            format!("an expression builds more than {MAX_EVALUATION_BYTES} bytes"),
-            &self.bound.text,
-            at.0,
-        )
+    /// The surroundings of the execution.
+    pub(crate) fn env(&self) -> &'a Env {
+        &self.bound.env
     }
 
-    fn charged(&self, result: Result<(), TooLarge>, at: At) -> Result<(), DqlError> {
-        result.map_err(|TooLarge| self.too_large(at))
+    /// Turns a used up budget into the error of the statement.
+    pub(crate) fn charged<T>(&self, result: Result<T, Exceeded>, at: At) -> Result<T, DqlError> {
+        result.or_else(|e| self.fail(ErrorKind::SizeLimitExceeded, e.message(), at))
     }
 }
 
@@ -149,6 +114,8 @@ impl Scalar {
             Scalar::Param(i) => Ok(cx.bound.args.get(*i).map(Cow::Borrowed)),
             Scalar::Field(term, path) => Ok(own(cx.rows.get(*term).and_then(|r| r.field(path)))),
             Scalar::Document(term) => Ok(own(cx.document(*term))),
+            Scalar::Local { level, key } => Ok(Frame::local(cx.locals, *level, *key)),
+            Scalar::Once(e, memo) => once::value(e, *memo, cx),
             Scalar::Get(e, path) => Ok(navigate(e.eval(cx)?, path)),
             Scalar::Slot(i) => Ok(cx.slots.get(*i).and_then(|v| v.as_ref()).map(Cow::Borrowed)),
             Scalar::Arith(op, pair) => {
@@ -173,16 +140,19 @@ impl Scalar {
                 cx.charged(cx.budget.charge_value(&v), *at)?;
                 Ok(functions::cast(v, *to))
             }
+            Scalar::Transform(t) => each::transform(t, cx),
             Scalar::Not(_)
             | Scalar::And(_)
             | Scalar::Or(_)
             | Scalar::Xor(_)
             | Scalar::Compare(..)
             | Scalar::InList(..)
-            | Scalar::InValue(_)
+            | Scalar::InValue(..)
             | Scalar::Between(_)
             | Scalar::Is(..)
-            | Scalar::Like(_) => Ok(own(self.test(cx)?.value())),
+            | Scalar::Like(_)
+            | Scalar::Regexp(_)
+            | Scalar::Quantified(_) => Ok(own(self.test(cx)?.value())),
         }
     }
 
@@ -200,14 +170,22 @@ impl Scalar {
                 let (a, b) = (pair[0].eval(cx)?, pair[1].eval(cx)?);
                 Ok(compare_op(*op, a.as_deref(), b.as_deref()))
             }
-            Scalar::InList(item, list) => in_list(item, list, cx),
-            Scalar::InValue(pair) => {
-                let (a, b) = (pair[0].eval(cx)?, pair[1].eval(cx)?);
-                Ok(arith::in_value(a.as_deref(), b.as_deref()))
+            Scalar::InList(item, list, memo) => match memo {
+                Some(memo) => Ok(once::members_of_list(list, *memo, cx)?.test(item.eval(cx)?.as_deref())),
+                None => in_list(item, list, cx),
+            },
+            Scalar::InValue(pair, memo) => {
+                let a = pair[0].eval(cx)?;
+                match memo {
+                    Some(memo) => Ok(once::members_of_array(&pair[1], *memo, cx)?.test(a.as_deref())),
+                    None => Ok(arith::in_value(a.as_deref(), pair[1].eval(cx)?.as_deref())),
+                }
             }
             Scalar::Between(parts) => between(parts, cx),
             Scalar::Is(test, e) => Ok(Truth::from(is_test(*test, e.eval(cx)?.as_deref()))),
             Scalar::Like(like) => eval_like(like, cx),
+            Scalar::Regexp(regexp) => eval_regexp(regexp, cx),
+            Scalar::Quantified(q) => each::quantified(q, cx),
             other => Ok(Truth::of(other.eval(cx)?.as_deref())),
         }
     }
@@ -282,7 +260,46 @@ fn eval_like<'a>(like: &'a Like, cx: &Cx<'a>) -> Result<Truth, DqlError> {
     let (Value::Str(value), Value::Str(pattern), Some(escape)) = (&*value, &*pattern, escape) else {
         return Ok(Truth::Missing);
     };
-    Ok(Truth::from(pattern::like(value, pattern, escape, like.fold_case)))
+    let matched = pattern::like_within(value, pattern, escape, like.fold_case, &cx.budget);
+    Ok(Truth::from(cx.charged(matched, like.at)?))
+}
+
+/// SIMILAR TO and `regexp_like`. Text or pattern that is no string gives MISSING, as a pattern that is none.
+fn eval_regexp<'a>(r: &'a Regexp, cx: &Cx<'a>) -> Result<Truth, DqlError> {
+    let value = r.value.eval(cx)?;
+    let Some(value) = value else { return Ok(Truth::Missing) };
+    let pattern = r.pattern.eval(cx)?;
+    let option = match &r.option {
+        None => None,
+        Some(e) => match e.eval(cx)? {
+            Some(v) => Some(v),
+            None => return Ok(Truth::Missing),
+        },
+    };
+    let Some(pattern) = pattern else { return Ok(Truth::Missing) };
+    if [Some(&value), Some(&pattern), option.as_ref()].into_iter().flatten().any(|v| **v == Value::Null) {
+        return Ok(Truth::Null);
+    }
+    let (Value::Str(value), Value::Str(pattern)) = (&*value, &*pattern) else { return Ok(Truth::Missing) };
+    let compile = || {
+        if r.similar {
+            match option.as_deref().map_or(Some('\\'), single_char) {
+                Some(escape) => Pattern::similar(pattern, escape, &cx.budget),
+                None => Ok(None),
+            }
+        } else {
+            match option.as_deref() {
+                Some(Value::Str(flags)) => Pattern::regexp(pattern, Some(flags), &cx.budget),
+                Some(_) => Ok(None),
+                None => Pattern::regexp(pattern, None, &cx.budget),
+            }
+        }
+    };
+    let matched = match r.memo {
+        Some(memo) => once::pattern(memo, compile, &mut |p| p.is_in(value, &cx.budget), cx),
+        None => compile().and_then(|p| p.map(|p| p.is_in(value, &cx.budget)).transpose()),
+    };
+    Ok(cx.charged(matched, r.at)?.map_or(Truth::Missing, Truth::from))
 }
 
 /// The character of a string of one.
@@ -360,7 +377,7 @@ fn call<'a>(
     cx: &Cx<'a>,
 ) -> Result<Datum<'a>, DqlError> {
     match function.body {
-        Body::Lazy(f) => f(args, cx),
+        Body::Lazy(f) => f(args, at, cx),
         Body::Eager(f) => {
             let mut values = Vec::with_capacity(args.len());
             for e in args {
@@ -370,7 +387,7 @@ fn call<'a>(
                 }
                 values.push(v);
             }
-            f(&mut values, &cx.budget).map_err(|TooLarge| cx.too_large(at))
+            cx.charged(f(&mut values, &cx.budget), at)
         }
     }
 }

@@ -8,6 +8,7 @@ mod conditional;
 mod convert;
 mod numeric;
 mod string;
+mod surroundings;
 
 use std::borrow::Cow;
 
@@ -16,8 +17,8 @@ use ditto_types::Value;
 pub(crate) use convert::{CastType, cast};
 
 use crate::error::DqlError;
-use crate::eval::{Budget, Cx, Datum, TooLarge};
-use crate::scalar::Scalar;
+use crate::eval::{Budget, Cx, Datum, Exceeded};
+use crate::scalar::{At, Scalar};
 
 /// A function of the language.
 pub(crate) struct Function {
@@ -31,9 +32,9 @@ pub(crate) struct Function {
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     /// All arguments are evaluated first.
-    Eager(for<'v> fn(&mut [Datum<'v>], &Budget) -> Result<Datum<'v>, TooLarge>),
+    Eager(for<'v> fn(&mut [Datum<'v>], &Budget) -> Result<Datum<'v>, Exceeded>),
     /// Evaluates the arguments it needs.
-    Lazy(for<'a> fn(&'a [Scalar], &Cx<'a>) -> Result<Datum<'a>, DqlError>),
+    Lazy(for<'a> fn(&'a [Scalar], At, &Cx<'a>) -> Result<Datum<'a>, DqlError>),
 }
 
 impl std::fmt::Debug for Function {
@@ -54,7 +55,7 @@ const fn eager(
     name: &'static str,
     min: usize,
     max: usize,
-    f: for<'v> fn(&mut [Datum<'v>], &Budget) -> Result<Datum<'v>, TooLarge>,
+    f: for<'v> fn(&mut [Datum<'v>], &Budget) -> Result<Datum<'v>, Exceeded>,
 ) -> Function {
     Function { name, min, max, body: Body::Eager(f) }
 }
@@ -63,7 +64,7 @@ const fn lazy(
     name: &'static str,
     min: usize,
     max: usize,
-    f: for<'a> fn(&'a [Scalar], &Cx<'a>) -> Result<Datum<'a>, DqlError>,
+    f: for<'a> fn(&'a [Scalar], At, &Cx<'a>) -> Result<Datum<'a>, DqlError>,
 ) -> Function {
     Function { name, min, max, body: Body::Lazy(f) }
 }
@@ -112,6 +113,7 @@ static FUNCTIONS: &[Function] = &[
     eager("object_values", 1, 1, collection::object_values),
     eager("pos", 2, 2, string::pos),
     eager("repeat", 2, 2, string::repeat),
+    lazy("request_info", 0, 0, surroundings::request_info),
     eager("rpad", 2, 3, string::rpad),
     eager("rtrim", 1, 2, string::rtrim),
     eager("serialize_json", 1, 1, convert::serialize_json),
@@ -136,8 +138,6 @@ static KNOWN_ELSEWHERE: &[&str] = &[
     "date_trunc",
     "duration_cast",
     "duration_format",
-    "regexp_like",
-    "request_info",
     "tz_offset",
 ];
 
@@ -153,15 +153,15 @@ pub(crate) fn is_known_elsewhere(name: &str) -> bool {
     KNOWN_ELSEWHERE.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
 }
 
-fn some<'v>(v: impl Into<Value>) -> Result<Datum<'v>, TooLarge> {
+fn some<'v>(v: impl Into<Value>) -> Result<Datum<'v>, Exceeded> {
     Ok(Some(Cow::Owned(v.into())))
 }
 
-fn count<'v>(n: usize) -> Result<Datum<'v>, TooLarge> {
+fn count<'v>(n: usize) -> Result<Datum<'v>, Exceeded> {
     some(n as u64)
 }
 
-fn null<'v>() -> Result<Datum<'v>, TooLarge> {
+fn null<'v>() -> Result<Datum<'v>, Exceeded> {
     Ok(Some(Cow::Owned(Value::Null)))
 }
 

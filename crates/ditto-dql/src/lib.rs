@@ -109,7 +109,7 @@ pub use decl::{FieldKind, TypeDecls};
 pub use directives::{Directives, NO_DIRECTIVES};
 pub use env::Env;
 pub use error::{DqlError, Position};
-pub use eval::MAX_EVALUATION_BYTES;
+pub use eval::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
 pub use exec::{Interrupt, Rows, RunContext};
 pub use item::{Item, LazyItem};
 pub use key::{KeyError, KeySpan, decode_key, encode_key};

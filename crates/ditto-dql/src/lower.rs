@@ -31,14 +31,22 @@ pub(crate) enum Template {
     Evict(Arc<RemoveTemplate>),
 }
 
-/// Resolves a statement. The second part is its parameters with the indexes of [`Scalar::Param`].
-pub(crate) fn lower(
-    text: &Arc<str>,
-    statement: Statement,
-) -> Result<(Template, BTreeMap<SmolStr, usize>), DqlError> {
+/// A checked statement with what its execution needs to know.
+pub(crate) struct Lowered {
+    pub(crate) template: Template,
+    /// Parameters with the indexes of [`Scalar::Param`].
+    pub(crate) params: BTreeMap<SmolStr, usize>,
+    /// Number of [`Memo`](crate::scalar::Memo).
+    pub(crate) memos: usize,
+}
+
+/// Resolves a statement.
+pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, DqlError> {
     let mut l = Lower {
         text,
         terms: Vec::new(),
+        locals: Vec::new(),
+        memos: 0,
         params: BTreeMap::new(),
         aggregates: Vec::new(),
         aliases: Vec::new(),
@@ -66,13 +74,17 @@ pub(crate) fn lower(
         Body::AlterSystem(_) => return l.unsupported("ALTER SYSTEM", start),
         Body::Show(_) => return l.unsupported("SHOW", start),
     };
-    Ok((template, l.params))
+    Ok(Lowered { template, params: l.params, memos: l.memos })
 }
 
 struct Lower<'t> {
     text: &'t Arc<str>,
     /// What qualifies a field of each term of FROM: its alias, or else its collection.
     terms: Vec<SmolStr>,
+    /// Variables of the quantifiers and transforms around, outermost first.
+    locals: Vec<expr::Local>,
+    /// Number of [`Memo`](crate::scalar::Memo) so far.
+    memos: usize,
     params: BTreeMap<SmolStr, usize>,
     /// Aggregates seen so far, each once.
     aggregates: Vec<Aggregate>,

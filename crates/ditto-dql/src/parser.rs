@@ -4,6 +4,7 @@
 //! name and not as a syntax error.
 
 mod expr;
+mod form;
 mod read;
 mod system;
 mod words;

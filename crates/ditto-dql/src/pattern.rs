@@ -1,25 +1,51 @@
-//! LIKE and ILIKE.
+//! Patterns: LIKE and ILIKE here, SIMILAR TO and regular expressions below.
+
+mod regexp;
+mod similar;
+
+pub(crate) use regexp::Pattern;
+
+use crate::eval::{Budget, Exceeded};
+
+/// LIKE on its own. Comparisons beyond [`MAX_EVALUATION_STEPS`](crate::MAX_EVALUATION_STEPS) find no match.
+///
+/// `%` is any sequence, `_` one character; `escape` makes a following `%`, `_` or `escape` literal.
+pub fn like(text: &str, pattern: &str, escape: char, fold_case: bool) -> bool {
+    like_within(text, pattern, escape, fold_case, &Budget::new()).unwrap_or(false)
+}
 
 /// Whether `text` as a whole matches `pattern`: `%` is any sequence, `_` one character, and `escape` makes a following
 /// `%`, `_` or `escape` literal. An escape character before anything else stands for itself.
 ///
-/// Takes time proportional to the product of the lengths in the worst case, and no memory.
-pub fn like(text: &str, pattern: &str, escape: char, fold_case: bool) -> bool {
+/// Takes time proportional to the product of the lengths in the worst case, which the budget bounds, and no memory.
+pub(crate) fn like_within(
+    text: &str,
+    pattern: &str,
+    escape: char,
+    fold_case: bool,
+    budget: &Budget,
+) -> Result<bool, Exceeded> {
     let (mut text, mut pattern) = (text, pattern);
     // After a `%`: the pattern behind it, and the text where that is tried next.
     let mut retry: Option<(&str, &str)> = None;
+    // Counted here, for a short text must not cost more than its comparison.
+    let mut steps = 0usize;
     loop {
+        steps += 1;
+        if steps.is_multiple_of(BATCH) {
+            budget.step(BATCH)?;
+        }
         let (element, rest) = next_element(pattern, escape);
         let matched = match element {
             Element::Any => {
                 if rest.is_empty() {
-                    return true;
+                    return Ok(true);
                 }
                 retry = Some((rest, text));
                 pattern = rest;
                 continue;
             }
-            Element::End if text.is_empty() => return true,
+            Element::End if text.is_empty() => return Ok(true),
             Element::End => None,
             Element::One => split_char(text).map(|(_, t)| t),
             Element::Char(p) => split_char(text).filter(|(c, _)| same(*c, p, fold_case)).map(|(_, t)| t),
@@ -28,14 +54,17 @@ pub fn like(text: &str, pattern: &str, escape: char, fold_case: bool) -> bool {
             Some(t) => (text, pattern) = (t, rest),
             None => {
                 // Only the last `%` needs to grow: what an earlier one could take, the last can too.
-                let Some((behind, from)) = retry else { return false };
-                let Some((_, from)) = split_char(from) else { return false };
+                let Some((behind, from)) = retry else { return Ok(false) };
+                let Some((_, from)) = split_char(from) else { return Ok(false) };
                 retry = Some((behind, from));
                 (text, pattern) = (from, behind);
             }
         }
     }
 }
+
+/// Characters compared between two looks at the budget.
+const BATCH: usize = 4096;
 
 enum Element {
     Any,
@@ -112,6 +141,13 @@ mod tests {
         for (s, p) in no {
             assert!(!like(s, p, '\\', false), "{s:?} NOT LIKE {p:?}");
         }
+    }
+
+    #[test]
+    fn the_worst_case_is_bounded() {
+        let (text, pattern) = ("a".repeat(100_000), format!("%{}b", "a".repeat(50_000)));
+        let result = like_within(&text, &pattern, '\\', false, &Budget::new());
+        assert_eq!(result, Err(Exceeded::Steps));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::bind::BindContext;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::lexer::Span;
-use crate::lower::{Template, lower};
+use crate::lower::{Lowered, Template, lower};
 use crate::parser::parse;
 use crate::plan::{DeletePlan, Head, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
 use crate::print::statement_text;
@@ -39,6 +39,7 @@ pub struct Prepared {
     /// Parameters in the order of their indexes.
     params: Arc<[SmolStr]>,
     names: Arc<BTreeSet<SmolStr>>,
+    memos: usize,
 }
 
 /// Parses and checks a statement; arguments are not needed yet.
@@ -131,13 +132,13 @@ fn first_word(text: &str) -> Span {
 }
 
 fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
-    let (template, indexes) = lower(&Arc::from(text), statement)?;
+    let Lowered { template, params: indexes, memos } = lower(&Arc::from(text), statement)?;
     let mut params = vec![SmolStr::default(); indexes.len()];
     for (name, i) in &indexes {
         params[*i] = name.clone();
     }
     let prepared =
-        Prepared { template, names: Arc::new(indexes.into_keys().collect()), params: params.into() };
+        Prepared { template, memos, names: Arc::new(indexes.into_keys().collect()), params: params.into() };
     // A wrong constant is a fault of the text.
     if let Some(tail) = prepared.tail().filter(|t| t.is_constant()) {
         tail.window(&Bound::bare(text), ErrorKind::QueryInvalid)?;
@@ -204,7 +205,7 @@ impl Prepared {
     pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         let args =
             self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
-        let bound = Bound::new(self.head().text.clone(), args, cx.env.clone());
+        let bound = Bound::new(self.head().text.clone(), args, cx.env.clone(), self.memos);
         Ok(match &self.template {
             Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound, cx)?),
             Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound)),

@@ -216,28 +216,6 @@ fn unsupported() {
             "UPDATE c SET a = 1 LIMIT 1 RETURNING a, b",
             "query/unsupported | Unsupported feature: RETURNING @1:28",
         ),
-        (
-            "SELECT ANY v IN a SATISFIES v = 1 END FROM c",
-            "query/unsupported | Unsupported feature: ANY … SATISFIES @1:8",
-        ),
-        (
-            "SELECT ANY AND EVERY v IN a SATISFIES v = 1 END FROM c",
-            "query/unsupported | Unsupported feature: ANY … SATISFIES @1:8",
-        ),
-        (
-            "SELECT EVERY v IN a SATISFIES v = 1 END FROM c",
-            "query/unsupported | Unsupported feature: EVERY … SATISFIES @1:8",
-        ),
-        ("SELECT ARRAY v FOR v IN a END FROM c", "query/unsupported | Unsupported feature: ARRAY … FOR @1:8"),
-        (
-            "SELECT OBJECT k : v FOR k:v IN a END FROM c",
-            "query/unsupported | Unsupported feature: OBJECT … FOR @1:8",
-        ),
-        ("SELECT a SIMILAR TO 'b' FROM c", "query/unsupported | Unsupported feature: SIMILAR TO @1:10"),
-        (
-            "SELECT regexp_like(a, 'b') FROM c",
-            "query/unsupported | Unsupported feature: function regexp_like @1:8",
-        ),
         ("SELECT clock() FROM c", "query/unsupported | Unsupported feature: function clock @1:8"),
         (
             "SELECT * FROM c WHERE a IN (SELECT b FROM d)",

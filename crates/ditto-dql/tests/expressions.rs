@@ -394,6 +394,120 @@ fn patterns() {
 }
 
 #[test]
+fn similar_to() {
+    check_table(
+        DOC,
+        r#"{"p":"(a|b)%"}"#,
+        &[
+            ("s SIMILAR TO '(abc|def)'", "true"),
+            ("s SIMILAR TO 'a[bx]c'", "true"),
+            ("s SIMILAR TO 'a[^b]c'", "false"),
+            ("s SIMILAR TO '_b%'", "true"),
+            ("s SIMILAR TO :p", "true"),
+            ("s SIMILAR TO 'a' || '%'", "true"),
+            ("'aaa' SIMILAR TO 'a{3}'", "true"),
+            ("'ab' SIMILAR TO 'a+b?'", "true"),
+            // Anchored at both ends, and a dot is a dot.
+            ("s SIMILAR TO 'b'", "false"),
+            ("s SIMILAR TO 'ab'", "false"),
+            ("s SIMILAR TO 'a.c'", "false"),
+            ("'a.c' SIMILAR TO 'a.c'", "true"),
+            ("'a^$' SIMILAR TO 'a^$'", "true"),
+            (r"'50%' SIMILAR TO '50\\%'", "true"),
+            ("'50%' SIMILAR TO '50!%' ESCAPE '!'", "true"),
+            ("'505' SIMILAR TO '50!%' ESCAPE '!'", "false"),
+            ("s NOT SIMILAR TO 'x%'", "true"),
+            ("n SIMILAR TO 'a'", "null"),
+            ("s SIMILAR TO n", "null"),
+            ("m SIMILAR TO 'a'", "MISSING"),
+            ("i SIMILAR TO '5'", "MISSING"),
+            ("s SIMILAR TO '('", "MISSING"),
+            // Precedence as LIKE.
+            ("'a' || 'b' SIMILAR TO 'a' || 'b' IS TRUE", "true"),
+        ],
+    );
+}
+
+#[test]
+fn regexp_like() {
+    check_table(
+        DOC,
+        r#"{"re":"^A","f":"i"}"#,
+        &[
+            // Found anywhere, unless anchored.
+            ("regexp_like(s, 'b')", "true"),
+            ("regexp_like(s, '^b')", "false"),
+            ("regexp_like(s, '^a.c$')", "true"),
+            (r"regexp_like('a1', '\\d')", "true"),
+            ("regexp_like(s, 'B')", "false"),
+            ("regexp_like(s, 'B', 'i')", "true"),
+            ("regexp_like(s, 'B', 'c')", "false"),
+            ("regexp_like(s, 'b', '')", "true"),
+            ("regexp_like('x\na', '^a')", "false"),
+            ("regexp_like('x\na', '^a', 'm')", "true"),
+            ("regexp_like('x\na', 'x.a')", "false"),
+            ("regexp_like('x\na', 'x.a', 's')", "true"),
+            ("regexp_like(s, 'a b', 'x')", "true"),
+            ("REGEXP_LIKE(s, :re, :f)", "true"),
+            ("regexp_like(s, s)", "true"),
+            ("regexp_like('É', 'é', 'i')", "true"),
+            ("regexp_like(i, '5')", "MISSING"),
+            ("regexp_like(m, 'a')", "MISSING"),
+            ("regexp_like(n, 'a')", "null"),
+            ("regexp_like(s, n)", "null"),
+            ("regexp_like(s, 'a', n)", "null"),
+            ("regexp_like(s, 'a', m)", "MISSING"),
+            ("regexp_like(s, '(')", "MISSING"),
+            ("regexp_like(s, 'a', 'z')", "MISSING"),
+            ("regexp_like(s, 'a', 1)", "MISSING"),
+            ("NOT regexp_like(s, 'x')", "true"),
+        ],
+    );
+}
+
+/// A list that is the same for all rows gives the same as one that is not.
+#[test]
+fn long_lists() {
+    let list = "1, 2, 3, 4, 5.0, 'a', [1], {'k': 1}, 10, 11";
+    let varying = format!("{list}, i");
+    for (item, found) in [
+        ("1", true),
+        ("5", true),
+        ("1.0", true),
+        ("'a'", true),
+        ("[1.0]", true),
+        ("{'k': 1}", true),
+        ("9", false),
+        ("'b'", false),
+        ("true", false),
+        ("fl", false),
+    ] {
+        for list in [list, &varying] {
+            assert_eq!(
+                eval_with(&format!("{item} IN ({list})"), "{}", DOC),
+                found.to_string(),
+                "{item} in {list}"
+            );
+            assert_eq!(
+                eval_with(&format!("{item} IN [{list}]"), "{}", DOC),
+                found.to_string(),
+                "{item} in {list}"
+            );
+        }
+        let unknown = if found { "true" } else { "null" };
+        assert_eq!(eval_with(&format!("{item} IN ({list}, NULL)"), "{}", DOC), unknown, "{item}");
+        assert_eq!(eval_with(&format!("{item} IN ({list}, MISSING)"), "{}", DOC), unknown, "{item}");
+    }
+    assert_eq!(eval_with(&format!("n IN ({list})"), "{}", DOC), "null");
+    assert_eq!(eval_with(&format!("m IN ({list})"), "{}", DOC), "MISSING");
+    assert_eq!(eval_with("i IN :a", r#"{"a":[1,5]}"#, DOC), "true");
+    assert_eq!(eval_with("i NOT IN :a", r#"{"a":[1,null]}"#, DOC), "null");
+    assert_eq!(eval_with("i IN :a", r#"{"a":5}"#, DOC), "MISSING");
+    assert_eq!(eval_with("i IN :a", r#"{"a":null}"#, DOC), "null");
+    assert_eq!(eval_with("n IN :a", r#"{"a":[null]}"#, DOC), "null");
+}
+
+#[test]
 fn case() {
     check_table(
         DOC,

@@ -6,15 +6,15 @@ use ditto_types::{Object, SmolStr, Value, codec};
 
 use super::{count, propagate, some};
 use crate::arith;
-use crate::eval::{Budget, Datum, TooLarge};
+use crate::eval::{Budget, Datum, Exceeded};
 
 /// `array_contains(array, item)`, which is `item IN array`.
-pub(super) fn array_contains<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn array_contains<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     let truth = arith::in_value(args[1].as_deref(), args[0].as_deref());
     Ok(truth.value().map(Cow::Owned))
 }
 
-pub(super) fn array_contains_null<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn array_contains_null<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     match args[0].as_deref() {
         Some(Value::Array(a)) => some(a.contains(&Value::Null)),
@@ -22,7 +22,7 @@ pub(super) fn array_contains_null<'v>(args: &mut [Datum<'v>], _: &Budget) -> Res
     }
 }
 
-pub(super) fn array_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn array_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     match args[0].as_deref() {
         Some(Value::Array(a)) => count(a.len()),
@@ -34,19 +34,19 @@ fn object<'a>(d: &'a Datum<'_>) -> Option<&'a Object> {
     d.as_deref().and_then(Value::as_object)
 }
 
-pub(super) fn object_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     object(&args[0]).map_or(Ok(None), |o| count(o.len()))
 }
 
-pub(super) fn object_keys<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_keys<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let Some(o) = object(&args[0]) else { return Ok(None) };
     budget.charge(o.keys().map(|k| size_of::<Value>() + k.len()).sum())?;
     some(o.keys().map(|k| Value::Str(k.clone())).collect::<Vec<_>>())
 }
 
-pub(super) fn object_values<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_values<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let Some(o) = object(&args[0]) else { return Ok(None) };
     o.values().try_for_each(|v| budget.charge_value(v))?;
@@ -54,7 +54,7 @@ pub(super) fn object_values<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Resu
 }
 
 /// The object of the first argument to change, after it has been paid for.
-fn take_object(d: &mut Datum<'_>, budget: &Budget) -> Result<Option<Object>, TooLarge> {
+fn take_object(d: &mut Datum<'_>, budget: &Budget) -> Result<Option<Object>, Exceeded> {
     let Some(v) = d.take() else { return Ok(None) };
     if v.as_object().is_some() {
         budget.charge_value(&v)?;
@@ -81,7 +81,7 @@ fn flag(args: &[Datum<'_>], i: usize) -> Option<bool> {
 }
 
 /// `object_set(o, k, v[, replace])`: an existing key without `replace` gives MISSING.
-pub(super) fn object_set<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_set<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(&args[..2]);
     let (Some(replace), Some(key)) = (flag(args, 3), key(&args[1])) else { return Ok(None) };
     let Some(value) = args[2].take() else { return Ok(None) };
@@ -95,7 +95,7 @@ pub(super) fn object_set<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<
 }
 
 /// `object_unset(o, k[, ignoreMissing])`: an absent key without the flag gives MISSING.
-pub(super) fn object_unset<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_unset<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(&args[..2]);
     let (Some(ignore), Some(key)) = (flag(args, 2), key(&args[1])) else { return Ok(None) };
     let Some(mut o) = take_object(&mut args[0], budget)? else { return Ok(None) };
@@ -106,7 +106,7 @@ pub(super) fn object_unset<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Resul
 }
 
 /// `object_rename(o, old, new)`: MISSING when `old` is absent or `new` exists.
-pub(super) fn object_rename<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_rename<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(old), Some(new)) = (key(&args[1]), key(&args[2])) else { return Ok(None) };
     let Some(mut o) = take_object(&mut args[0], budget)? else { return Ok(None) };
@@ -119,7 +119,7 @@ pub(super) fn object_rename<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Resu
 }
 
 /// The fields of all objects; of a field that several have, the last.
-pub(super) fn object_concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let mut out = Object::new();
     for arg in args {
@@ -130,7 +130,7 @@ pub(super) fn object_concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Resu
 }
 
 /// Approximate size of an object in bytes: that of its binary form.
-pub(super) fn object_size<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn object_size<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     match args[0].as_deref() {
         Some(v @ Value::Object(_)) => {

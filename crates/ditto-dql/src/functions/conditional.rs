@@ -8,9 +8,9 @@ use super::{null, some};
 use crate::arith::compare_op;
 use crate::ast::CompareOp;
 use crate::error::DqlError;
-use crate::eval::{Budget, Cx, Datum, TooLarge};
+use crate::eval::{Budget, Cx, Datum, Exceeded};
 use crate::order::compare_values;
-use crate::scalar::Scalar;
+use crate::scalar::{At, Scalar};
 use crate::truth::Truth;
 
 fn is_null(d: &Datum<'_>) -> bool {
@@ -22,7 +22,7 @@ fn null_datum<'a>() -> Datum<'a> {
 }
 
 /// The first value that is neither NULL nor MISSING.
-pub(super) fn coalesce<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
+pub(super) fn coalesce<'a>(args: &'a [Scalar], _: At, cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
     for e in args {
         let v = e.eval(cx)?;
         if v.is_some() && !is_null(&v) {
@@ -33,7 +33,7 @@ pub(super) fn coalesce<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>,
 }
 
 /// `nvl(v, r)`: `v` unless it is NULL or MISSING, else `r`. `nvl(v, r1, r2)`: `r1` if `v` has a value, else `r2`.
-pub(super) fn nvl<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
+pub(super) fn nvl<'a>(args: &'a [Scalar], _: At, cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
     let v = args[0].eval(cx)?;
     let has_value = v.is_some() && !is_null(&v);
     match (has_value, args) {
@@ -45,7 +45,7 @@ pub(super) fn nvl<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlE
 }
 
 /// The first value that is not MISSING.
-pub(super) fn ifmissing<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
+pub(super) fn ifmissing<'a>(args: &'a [Scalar], _: At, cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
     for e in args {
         let v = e.eval(cx)?;
         if v.is_some() {
@@ -56,7 +56,7 @@ pub(super) fn ifmissing<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>
 }
 
 /// The first value that is not NULL; MISSING counts as one.
-pub(super) fn ifnull<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
+pub(super) fn ifnull<'a>(args: &'a [Scalar], _: At, cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
     for e in args {
         let v = e.eval(cx)?;
         if !is_null(&v) {
@@ -67,7 +67,7 @@ pub(super) fn ifnull<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, D
 }
 
 /// `decode(input, c1, r1, … [, default])`: the first `r` whose `c` is the input. Here NULL equals NULL.
-pub(super) fn decode<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
+pub(super) fn decode<'a>(args: &'a [Scalar], _: At, cx: &Cx<'a>) -> Result<Datum<'a>, DqlError> {
     let Some((input, mut rest)) = args.split_first() else { return Ok(None) };
     let input = input.eval(cx)?;
     while let [candidate, result, behind @ ..] = rest {
@@ -85,15 +85,15 @@ pub(super) fn decode<'a>(args: &'a [Scalar], cx: &Cx<'a>) -> Result<Datum<'a>, D
     }
 }
 
-pub(super) fn ismissing<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn ismissing<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     some(args[0].is_none())
 }
 
-pub(super) fn isnull<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn isnull<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     some(is_null(&args[0]))
 }
 
-pub(super) fn ismissingornull<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn ismissingornull<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     some(args[0].is_none() || is_null(&args[0]))
 }
 
@@ -102,11 +102,11 @@ fn equal(args: &[Datum<'_>]) -> bool {
 }
 
 /// NULL if the arguments are equal, else the first.
-pub(super) fn nullif<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn nullif<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     if equal(args) { null() } else { Ok(args[0].take()) }
 }
 
 /// MISSING if the arguments are equal, else the first.
-pub(super) fn missingif<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn missingif<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     if equal(args) { Ok(None) } else { Ok(args[0].take()) }
 }

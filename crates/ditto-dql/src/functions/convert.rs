@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ditto_types::{Value, json};
 
 use super::{null, propagate, some};
-use crate::eval::{Budget, Datum, TooLarge};
+use crate::eval::{Budget, Datum, Exceeded};
 use crate::order::{Number, int_value};
 
 /// Target of a CAST.
@@ -73,11 +73,11 @@ fn whole(f: f64) -> Option<Value> {
     if in_range { int_value(f.trunc() as i128) } else { None }
 }
 
-pub(super) fn type_of<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn type_of<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     some(args[0].as_deref().map_or("missing", Value::type_name))
 }
 
-pub(super) fn json_type<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn json_type<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     some(match args[0].as_deref() {
         None => "null",
         Some(Value::Int(_) | Value::UInt(_) | Value::Float(_)) => "number",
@@ -85,7 +85,7 @@ pub(super) fn json_type<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<
     })
 }
 
-fn is<'v>(args: &[Datum<'v>], f: fn(&Value) -> bool) -> Result<Datum<'v>, TooLarge> {
+fn is<'v>(args: &[Datum<'v>], f: fn(&Value) -> bool) -> Result<Datum<'v>, Exceeded> {
     match args[0].as_deref() {
         None => Ok(None),
         Some(Value::Null) => null(),
@@ -93,26 +93,26 @@ fn is<'v>(args: &[Datum<'v>], f: fn(&Value) -> bool) -> Result<Datum<'v>, TooLar
     }
 }
 
-pub(super) fn is_boolean<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn is_boolean<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     is(args, |v| matches!(v, Value::Bool(_)))
 }
 
-pub(super) fn is_number<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn is_number<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     is(args, |v| Number::of(v).is_some())
 }
 
-pub(super) fn is_string<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn is_string<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     is(args, |v| matches!(v, Value::Str(_)))
 }
 
 /// NULL has a JSON text of its own, so only MISSING gives MISSING.
-pub(super) fn serialize_json<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn serialize_json<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     let Some(v) = args[0].as_deref() else { return Ok(None) };
     budget.charge_value(v)?;
     some(json::to_string(v))
 }
 
-pub(super) fn deserialize_json<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn deserialize_json<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let Some(text) = args[0].as_deref().and_then(Value::as_str) else { return Ok(None) };
     // A node of a value is larger than the two bytes that can stand for it.

@@ -3,7 +3,7 @@
 use ditto_types::{SmolStr, Value};
 
 use super::{count, propagate, some};
-use crate::eval::{Budget, Datum, TooLarge};
+use crate::eval::{Budget, Datum, Exceeded};
 
 fn text<'a>(args: &'a [Datum<'_>], i: usize) -> Option<&'a str> {
     args.get(i)?.as_deref()?.as_str()
@@ -18,7 +18,7 @@ fn int(args: &[Datum<'_>], i: usize) -> Option<i64> {
     }
 }
 
-pub(super) fn concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     let mut out = String::new();
     for i in 0..args.len() {
         let Some(s) = text(args, i) else { return Ok(None) };
@@ -28,7 +28,7 @@ pub(super) fn concat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datu
     some(out)
 }
 
-fn test<'v>(args: &[Datum<'v>], f: fn(&str, &str) -> bool) -> Result<Datum<'v>, TooLarge> {
+fn test<'v>(args: &[Datum<'v>], f: fn(&str, &str) -> bool) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     match (text(args, 0), text(args, 1)) {
         (Some(s), Some(t)) => some(f(s, t)),
@@ -36,29 +36,29 @@ fn test<'v>(args: &[Datum<'v>], f: fn(&str, &str) -> bool) -> Result<Datum<'v>, 
     }
 }
 
-pub(super) fn contains<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn contains<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     test(args, |s, t| s.contains(t))
 }
 
-pub(super) fn starts_with<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn starts_with<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     test(args, |s, t| s.starts_with(t))
 }
 
-pub(super) fn ends_with<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn ends_with<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     test(args, |s, t| s.ends_with(t))
 }
 
-pub(super) fn byte_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn byte_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     text(args, 0).map_or(Ok(None), |s| count(s.len()))
 }
 
-pub(super) fn char_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn char_length<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     text(args, 0).map_or(Ok(None), |s| count(s.chars().count()))
 }
 
-fn map<'v>(args: &[Datum<'v>], budget: &Budget, f: fn(&str) -> String) -> Result<Datum<'v>, TooLarge> {
+fn map<'v>(args: &[Datum<'v>], budget: &Budget, f: fn(&str) -> String) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let Some(s) = text(args, 0) else { return Ok(None) };
     // Case mapping at most triples a string.
@@ -66,16 +66,16 @@ fn map<'v>(args: &[Datum<'v>], budget: &Budget, f: fn(&str) -> String) -> Result
     some(f(s))
 }
 
-pub(super) fn lower<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn lower<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     map(args, budget, str::to_lowercase)
 }
 
-pub(super) fn upper<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn upper<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     map(args, budget, str::to_uppercase)
 }
 
 /// `substr(s, start[, len])`, `start` from 0; a negative one counts from the end. Beyond the text there is nothing.
-pub(super) fn substr<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn substr<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(s), Some(start)) = (text(args, 0), int(args, 1)) else { return Ok(None) };
     let skip = if start < 0 {
@@ -98,7 +98,7 @@ pub(super) fn substr<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>
 }
 
 /// Index of the first occurrence from 0, or -1.
-pub(super) fn pos<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn pos<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(s), Some(sub)) = (text(args, 0), text(args, 1)) else { return Ok(None) };
     match s.find(sub).and_then(|at| s.get(..at)) {
@@ -108,7 +108,7 @@ pub(super) fn pos<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, T
 }
 
 /// An empty delimiter splits into characters.
-pub(super) fn split<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn split<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(s), Some(delimiter)) = (text(args, 0), text(args, 1)) else { return Ok(None) };
     let mut parts = Vec::new();
@@ -126,7 +126,7 @@ pub(super) fn split<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum
 }
 
 /// `joinstr(separator, value…)`. Arrays stand for their items; NULL and MISSING are skipped.
-pub(super) fn joinstr<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn joinstr<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(&args[..1]);
     let Some(separator) = text(args, 0) else { return Ok(None) };
     let mut out = String::new();
@@ -155,7 +155,7 @@ pub(super) fn joinstr<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Dat
 }
 
 /// Trims white space, or the characters of the second argument.
-fn trim_sides<'v>(args: &[Datum<'v>], left: bool, right: bool) -> Result<Datum<'v>, TooLarge> {
+fn trim_sides<'v>(args: &[Datum<'v>], left: bool, right: bool) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let Some(mut s) = text(args, 0) else { return Ok(None) };
     let set: Option<Vec<char>> = match args.len() {
@@ -182,20 +182,20 @@ fn trim_sides<'v>(args: &[Datum<'v>], left: bool, right: bool) -> Result<Datum<'
     some(s)
 }
 
-pub(super) fn trim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn trim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     trim_sides(args, true, true)
 }
 
-pub(super) fn ltrim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn ltrim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     trim_sides(args, true, false)
 }
 
-pub(super) fn rtrim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn rtrim<'v>(args: &mut [Datum<'v>], _: &Budget) -> Result<Datum<'v>, Exceeded> {
     trim_sides(args, false, true)
 }
 
 /// Makes the text exactly `n` characters long: a longer one is cut at its end, an empty filler adds nothing.
-fn pad<'v>(args: &[Datum<'v>], left: bool, budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+fn pad<'v>(args: &[Datum<'v>], left: bool, budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(s), Some(n)) = (text(args, 0), int(args, 1)) else { return Ok(None) };
     let filler = match args.len() {
@@ -219,15 +219,15 @@ fn pad<'v>(args: &[Datum<'v>], left: bool, budget: &Budget) -> Result<Datum<'v>,
     some(if left { fill + s } else { s.to_owned() + &fill })
 }
 
-pub(super) fn lpad<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn lpad<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     pad(args, true, budget)
 }
 
-pub(super) fn rpad<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn rpad<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     pad(args, false, budget)
 }
 
-pub(super) fn repeat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, TooLarge> {
+pub(super) fn repeat<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
     propagate!(args);
     let (Some(s), Some(n)) = (text(args, 0), int(args, 1)) else { return Ok(None) };
     let n = usize::try_from(n).unwrap_or(0);

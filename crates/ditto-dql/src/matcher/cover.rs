@@ -66,12 +66,12 @@ impl Finder<'_> {
                 let path = field(v)?;
                 (rank(&low) == rank(&high)).then(|| range(path, rank(&low), Some(low), Some(high)))
             }
-            (Scalar::InList(item, list), true) => {
+            (Scalar::InList(item, list, _), true) => {
                 let path = field(item)?;
                 let values = list.iter().map(|e| self.constant(e)).collect::<Option<Vec<_>>>()?;
                 Some(equal(path, values.into_iter().flatten()))
             }
-            (Scalar::InValue(pair), true) => {
+            (Scalar::InValue(pair, _), true) => {
                 let [item, array] = &**pair;
                 let path = field(item)?;
                 match self.constant(array)? {
@@ -169,17 +169,7 @@ impl Finder<'_> {
 
     /// The value of an expression that needs no row; the outer `None` means that it does, or may.
     fn constant(&self, s: &Scalar) -> Option<Option<Value>> {
-        let is_constant = match s {
-            Scalar::Const(_) | Scalar::Missing | Scalar::Param(_) => true,
-            Scalar::Array(items, _) => items.iter().all(|e| self.constant(e).is_some()),
-            Scalar::Object(fields, _) => {
-                fields.iter().all(|(k, v)| self.constant(k).is_some() && self.constant(v).is_some())
-            }
-            Scalar::Negate(e) | Scalar::Plus(e) => self.constant(e).is_some(),
-            Scalar::Arith(_, pair) => pair.iter().all(|e| self.constant(e).is_some()),
-            _ => false,
-        };
-        if !is_constant {
+        if !s.is_constant() {
             return None;
         }
         let value = s.eval(&Cx::constant(self.bound)).ok()?;

@@ -1,25 +1,27 @@
 //! Expressions.
 
-use ditto_types::{ErrorKind, SmolStr, Value};
+use ditto_types::{ErrorKind, Value};
 
 use super::{MAX_EXPRESSION_DEPTH, Parser, words};
-use crate::ast::{ArithOp, CallArgs, CaseExpr, ChainOp, CompareOp, Expr, ExprKind, IsTest, LikeExpr, Name};
+use crate::ast::{
+    ArithOp, CallArgs, ChainOp, CompareOp, Expr, ExprKind, IsTest, LikeExpr, Name, PatternKind,
+};
 use crate::error::DqlError;
 use crate::lexer::{Span, Sym, Tok};
 use crate::order::{Number, int_value};
 
 /// Binding powers; a higher one binds tighter.
-mod power {
-    pub(super) const OR: u8 = 5;
-    pub(super) const XOR: u8 = 7;
-    pub(super) const AND: u8 = 10;
-    pub(super) const NOT: u8 = 15;
-    pub(super) const IS: u8 = 17;
-    pub(super) const LIKE: u8 = 19;
-    pub(super) const COMPARE: u8 = 20;
-    pub(super) const SHIFT: u8 = 22;
-    pub(super) const ADD: u8 = 30;
-    pub(super) const MUL: u8 = 40;
+pub(super) mod power {
+    pub(in crate::parser) const OR: u8 = 5;
+    pub(in crate::parser) const XOR: u8 = 7;
+    pub(in crate::parser) const AND: u8 = 10;
+    pub(in crate::parser) const NOT: u8 = 15;
+    pub(in crate::parser) const IS: u8 = 17;
+    pub(in crate::parser) const LIKE: u8 = 19;
+    pub(in crate::parser) const COMPARE: u8 = 20;
+    pub(in crate::parser) const SHIFT: u8 = 22;
+    pub(in crate::parser) const ADD: u8 = 30;
+    pub(in crate::parser) const MUL: u8 = 40;
 }
 
 /// An operand of a tighter operator is a level of recursion too, although the tree may stay flat.
@@ -31,8 +33,7 @@ enum Infix {
     Compare(CompareOp),
     Arith(ArithOp, u8),
     Is,
-    Like { fold_case: bool },
-    Similar,
+    Like(PatternKind),
     Between,
     In,
 }
@@ -43,7 +44,7 @@ impl Infix {
             Infix::Chain(_, p) | Infix::Arith(_, p) => p,
             Infix::Compare(_) | Infix::Between | Infix::In => power::COMPARE,
             Infix::Is => power::IS,
-            Infix::Like { .. } | Infix::Similar => power::LIKE,
+            Infix::Like(_) => power::LIKE,
         }
     }
 }
@@ -77,7 +78,7 @@ impl Parser<'_> {
     }
 
     /// Builds a node above children of at most `height`.
-    fn node(&self, kind: ExprKind, span: Span, height: u16) -> Result<Expr, DqlError> {
+    pub(super) fn node(&self, kind: ExprKind, span: Span, height: u16) -> Result<Expr, DqlError> {
         if usize::from(height) >= MAX_EXPRESSION_DEPTH {
             return self.too_deep(span);
         }
@@ -85,7 +86,7 @@ impl Parser<'_> {
     }
 
     /// An expression of operators that bind at least as tight as `min`.
-    fn expr_above(&mut self, min: u8) -> Result<Expr, DqlError> {
+    pub(super) fn expr_above(&mut self, min: u8) -> Result<Expr, DqlError> {
         self.nested(|p| {
             let mut left = p.prefix()?;
             while let Some((infix, negated)) = p.peek_infix() {
@@ -129,11 +130,11 @@ impl Parser<'_> {
         let word = self.word_at(usize::from(negated))?;
         let is = |w: &str| word.eq_ignore_ascii_case(w);
         let infix = if is("LIKE") {
-            Infix::Like { fold_case: false }
+            Infix::Like(PatternKind::Like)
         } else if is("ILIKE") {
-            Infix::Like { fold_case: true }
+            Infix::Like(PatternKind::ILike)
         } else if is("SIMILAR") {
-            Infix::Similar
+            Infix::Like(PatternKind::SimilarTo)
         } else if is("BETWEEN") {
             Infix::Between
         } else if is("IN") {
@@ -157,7 +158,7 @@ impl Parser<'_> {
     /// Reads the operator and its right side. The arms are functions of their own to keep this frame small, since it
     /// recurses.
     fn infix(&mut self, left: Expr, infix: Infix, negated: bool) -> Result<Expr, DqlError> {
-        let operator = self.advance();
+        self.advance();
         match infix {
             Infix::Chain(op, power) => self.chain(left, op, power),
             Infix::Compare(op) => {
@@ -167,8 +168,7 @@ impl Parser<'_> {
                 self.binary(left, power, |a, b| ExprKind::Arith(op, Box::new(a), Box::new(b)))
             }
             Infix::Is => self.is_test(left),
-            Infix::Like { fold_case } => self.like(left, fold_case, negated),
-            Infix::Similar => self.unsupported("SIMILAR TO", operator),
+            Infix::Like(kind) => self.like(left, kind, negated),
             Infix::Between => self.between(left, negated),
             Infix::In => self.membership(left, negated),
         }
@@ -185,13 +185,16 @@ impl Parser<'_> {
         self.node(build(left, right), span, height)
     }
 
-    fn like(&mut self, value: Expr, fold_case: bool, negated: bool) -> Result<Expr, DqlError> {
+    fn like(&mut self, value: Expr, kind: PatternKind, negated: bool) -> Result<Expr, DqlError> {
+        if kind == PatternKind::SimilarTo {
+            self.expect_word("TO")?;
+        }
         let pattern = self.expr_above(power::LIKE + 1)?;
         let mut height = value.height.max(pattern.height);
         let escape = if self.eat_word("ESCAPE") { Some(self.expr_above(power::LIKE + 1)?) } else { None };
         height = height.max(escape.as_ref().map_or(0, |e| e.height));
         let span = value.span.to(self.last_span());
-        let like = LikeExpr { value, pattern, escape, fold_case, negated };
+        let like = LikeExpr { value, pattern, escape, kind, negated };
         self.node(ExprKind::Like(Box::new(like)), span, height)
     }
 
@@ -411,35 +414,13 @@ impl Parser<'_> {
             "POSITION" if called => self.position(),
             "TRIM" if called => self.trim(),
             "EXISTS" => self.unsupported("a subquery", span),
-            "ANY" | "EVERY" if self.begins_form() => self.unsupported(&format!("{upper} … SATISFIES"), span),
-            "ARRAY" | "OBJECT" if self.begins_form() => self.unsupported(&format!("{upper} … FOR"), span),
+            "ANY" | "EVERY" if self.begins_form() => self.quantified(),
+            "ARRAY" | "OBJECT" if self.begins_form() => self.transform(),
             _ => self.path_or_call(),
         }
     }
 
-    /// Whether the word at the current token is followed by what only its special form can be followed by.
-    fn begins_form(&self) -> bool {
-        // `SELECT array name FROM …` is a field and its alias.
-        let alias = self.is_word_at(2, "FROM") || self.peek_at(2).tok == Tok::Sym(Sym::Comma);
-        self.begins_operand(1) && !(alias && self.peek_at(1).tok == Tok::Word)
-    }
-
-    /// Whether the token `ahead` begins an operand and cannot continue an expression.
-    fn begins_operand(&self, ahead: usize) -> bool {
-        match &self.peek_at(ahead).tok {
-            Tok::Word => {
-                let word = self.word_at(ahead).unwrap_or_default();
-                let literal = ["NOT", "CASE", "TRUE", "FALSE", "NULL", "MISSING"];
-                let every = word.eq_ignore_ascii_case("AND") && self.is_word_at(ahead + 1, "EVERY");
-                every || !words::is_reserved(word) || literal.iter().any(|l| word.eq_ignore_ascii_case(l))
-            }
-            Tok::Quoted(_) | Tok::Str(_) | Tok::Int(_) | Tok::Float(_) => true,
-            Tok::Sym(s) => matches!(s, Sym::LBracket | Sym::LBrace | Sym::Colon | Sym::LParen),
-            Tok::End => false,
-        }
-    }
-
-    fn path_or_call(&mut self) -> Result<Expr, DqlError> {
+    pub(super) fn path_or_call(&mut self) -> Result<Expr, DqlError> {
         let name = self.name_or("an expression")?;
         if self.eat(Sym::LParen) {
             return self.call(name);
@@ -455,7 +436,7 @@ impl Parser<'_> {
         Ok(self.leaf(ExprKind::Path(path), first.to(self.last_span())))
     }
 
-    fn name_or(&mut self, what: &str) -> Result<Name, DqlError> {
+    pub(super) fn name_or(&mut self, what: &str) -> Result<Name, DqlError> {
         match self.peek_word() {
             Some(w) if words::is_reserved(w) => self.expected(what),
             _ => self.name(),
@@ -477,114 +458,5 @@ impl Parser<'_> {
         };
         let span = name.span.to(self.last_span());
         self.node(ExprKind::Call { name, distinct, args }, span, height)
-    }
-
-    fn case(&mut self) -> Result<Expr, DqlError> {
-        let start = self.advance();
-        let mut height = 0;
-        let operand = if self.is_word("WHEN") {
-            None
-        } else {
-            let e = self.expr()?;
-            height = e.height;
-            Some(e)
-        };
-        let mut branches = Vec::new();
-        while self.eat_word("WHEN") {
-            let when = self.expr()?;
-            self.expect_word("THEN")?;
-            let then = self.expr()?;
-            height = height.max(when.height).max(then.height);
-            branches.push((when, then));
-        }
-        if branches.is_empty() {
-            return self.expected("WHEN");
-        }
-        let otherwise = if self.eat_word("ELSE") {
-            let e = self.expr()?;
-            height = height.max(e.height);
-            Some(e)
-        } else {
-            None
-        };
-        if !self.is_word("END") {
-            return self.expected(if otherwise.is_some() { "END" } else { "WHEN, ELSE or END" });
-        }
-        let span = start.to(self.advance());
-        let case = CaseExpr { operand, branches, otherwise };
-        self.node(ExprKind::Case(Box::new(case)), span, height)
-    }
-
-    /// `CAST(x AS type)` or `CAST(x, 'type')`.
-    fn cast(&mut self) -> Result<Expr, DqlError> {
-        let start = self.advance();
-        self.advance();
-        let value = self.expr()?;
-        let type_name = if self.eat_word("AS") {
-            self.any_name()?
-        } else if self.eat(Sym::Comma) {
-            match &self.peek().tok {
-                Tok::Str(s) => {
-                    let text = s.clone();
-                    Name { text, span: self.advance() }
-                }
-                _ => return self.expected("a type name in quotes"),
-            }
-        } else {
-            return self.expected("AS or ','");
-        };
-        let span = start.to(self.expect(Sym::RParen)?);
-        let height = value.height;
-        self.node(ExprKind::Cast { value: Box::new(value), type_name }, span, height)
-    }
-
-    /// `POSITION(sub IN s)`, which is `pos(s, sub)`.
-    fn position(&mut self) -> Result<Expr, DqlError> {
-        let start = self.advance();
-        self.advance();
-        let sub = self.expr_above(power::COMPARE + 1)?;
-        self.expect_word("IN")?;
-        let text = self.expr()?;
-        let span = start.to(self.expect(Sym::RParen)?);
-        self.known_call("pos", start, vec![text, sub], span)
-    }
-
-    /// `TRIM([BOTH | LEADING | TRAILING] [chars] FROM s)`, or the plain function.
-    fn trim(&mut self) -> Result<Expr, DqlError> {
-        let start = self.advance();
-        self.advance();
-        let side = ["BOTH", "LEADING", "TRAILING"].into_iter().find(|w| {
-            // A field of that name is not followed by an operand.
-            self.is_word(w) && (self.is_word_at(1, "FROM") || self.begins_operand(1))
-        });
-        let function = match side {
-            Some("LEADING") => "ltrim",
-            Some("TRAILING") => "rtrim",
-            _ => "trim",
-        };
-        if side.is_some() {
-            self.advance();
-        }
-        let args = if self.eat_word("FROM") {
-            vec![self.expr()?]
-        } else {
-            let mut args = vec![self.expr()?];
-            if self.eat_word("FROM") {
-                args.insert(0, self.expr()?);
-            } else if side.is_some() {
-                return self.expected("FROM");
-            } else if self.eat(Sym::Comma) {
-                args.push(self.expr()?);
-            }
-            args
-        };
-        let span = start.to(self.expect(Sym::RParen)?);
-        self.known_call(function, start, args, span)
-    }
-
-    fn known_call(&self, function: &str, at: Span, args: Vec<Expr>, span: Span) -> Result<Expr, DqlError> {
-        let height = args.iter().map(|e| e.height).max().unwrap_or(0);
-        let name = Name { text: SmolStr::new(function), span: at };
-        self.node(ExprKind::Call { name, distinct: false, args: CallArgs::List(args) }, span, height)
     }
 }

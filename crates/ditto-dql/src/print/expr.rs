@@ -2,20 +2,28 @@
 
 use std::fmt::Write;
 
-use ditto_types::{Value, json};
+use ditto_types::{SmolStr, Value, json};
 
 use super::{quoted, string_text};
-use crate::ast::{ArithOp, CallArgs, CaseExpr, ChainOp, CompareOp, Expr, ExprKind, IsTest, LikeExpr, Name};
+use crate::ast::{
+    ArithOp, Binder, CallArgs, CaseExpr, ChainOp, CompareOp, Expr, ExprKind, IsTest, LikeExpr, Name,
+    PatternKind, QuantifiedExpr, Quantifier, TransformExpr,
+};
 use crate::parser::calls_by_bare_name;
 
 /// An expression in its one spelling, with paths as they were written.
 pub(crate) fn expr_text(e: &Expr) -> String {
-    expr_text_with(e, &|path| path.iter().map(|n| quoted(&n.text)).collect::<Vec<_>>().join("."))
+    expr_text_with(e, &dotted)
 }
 
-/// An expression in its one spelling; `path` gives the text of a path, so that it can be qualified.
+fn dotted(path: &[Name]) -> String {
+    path.iter().map(|n| quoted(&n.text)).collect::<Vec<_>>().join(".")
+}
+
+/// An expression in its one spelling; `path` gives the text of a path, so that it can be qualified. Variables of
+/// quantifiers and transforms are no paths.
 pub(crate) fn expr_text_with(e: &Expr, path: &dyn Fn(&[Name]) -> String) -> String {
-    let mut p = ExprPrinter { out: String::new(), path };
+    let mut p = ExprPrinter { out: String::new(), path, variables: Vec::new() };
     p.expr(e);
     p.out
 }
@@ -23,6 +31,8 @@ pub(crate) fn expr_text_with(e: &Expr, path: &dyn Fn(&[Name]) -> String) -> Stri
 struct ExprPrinter<'a> {
     out: String,
     path: &'a dyn Fn(&[Name]) -> String,
+    /// In reach of what is printed.
+    variables: Vec<SmolStr>,
 }
 
 impl ExprPrinter<'_> {
@@ -58,7 +68,8 @@ impl ExprPrinter<'_> {
                 let _ = write!(self.out, ":{name}");
             }
             ExprKind::Path(path) => {
-                let text = (self.path)(path);
+                let is_variable = path.first().is_some_and(|n| self.variables.contains(&n.text));
+                let text = if is_variable { dotted(path) } else { (self.path)(path) };
                 self.add(&text);
             }
             ExprKind::Array(items) => {
@@ -113,6 +124,8 @@ impl ExprPrinter<'_> {
             ExprKind::Cast { value, type_name } => {
                 self.parts(&[T("CAST("), E(value), T(", "), T(&string_text(&type_name.text)), T(")")]);
             }
+            ExprKind::Quantified(q) => self.quantified(q),
+            ExprKind::Transform(t) => self.transform(t),
         }
     }
 
@@ -156,12 +169,11 @@ impl ExprPrinter<'_> {
 
     fn like(&mut self, like: &LikeExpr) {
         use Part::{Expr as E, Text as T};
-        let LikeExpr { value, pattern, escape, fold_case, negated } = like;
-        let operator = match (fold_case, negated) {
-            (false, false) => " LIKE ",
-            (false, true) => " NOT LIKE ",
-            (true, false) => " ILIKE ",
-            (true, true) => " NOT ILIKE ",
+        let LikeExpr { value, pattern, escape, kind, negated } = like;
+        let operator = match kind {
+            PatternKind::Like => not(*negated, " NOT LIKE ", " LIKE "),
+            PatternKind::ILike => not(*negated, " NOT ILIKE ", " ILIKE "),
+            PatternKind::SimilarTo => not(*negated, " NOT SIMILAR TO ", " SIMILAR TO "),
         };
         self.parts(&[T("("), E(value), T(operator), E(pattern)]);
         if let Some(escape) = escape {
@@ -183,6 +195,52 @@ impl ExprPrinter<'_> {
             self.parts(&[T(" ELSE "), E(otherwise)]);
         }
         self.add(" END");
+    }
+
+    fn quantified(&mut self, q: &QuantifiedExpr) {
+        self.add(match q.quantifier {
+            Quantifier::Any => "ANY ",
+            Quantifier::Every => "EVERY ",
+            Quantifier::AnyAndEvery => "ANY AND EVERY ",
+        });
+        self.binder(&q.binder);
+        self.within(&q.binder, |p| p.parts(&[Part::Text(" SATISFIES "), Part::Expr(&q.condition)]));
+        self.add(" END");
+    }
+
+    fn transform(&mut self, t: &TransformExpr) {
+        use Part::{Expr as E, Text as T};
+        // Without parentheses a sign would make an arithmetic operation of it.
+        match &t.key {
+            Some(key) => self.within(&t.binder, |p| {
+                p.parts(&[T("OBJECT ("), E(key), T(") : "), E(&t.value)]);
+            }),
+            None => self.within(&t.binder, |p| p.parts(&[T("ARRAY ("), E(&t.value), T(")")])),
+        }
+        self.add(" FOR ");
+        self.binder(&t.binder);
+        if let Some(filter) = &t.filter {
+            self.within(&t.binder, |p| p.parts(&[T(" WHEN "), E(filter)]));
+        }
+        self.add(" END");
+    }
+
+    fn binder(&mut self, b: &Binder) {
+        if let Some(key) = &b.key {
+            let key = quoted(&key.text);
+            self.parts(&[Part::Text(&key), Part::Text(" : ")]);
+        }
+        let value = quoted(&b.value.text);
+        let operator = if b.within { " WITHIN " } else { " IN " };
+        self.parts(&[Part::Text(&value), Part::Text(operator), Part::Expr(&b.source)]);
+    }
+
+    /// Prints what stands in the reach of the variables of a binder.
+    fn within(&mut self, b: &Binder, print: impl FnOnce(&mut Self)) {
+        let outside = self.variables.len();
+        self.variables.extend(b.key.iter().chain([&b.value]).map(|n| n.text.clone()));
+        print(self);
+        self.variables.truncate(outside);
     }
 
     fn call(&mut self, name: &Name, distinct: bool, args: &CallArgs) {

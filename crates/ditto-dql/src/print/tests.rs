@@ -160,6 +160,12 @@ fn expr() -> BoxedStrategy<Expr> {
                 ArithOp::Shl,
                 ArithOp::Shr,
             ]);
+            let pattern_kind =
+                prop::sample::select(vec![PatternKind::Like, PatternKind::ILike, PatternKind::SimilarTo]);
+            let quantifier =
+                prop::sample::select(vec![Quantifier::Any, Quantifier::Every, Quantifier::AnyAndEvery]);
+            let binder = (prop::option::of(names()), names(), any::<bool>(), e.clone())
+                .prop_map(|(key, value, within, source)| Binder { key, value, within, source });
             let test = prop::sample::select(vec![IsTest::Null, IsTest::Missing, IsTest::True, IsTest::False]);
             prop_oneof![
                 many(0).prop_map(|v| {
@@ -201,11 +207,11 @@ fn expr() -> BoxedStrategy<Expr> {
                     let height = value.height.max(array.height) + 1;
                     Expr { kind: ExprKind::InValue { value, array, negated }, span: Span::default(), height }
                 }),
-                (e.clone(), e.clone(), prop::option::of(e.clone()), any::<bool>(), any::<bool>()).prop_map(
-                    |(value, pattern, escape, fold_case, negated)| {
+                (e.clone(), e.clone(), prop::option::of(e.clone()), pattern_kind, any::<bool>()).prop_map(
+                    |(value, pattern, escape, kind, negated)| {
                         let height = value.height.max(pattern.height);
                         let height = height.max(escape.as_ref().map_or(0, |e| e.height)) + 1;
-                        let like = LikeExpr { value, pattern, escape, fold_case, negated };
+                        let like = LikeExpr { value, pattern, escape, kind, negated };
                         Expr { kind: ExprKind::Like(Box::new(like)), span: Span::default(), height }
                     }
                 ),
@@ -234,6 +240,21 @@ fn expr() -> BoxedStrategy<Expr> {
                     ExprKind::Call { name, distinct: false, args: CallArgs::Star },
                     &[]
                 )),
+                (quantifier, binder.clone(), e.clone()).prop_map(|(quantifier, binder, condition)| {
+                    let height = binder.source.height.max(condition.height) + 1;
+                    let kind =
+                        ExprKind::Quantified(Box::new(QuantifiedExpr { quantifier, binder, condition }));
+                    Expr { kind, span: Span::default(), height }
+                }),
+                (prop::option::of(e.clone()), e.clone(), binder, prop::option::of(e.clone())).prop_map(
+                    |(key, value, binder, filter)| {
+                        let parts = [Some(&value), Some(&binder.source), key.as_ref(), filter.as_ref()];
+                        let height = parts.into_iter().flatten().map(|e| e.height).max().unwrap_or(0) + 1;
+                        let kind =
+                            ExprKind::Transform(Box::new(TransformExpr { key, value, binder, filter }));
+                        Expr { kind, span: Span::default(), height }
+                    }
+                ),
                 (b, names()).prop_map(|(value, type_name)| {
                     let height = value.height + 1;
                     Expr { kind: ExprKind::Cast { value, type_name }, span: Span::default(), height }
