@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ditto_crdt::DictReader;
 use ditto_types::{Digest, HashKey, Hlc, SmolStr};
 
 use crate::StoreError;
@@ -10,6 +9,7 @@ use crate::counts;
 use crate::dict::{Dict, WriterDict};
 use crate::driver::{Db, SqlRow};
 use crate::meta;
+use crate::reaper;
 use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_from_sql};
 use crate::select::{doc_id, id_text};
 
@@ -41,7 +41,7 @@ impl CheckReport {
         self.problem_count == 0
     }
 
-    fn problem(&mut self, text: String) {
+    pub(crate) fn problem(&mut self, text: String) {
         self.problem_count += 1;
         if self.problems.len() < MAX_LISTED {
             self.problems.push(text);
@@ -96,13 +96,7 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
         },
     )?;
     check_counts(db, &names, &mut report)?;
-    db.query("SELECT coll, site FROM grave", &[], |row| {
-        report.gravestones += 1;
-        if !names.contains_key(&row.ordinal(0)?) || dict.shared().site(row.ordinal(1)?).is_none() {
-            report.problem("a gravestone names an unknown collection or site".to_string());
-        }
-        Ok(true)
-    })?;
+    reaper::check(&against, &mut report)?;
     db.query("SELECT own_seq FROM cursor", &[], |row| {
         if row.uint(0)? > report.head {
             report.problem(format!("a cursor stands at commit {}, after the newest", row.int(0)?));
@@ -134,11 +128,11 @@ fn check_counts(db: &Db, names: &HashMap<u32, SmolStr>, report: &mut CheckReport
 }
 
 /// What documents are checked against.
-struct Against<'a> {
-    db: &'a Db,
-    dict: &'a Dict,
-    names: &'a HashMap<u32, SmolStr>,
-    hash_key: &'a HashKey,
+pub(crate) struct Against<'a> {
+    pub(crate) db: &'a Db,
+    pub(crate) dict: &'a Dict,
+    pub(crate) names: &'a HashMap<u32, SmolStr>,
+    pub(crate) hash_key: &'a HashKey,
     peers: u64,
     clock: Hlc,
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, Op};
-use ditto_types::{Digest, DocId, HashKey, Hlc, KeyHash, Stamp};
+use ditto_crdt::Doc;
+use ditto_types::{Digest, DocId, HashKey, KeyHash, Stamp};
 
 use crate::StoreError;
 use crate::counts::Counts;
@@ -17,7 +17,6 @@ use crate::request::Request;
 use crate::schema::{FLAG_DEAD, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
 use crate::unit::{Effects, Touched, Unit};
-use ditto_crdt::DictReader;
 
 /// Longest name of a collection, in bytes.
 const MAX_COLLECTION_BYTES: usize = 255;
@@ -228,20 +227,16 @@ impl Core {
     }
 
     fn load_grave(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
-        let grave = self.db.query_one(
-            "SELECT hlc, site FROM grave WHERE coll = ?1 AND khash = ?2",
-            &[Param::Int(coll.into()), Param::Int(khash_to_sql(key))],
-            |r| Ok((Hlc(r.int(0)? as u64), r.ordinal(1)?)),
+        let (db, dict) = (&self.db, self.dict.shared());
+        let doc = db.query_one(
+            "SELECT body FROM grave WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+            &[Param::Int(coll.into()), Param::Int(khash_to_sql(key)), Param::Blob(id.as_bytes())],
+            |r| ditto_crdt::decode(r.blob(0)?, &**dict).map_err(|e| damaged(db, id, &e)),
         )?;
-        let Some((hlc, site)) = grave else { return Ok(None) };
-        let site =
-            self.dict.shared().site(site).ok_or_else(|| {
-                damaged(&self.db, id, &format!("its gravestone names the unknown site {site}"))
-            })?;
-        let mut doc = Doc::default();
-        doc.apply(&Op::Delete, Stamp::new(hlc, site)).map_err(|e| damaged(&self.db, id, &e))?;
-        let digest = doc.digest(&self.hash_key);
-        Ok(Some(Held { rid: None, digest, doc: Arc::new(doc), size: 0 }))
+        Ok(doc.map(|doc| {
+            let digest = doc.digest(&self.hash_key);
+            Held { rid: None, digest, doc: Arc::new(doc), size: 0 }
+        }))
     }
 
     /// Writes the new state of a document. Returns its digest, and whether that differs from the old one.

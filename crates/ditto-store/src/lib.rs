@@ -12,6 +12,7 @@
 //! | `desk`, `writer`, `core`, `unit`, `commit`, `counts` | whose turn it is to write, the writer and its tools, one commit in the making, the change set, counts of documents |
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
 //! | `system` | the virtual collections |
+//! | `reaper` | old tombstones become gravestones |
 //! | `readers`, `select`, `row` | snapshots, rows in place |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
@@ -36,6 +37,7 @@ mod observers;
 mod options;
 mod prepared;
 mod readers;
+mod reaper;
 mod replication;
 mod request;
 mod result;
@@ -60,6 +62,7 @@ pub use observers::{Callback, Observation, SignalCallback, SignalNext};
 pub use options::{
     Durability, Environment, OsRandom, RandomSource, StoreOptions, SystemClock, TransactionOptions, WallClock,
 };
+pub use reaper::ReapReport;
 pub use replication::{
     ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, CursorWrite, ItemBody,
     ItemOutcome, RefusalCode, StoredDoc, ViewPage,

@@ -1,7 +1,7 @@
 //! Reading for sync: changes after a commit, views of a query, single documents and cursors.
 
 use ditto_crdt::Doc;
-use ditto_types::{Digest, DocId, KeyHash, SmolStr};
+use ditto_types::{Digest, DocId, HashKey, KeyHash, SmolStr};
 
 use crate::StoreError;
 use crate::dict::Dict;
@@ -10,6 +10,12 @@ use crate::meta;
 use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage};
 use crate::schema::{FLAG_DEAD, khash_from_sql, khash_to_sql};
 use crate::select::{damaged, doc_id, rid_range, with_row};
+
+/// Bit of the column `flags` of [`GRAVE_COLUMNS`].
+const FLAG_GRAVE: i64 = 2;
+
+/// Columns of a gravestone that [`Scanned`] reads, in its order: no digest, dead, a gravestone.
+const GRAVE_COLUMNS: &str = "id, khash, seq, zeroblob(16) AS digest, 3 AS flags, body";
 
 /// Columns that [`Scanned`] reads, in its order.
 const COLUMNS: &str = "id, khash, seq, digest, flags, body";
@@ -24,6 +30,8 @@ struct Scanned {
     seq: u64,
     digest: Digest,
     alive: bool,
+    /// Only a gravestone is left, which has no digest of its own.
+    grave: bool,
 }
 
 impl Scanned {
@@ -34,6 +42,7 @@ impl Scanned {
             seq: row.uint(2)?,
             digest: Digest(row.array(3)?),
             alive: row.int(4)? & FLAG_DEAD == 0,
+            grave: row.int(4)? & FLAG_GRAVE != 0,
         })
     }
 
@@ -60,11 +69,13 @@ impl Scanned {
         self,
         db: &Db,
         dict: &Dict,
+        hash_key: &HashKey,
         row: &SqlRow<'_>,
         collection: &SmolStr,
     ) -> Result<StoredDoc, StoreError> {
         let doc = decode(db, dict, row.blob(5)?, &self.id)?;
-        let Scanned { id, key, seq, digest, .. } = self;
+        let digest = if self.grave { doc.digest(hash_key) } else { self.digest };
+        let Scanned { id, key, seq, .. } = self;
         Ok(StoredDoc { collection: collection.clone(), id, key, digest, seq, doc })
     }
 }
@@ -77,6 +88,7 @@ fn decode(db: &Db, dict: &Dict, body: &[u8], id: &DocId) -> Result<Doc, StoreErr
 pub(crate) fn changes(
     db: &Db,
     dict: &Dict,
+    hash_key: &HashKey,
     query: &CompiledQuery,
     after: u64,
     max_docs: usize,
@@ -87,8 +99,16 @@ pub(crate) fn changes(
     let name = SmolStr::new(query.collection());
     let Some(coll) = dict.collection_ref(&name) else { return Ok(page) };
     let (mut bytes, mut last) = (0, after);
-    let sql = format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND seq > ?2 ORDER BY seq");
-    db.query(&sql, &[Param::Int(coll.into()), Param::Int(to_sql(after))], |row| {
+    let params = [Param::Int(coll.into()), Param::Int(to_sql(after))];
+    let buried =
+        db.query_one("SELECT 1 FROM grave WHERE coll = ?1 AND seq > ?2 LIMIT 1", &params, |_| Ok(()))?;
+    let graves = if buried.is_some() {
+        format!("UNION ALL SELECT {GRAVE_COLUMNS} FROM grave WHERE coll = ?1 AND seq > ?2")
+    } else {
+        String::new()
+    };
+    let sql = format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND seq > ?2 {graves} ORDER BY seq");
+    db.query(&sql, &params, |row| {
         let scanned = Scanned::read(db, row)?;
         let full = page.docs.len() >= max_docs || bytes >= max_bytes || page.others.len() >= MAX_OTHERS;
         if full && scanned.seq != last {
@@ -98,7 +118,7 @@ pub(crate) fn changes(
         last = scanned.seq;
         if !scanned.alive || scanned.matches(db, dict, row, query)? {
             bytes += row.blob(5)?.len();
-            page.docs.push(scanned.into_stored(db, dict, row, &name)?);
+            page.docs.push(scanned.into_stored(db, dict, hash_key, row, &name)?);
         } else {
             page.others.push((scanned.key, scanned.digest));
         }
@@ -133,6 +153,7 @@ pub(crate) fn view(
 pub(crate) fn view_page(
     db: &Db,
     dict: &Dict,
+    hash_key: &HashKey,
     query: &CompiledQuery,
     after: Option<KeyHash>,
     max_docs: usize,
@@ -158,22 +179,34 @@ pub(crate) fn view_page(
         last = Some(scanned.key);
         if scanned.matches(db, dict, row, query)? {
             bytes += row.blob(5)?.len();
-            page.docs.push(scanned.into_stored(db, dict, row, &name)?);
+            page.docs.push(scanned.into_stored(db, dict, hash_key, row, &name)?);
         }
         Ok(true)
     })?;
     Ok(page)
 }
 
-/// The document with a key hash, in whatever collection it is.
-pub(crate) fn load(db: &Db, dict: &Dict, key: KeyHash) -> Result<Option<StoredDoc>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND khash = ?2 ORDER BY rid LIMIT 1");
-    for (coll, name) in dict.collection_list() {
-        let found = db.query_one(&sql, &[Param::Int(coll.into()), Param::Int(khash_to_sql(key))], |row| {
-            Scanned::read(db, row)?.into_stored(db, dict, row, &name)
-        })?;
-        if found.is_some() {
-            return Ok(found);
+/// The document with a key hash, in whatever collection it is; also one of which only the gravestone is left.
+pub(crate) fn load(
+    db: &Db,
+    dict: &Dict,
+    hash_key: &HashKey,
+    key: KeyHash,
+) -> Result<Option<StoredDoc>, StoreError> {
+    let tables = [
+        format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND khash = ?2 ORDER BY rid LIMIT 1"),
+        format!("SELECT {GRAVE_COLUMNS} FROM grave WHERE coll = ?1 AND khash = ?2"),
+    ];
+    let collections = dict.collection_list();
+    for sql in &tables {
+        for (coll, name) in &collections {
+            let found =
+                db.query_one(sql, &[Param::Int((*coll).into()), Param::Int(khash_to_sql(key))], |row| {
+                    Scanned::read(db, row)?.into_stored(db, dict, hash_key, row, name)
+                })?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
     }
     Ok(None)

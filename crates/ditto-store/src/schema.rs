@@ -96,8 +96,9 @@ CREATE TABLE grave(
 ) WITHOUT ROWID;
 ";
 
-/// What format 2 added. Each index has a table of its own besides, see [`index_table`]. `def`: the keys; `state`: 0
-/// while the index is being built, 1 when every document is in it.
+/// What format 2 added, and the gravestones that no release with format 1 ever wrote. Each index has a table of its own besides, see [`index_table`]. `def`: the keys; `state`: 0
+/// while the index is being built, 1 when every document is in it. `grave.at`: unix milliseconds of the deletion;
+/// `grave.body`: what is left of the document, as in `docs` (ADR 0011).
 const TABLES_2: &str = "
 CREATE TABLE idx(
   id INTEGER PRIMARY KEY,
@@ -107,6 +108,18 @@ CREATE TABLE idx(
   state INTEGER NOT NULL,
   UNIQUE(coll, name)
 );
+DROP TABLE grave;
+CREATE TABLE grave(
+  coll INTEGER NOT NULL,
+  khash INTEGER NOT NULL,
+  id BLOB NOT NULL,
+  seq INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY(coll, khash)
+) WITHOUT ROWID;
+CREATE INDEX grave_seq ON grave(coll, seq);
+CREATE INDEX docs_dead ON docs(rid) WHERE flags & 1;
 ";
 
 /// Name of the table of an index: its entries, each the key of a document and the row id of the document.

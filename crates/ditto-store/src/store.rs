@@ -19,6 +19,7 @@ use crate::meta::{self, StoreIdentity};
 use crate::observers::{Callback, Observation, SignalCallback};
 use crate::options::{StoreOptions, TransactionOptions};
 use crate::readers::ReaderPool;
+use crate::reaper::ReapReport;
 use crate::replication::{
     ApplyBatch, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage,
 };
@@ -29,7 +30,7 @@ use crate::shared::Shared;
 use crate::system::SystemProvider;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
-use crate::{StoreError, apply, scan, schema};
+use crate::{StoreError, apply, reaper, scan, schema};
 
 /// A database in a directory. Clones are handles of the same store; the last one closes it.
 ///
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
     directory: PathBuf,
     next_transaction: AtomicU64,
+    /// The thread of the reaper; ends it when dropped.
+    reaper: Mutex<Option<reaper::Thread>>,
 }
 
 impl Store {
@@ -90,6 +93,7 @@ impl Store {
                 move || desk.serve()
             })
             .map_err(|e| StoreError::io("start a writer thread for", &directory, &e))?;
+        let reaper = reaper::Thread::start(desk.clone(), shared.clone());
         tracing::debug!(directory = %directory.display(), head = state.head, "store open");
         Ok(Store {
             inner: Arc::new(Inner {
@@ -98,6 +102,7 @@ impl Store {
                 writer: Mutex::new(Some(thread)),
                 directory,
                 next_transaction: AtomicU64::new(1),
+                reaper: Mutex::new(reaper),
             }),
         })
     }
@@ -145,6 +150,15 @@ impl Store {
     /// A channel that has something in it after settings changed. Several changes may arrive as one.
     pub fn settings_changed(&self) -> Receiver<()> {
         self.inner.shared.requests.settings.subscribe()
+    }
+
+    /// Runs the reaper now: tombstones older than `tombstone_ttl_hours` become gravestones, and gravestones that nothing
+    /// needs any more go (dql.md 7.6). It also runs by itself, see `days_between_reaping`.
+    ///
+    /// Does nothing while `tombstone_ttl_enabled` is false.
+    pub fn reap(&self) -> Result<ReapReport, StoreError> {
+        self.inner.open()?;
+        reaper::run(&self.inner.desk, &self.inner.shared.requests)
     }
 
     /// Sets what adds to the system collections; an earlier one is replaced.
@@ -268,9 +282,9 @@ impl Store {
         max_docs: usize,
         max_bytes: usize,
     ) -> Result<ChangePage, StoreError> {
-        let dict = &self.inner.shared.dict;
+        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
         let reader = self.inner.shared.readers.get()?;
-        reader.snapshot(|db| scan::changes(db, dict, query, after, max_docs, max_bytes))
+        reader.snapshot(|db| scan::changes(db, dict, hash_key, query, after, max_docs, max_bytes))
     }
 
     /// Keys and digests of the documents that are alive and match, ascending by key hash.
@@ -287,15 +301,15 @@ impl Store {
         max_docs: usize,
         max_bytes: usize,
     ) -> Result<ViewPage, StoreError> {
-        let dict = &self.inner.shared.dict;
+        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
         let reader = self.inner.shared.readers.get()?;
-        reader.snapshot(|db| scan::view_page(db, dict, query, after, max_docs, max_bytes))
+        reader.snapshot(|db| scan::view_page(db, dict, hash_key, query, after, max_docs, max_bytes))
     }
 
     /// A document by its key hash, also a deleted one.
     pub fn load(&self, key: KeyHash) -> Result<Option<StoredDoc>, StoreError> {
-        let dict = &self.inner.shared.dict;
-        self.inner.shared.readers.get()?.snapshot(|db| scan::load(db, dict, key))
+        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
+        self.inner.shared.readers.get()?.snapshot(|db| scan::load(db, dict, hash_key, key))
     }
 
     /// Keys and digests of matching documents that changed after commit `after`; `None` when there are more than
@@ -349,6 +363,7 @@ impl Inner {
             self.shared.observers.cancel_all();
             self.desk.close();
         }
+        drop(self.reaper.lock().unwrap_or_else(PoisonError::into_inner).take());
         // A second caller waits here for the first.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = writer.take()
@@ -368,6 +383,15 @@ impl Drop for Inner {
 
 #[cfg(test)]
 impl Store {
+    pub(crate) fn settings_cell(&self) -> &SettingsCell {
+        &self.inner.shared.requests.settings
+    }
+
+    /// Leaves reaping to the test.
+    pub(crate) fn stop_reaper(&self) {
+        drop(self.inner.reaper.lock().unwrap().take());
+    }
+
     /// Runs `f` with the writer.
     pub(crate) fn with_core(&self, f: impl FnOnce(&mut Core)) {
         f(self.inner.desk.lend().unwrap().writer().unwrap().core());

@@ -52,7 +52,7 @@ fn each_kind_of_damage_is_found() {
         ("UPDATE docs SET rid = 5 WHERE coll = 2", "outside of its collection"),
         ("UPDATE docs SET id = x'00' WHERE coll = 2", "document id"),
         ("DELETE FROM field WHERE name = 'x'", "cannot be read"),
-        ("INSERT INTO grave VALUES(77, 1, 1, 0, 0)", "gravestone"),
+        ("INSERT INTO grave VALUES(77, 1, x'00', 1, 0, x'')", "gravestone"),
         ("INSERT INTO cursor VALUES(x'00', x'00', x'00', x'00', 1, 1, 99)", "cursor"),
         ("UPDATE meta SET value = x'03000000000000000100000000000000' WHERE key = 'state'", "stamp after"),
     ] {
