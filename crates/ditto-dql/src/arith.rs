@@ -10,16 +10,22 @@ use ditto_types::Value;
 use crate::ast::{ArithOp, CompareOp};
 use crate::order::{Number, compare_values, int_value, rank};
 use crate::truth::Truth;
+use crate::value_ref::ValueRef;
 
 pub(crate) fn compare_op(op: CompareOp, a: Option<&Value>, b: Option<&Value>) -> Truth {
+    compare_ref(op, a.map(ValueRef::of), b)
+}
+
+/// [`compare_op`] with a value of a row where it lies.
+pub(crate) fn compare_ref(op: CompareOp, a: Option<ValueRef<'_>>, b: Option<&Value>) -> Truth {
     let (Some(a), Some(b)) = (a, b) else { return Truth::Missing };
-    if *a == Value::Null || *b == Value::Null {
+    if a.is_null() || *b == Value::Null {
         return Truth::Null;
     }
-    if rank(a) != rank(b) {
+    if a.rank() != rank(b) {
         return Truth::Missing;
     }
-    let o = compare_values(a, b);
+    let o = a.compare(b);
     Truth::from(match op {
         CompareOp::Eq => o == Ordering::Equal,
         CompareOp::Ne => o != Ordering::Equal,
@@ -111,14 +117,14 @@ impl Members {
     }
 
     /// `item IN` the list.
-    pub(crate) fn test(&self, item: Option<&Value>) -> Truth {
+    pub(crate) fn test(&self, item: Option<ValueRef<'_>>) -> Truth {
         let Some(item) = item else { return Truth::Missing };
         match self {
             Members::Missing => Truth::Missing,
             Members::Null => Truth::Null,
-            Members::Values { .. } if *item == Value::Null => Truth::Null,
+            Members::Values { .. } if item.is_null() => Truth::Null,
             Members::Values { sorted, unknown } => {
-                match sorted.binary_search_by(|v| compare_values(v, item)) {
+                match sorted.binary_search_by(|v| item.compare(v).reverse()) {
                     Ok(_) => Truth::True,
                     Err(_) if *unknown => Truth::Null,
                     Err(_) => Truth::False,

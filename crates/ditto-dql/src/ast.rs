@@ -431,6 +431,19 @@ pub(crate) enum ArithOp {
     Shr,
 }
 
+impl CompareOp {
+    /// The operator with its operands exchanged.
+    pub(crate) fn flipped(self) -> Self {
+        match self {
+            CompareOp::Eq | CompareOp::Ne => self,
+            CompareOp::Lt => CompareOp::Gt,
+            CompareOp::Le => CompareOp::Ge,
+            CompareOp::Gt => CompareOp::Lt,
+            CompareOp::Ge => CompareOp::Le,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PatternKind {
     Like,

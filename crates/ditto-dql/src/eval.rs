@@ -12,7 +12,7 @@ pub(crate) use budget::{Budget, Exceeded, weight};
 pub use budget::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
 use each::Frame;
 
-use crate::arith::{self, Membership, compare_op};
+use crate::arith::{self, Membership, compare_op, compare_ref};
 use crate::ast::{CompareOp, IsTest};
 use crate::env::{Bound, Env};
 use crate::error::DqlError;
@@ -21,6 +21,7 @@ use crate::pattern::{self, Pattern};
 use crate::scalar::{At, Case, Like, Regexp, Scalar};
 use crate::source::Row;
 use crate::truth::{self, Chain, Truth};
+use crate::value_ref::ValueRef;
 
 /// The value of an expression; `None` is MISSING.
 pub(crate) type Datum<'a> = Option<Cow<'a, Value>>;
@@ -156,6 +157,24 @@ impl Scalar {
         }
     }
 
+    /// Shows the value to `f`: that of a field where it lies.
+    fn look<'a, T>(
+        &'a self,
+        cx: &Cx<'a>,
+        f: &mut dyn FnMut(Option<ValueRef<'_>>) -> Result<T, DqlError>,
+    ) -> Result<T, DqlError> {
+        if let Scalar::Field(term, path) = self
+            && let Some(row) = cx.rows.get(*term)
+        {
+            let mut result = None;
+            row.look(path, &mut |v| result = Some(f(v.map(ValueRef::normal))));
+            if let Some(result) = result {
+                return result;
+            }
+        }
+        f(self.eval(cx)?.as_deref().map(ValueRef::of))
+    }
+
     /// The outcome of the expression as a condition, without building a value for it.
     pub(crate) fn test<'a>(&'a self, cx: &Cx<'a>) -> Result<Truth, DqlError> {
         match self {
@@ -167,22 +186,33 @@ impl Scalar {
                 Ok(truth::xor(operands))
             }
             Scalar::Compare(op, pair) => {
-                let (a, b) = (pair[0].eval(cx)?, pair[1].eval(cx)?);
-                Ok(compare_op(*op, a.as_deref(), b.as_deref()))
+                // A field is compared where it lies. Of two, the first is.
+                let (op, seen, value) = match &**pair {
+                    [a, b @ Scalar::Field(..)] if !matches!(a, Scalar::Field(..)) => (op.flipped(), b, a),
+                    [a, b] => (*op, a, b),
+                };
+                let value = value.eval(cx)?;
+                seen.look(cx, &mut |seen| Ok(compare_ref(op, seen, value.as_deref())))
             }
             Scalar::InList(item, list, memo) => match memo {
-                Some(memo) => Ok(once::members_of_list(list, *memo, cx)?.test(item.eval(cx)?.as_deref())),
+                Some(memo) => {
+                    let members = once::members_of_list(list, *memo, cx)?;
+                    item.look(cx, &mut |item| Ok(members.test(item)))
+                }
                 None => in_list(item, list, cx),
             },
-            Scalar::InValue(pair, memo) => {
-                let a = pair[0].eval(cx)?;
-                match memo {
-                    Some(memo) => Ok(once::members_of_array(&pair[1], *memo, cx)?.test(a.as_deref())),
-                    None => Ok(arith::in_value(a.as_deref(), pair[1].eval(cx)?.as_deref())),
+            Scalar::InValue(pair, memo) => match memo {
+                Some(memo) => {
+                    let members = once::members_of_array(&pair[1], *memo, cx)?;
+                    pair[0].look(cx, &mut |item| Ok(members.test(item)))
                 }
-            }
+                None => {
+                    let (item, array) = (pair[0].eval(cx)?, pair[1].eval(cx)?);
+                    Ok(arith::in_value(item.as_deref(), array.as_deref()))
+                }
+            },
             Scalar::Between(parts) => between(parts, cx),
-            Scalar::Is(test, e) => Ok(Truth::from(is_test(*test, e.eval(cx)?.as_deref()))),
+            Scalar::Is(test, e) => e.look(cx, &mut |v| Ok(Truth::from(is_test(*test, v)))),
             Scalar::Like(like) => eval_like(like, cx),
             Scalar::Regexp(regexp) => eval_regexp(regexp, cx),
             Scalar::Quantified(q) => each::quantified(q, cx),
@@ -229,39 +259,41 @@ fn in_list<'a>(item: &'a Scalar, list: &'a [Scalar], cx: &Cx<'a>) -> Result<Trut
 }
 
 fn between<'a>([value, low, high]: &'a [Scalar; 3], cx: &Cx<'a>) -> Result<Truth, DqlError> {
-    let value = value.eval(cx)?;
-    let mut chain = Chain::and();
-    if !chain.push(compare_op(CompareOp::Ge, value.as_deref(), low.eval(cx)?.as_deref())) {
-        chain.push(compare_op(CompareOp::Le, value.as_deref(), high.eval(cx)?.as_deref()));
-    }
-    Ok(chain.result())
+    value.look(cx, &mut |value| {
+        let mut chain = Chain::and();
+        if !chain.push(compare_ref(CompareOp::Ge, value, low.eval(cx)?.as_deref())) {
+            chain.push(compare_ref(CompareOp::Le, value, high.eval(cx)?.as_deref()));
+        }
+        Ok(chain.result())
+    })
 }
 
-fn is_test(test: IsTest, v: Option<&Value>) -> bool {
+fn is_test(test: IsTest, v: Option<ValueRef<'_>>) -> bool {
     match test {
-        IsTest::Null => matches!(v, Some(Value::Null)),
+        IsTest::Null => v.is_some_and(ValueRef::is_null),
         IsTest::Missing => v.is_none(),
-        IsTest::True => matches!(v, Some(Value::Bool(true))),
-        IsTest::False => matches!(v, Some(Value::Bool(false))),
+        IsTest::True => matches!(v, Some(ValueRef::Bool(true) | ValueRef::Value(Value::Bool(true)))),
+        IsTest::False => matches!(v, Some(ValueRef::Bool(false) | ValueRef::Value(Value::Bool(false)))),
     }
 }
 
 fn eval_like<'a>(like: &'a Like, cx: &Cx<'a>) -> Result<Truth, DqlError> {
-    let value = like.value.eval(cx)?;
     let pattern = like.pattern.eval(cx)?;
-    let (Some(value), Some(pattern)) = (value, pattern) else { return Ok(Truth::Missing) };
-    if *value == Value::Null || *pattern == Value::Null {
-        return Ok(Truth::Null);
-    }
     let escape = match &like.escape {
         None => Some('\\'),
         Some(e) => e.eval(cx)?.as_deref().and_then(single_char),
     };
-    let (Value::Str(value), Value::Str(pattern), Some(escape)) = (&*value, &*pattern, escape) else {
-        return Ok(Truth::Missing);
-    };
-    let matched = pattern::like_within(value, pattern, escape, like.fold_case, &cx.budget);
-    Ok(Truth::from(cx.charged(matched, like.at)?))
+    like.value.look(cx, &mut |value| {
+        let (Some(value), Some(pattern)) = (value, &pattern) else { return Ok(Truth::Missing) };
+        if value.is_null() || **pattern == Value::Null {
+            return Ok(Truth::Null);
+        }
+        let (ValueRef::Str(value), Value::Str(pattern), Some(escape)) = (value, &**pattern, escape) else {
+            return Ok(Truth::Missing);
+        };
+        let matched = pattern::like_within(value, pattern, escape, like.fold_case, &cx.budget);
+        Ok(Truth::from(cx.charged(matched, like.at)?))
+    })
 }
 
 /// SIMILAR TO and `regexp_like`. Text or pattern that is no string gives MISSING, as a pattern that is none.

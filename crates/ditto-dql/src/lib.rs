@@ -63,6 +63,7 @@
 //! | [`prepare()`], [`Prepared`] | a checked statement and its parameters |
 //! | `plan`: [`Plan`] | a statement bound to its arguments, and its runs |
 //! | `eval`, `truth`, `arith`, `pattern`, `functions`, `aggregate` | what expressions mean |
+//! | `value_ref` | [`ValueRef`]: a field compared where it lies |
 //! | `order`, `sort` | [`compare()`], ORDER BY, LIMIT, OFFSET |
 //! | `env` | [`Env`]: what an execution has besides rows |
 //! | `matcher` | [`Matcher`]: which of many queries a document concerns |
@@ -102,6 +103,7 @@ mod scalar;
 mod sort;
 mod source;
 mod truth;
+mod value_ref;
 
 pub use bind::BindContext;
 pub use catalog::{Catalog, CollectionRef, IndexDef, IndexKey, MAX_INDEX_KEYS, Namespace, NoIndexes};
@@ -124,3 +126,4 @@ pub use plan::{
 };
 pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};
 pub use source::{Access, IndexScan, Needs, Row, Source, TermScan};
+pub use value_ref::ValueRef;

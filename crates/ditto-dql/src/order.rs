@@ -88,7 +88,7 @@ impl Number {
         }
     }
 
-    fn compare(self, other: Number) -> Ordering {
+    pub(crate) fn compare(self, other: Number) -> Ordering {
         match (self, other) {
             (Number::Int(a), Number::Int(b)) => a.cmp(&b),
             (Number::Int(a), Number::Float(b)) => int_with_float(a, b),

@@ -9,6 +9,7 @@ use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::item::Item;
 use crate::key::KeySpan;
+use crate::value_ref::ValueRef;
 
 /// A document as the evaluator sees it.
 pub trait Row {
@@ -16,6 +17,11 @@ pub trait Row {
     fn id(&self) -> &DocId;
     /// The value at `path`; `None` is MISSING. `path[0]` may be `_id`. A path through anything but objects is MISSING.
     fn field(&self, path: &[SmolStr]) -> Option<Value>;
+    /// Shows the value at `path`, as [`Row::field`] gives it, to `look`, once. Conditions read fields this way, so a row
+    /// that lies in its stored form should show scalars from there, without copying.
+    fn look(&self, path: &[SmolStr], look: &mut dyn FnMut(Option<ValueRef<'_>>)) {
+        look(self.field(path).as_ref().map(ValueRef::of));
+    }
     /// The whole document with its `_id`.
     fn document(&self) -> Value;
     /// The whole document, to be kept beyond the visit; in its stored form where that is possible.
