@@ -33,6 +33,11 @@ impl Item {
         }
     }
 
+    /// A computed row that is cheap to clone.
+    pub fn shared(v: Value) -> Self {
+        Item::Lazy(Arc::new(Shared(v)))
+    }
+
     /// The row decoded, without a copy when it is a value already.
     pub fn into_value(self) -> Value {
         match self {
@@ -55,6 +60,23 @@ impl Item {
             Item::Value(v) => crate::eval::weight(v),
             Item::Lazy(lazy) => lazy.weight(),
         }
+    }
+}
+
+/// A computed row.
+struct Shared(Value);
+
+impl LazyItem for Shared {
+    fn value(&self) -> Value {
+        self.0.clone()
+    }
+
+    fn write_json(&self, out: &mut String) {
+        out.push_str(&json::to_string(&self.0));
+    }
+
+    fn weight(&self) -> usize {
+        crate::eval::weight(&self.0)
     }
 }
 

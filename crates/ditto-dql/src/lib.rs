@@ -89,6 +89,7 @@ mod eval;
 mod exec;
 mod functions;
 mod item;
+mod items;
 mod key;
 mod lexer;
 mod lower;
@@ -114,6 +115,7 @@ pub use error::{DqlError, Position};
 pub use eval::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
 pub use exec::{Interrupt, Rows, RunContext};
 pub use item::{Item, LazyItem};
+pub use items::{Items, Iter as ItemsIter};
 pub use key::{KeyError, KeySpan, decode_key, encode_key};
 pub use lexer::MAX_STATEMENT_BYTES;
 pub use matcher::{Matcher, Watch};
@@ -122,7 +124,7 @@ pub use parser::MAX_EXPRESSION_DEPTH;
 pub use pattern::like;
 pub use plan::{
     AdvisePlan, AlterSystemPlan, ConflictPolicy, CreateIndexPlan, DeletePlan, DropIndexPlan, ExplainPlan,
-    FieldOp, InsertPlan, Plan, SelectPlan, ShowPlan, UpdatePlan,
+    FieldOp, InsertPlan, LiveResult, Plan, SelectPlan, ShowPlan, UpdatePlan,
 };
 pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};
 pub use source::{Access, IndexScan, Needs, Row, Source, TermScan};

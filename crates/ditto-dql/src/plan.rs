@@ -25,6 +25,7 @@ use crate::sort::Window;
 
 pub use insert::InsertPlan;
 pub(crate) use insert::InsertTemplate;
+pub use live::LiveResult;
 pub use report::{AdvisePlan, ExplainPlan};
 pub use select::SelectPlan;
 pub(crate) use select::{Grouping, Output, OutputItem, SelectTemplate};

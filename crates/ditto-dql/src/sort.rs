@@ -130,7 +130,8 @@ impl<T> Sorter<T> {
     }
 }
 
-fn order(descending: &[bool], a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
+/// Compares sort keys, each ascending or descending.
+pub(crate) fn order(descending: &[bool], a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
     a.iter()
         .zip(b)
         .zip(descending)

@@ -24,6 +24,10 @@ pub trait Row {
     }
     /// The whole document with its `_id`.
     fn document(&self) -> Value;
+    /// Its place among the documents of the collection, in the order of their first arrival; 0 where there is none.
+    fn position(&self) -> i64 {
+        0
+    }
     /// The whole document, to be kept beyond the visit; in its stored form where that is possible.
     fn capture(&self) -> Item {
         Item::Value(self.document())

@@ -8,6 +8,7 @@ use ditto_types::{Object, Path, SmolStr, Value};
 use super::{Head, TailTemplate};
 use crate::aggregate::{Accumulator, Aggregate};
 use crate::bind::{BindContext, Chosen, Selecting};
+use crate::catalog::Namespace;
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
@@ -15,8 +16,8 @@ use crate::eval::Cx;
 use crate::exec::{Poll, Rows, RunContext};
 use crate::item::Item;
 use crate::scalar::Scalar;
-use crate::sort::{Keys, Sorter};
-use crate::source::{Access, Row, Source};
+use crate::sort::{Keys, Sorter, Window};
+use crate::source::{Access, Row, Source, TermScan};
 use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
@@ -97,8 +98,43 @@ impl SelectPlan {
         self.0.declared()
     }
 
+    pub(super) fn template(&self) -> &SelectTemplate {
+        &self.0.template
+    }
+
     pub(super) fn filter(&self) -> Option<&Scalar> {
         self.0.template.filter.as_ref()
+    }
+
+    pub(super) fn namespace(&self) -> Namespace {
+        self.0.collection().namespace
+    }
+
+    /// Whether fields are read as certain kinds and not as what was written last.
+    pub(super) fn reads_by_kind(&self) -> bool {
+        self.0.strict || !self.declared().is_empty()
+    }
+
+    pub(super) fn window(&self) -> Window {
+        self.0.window
+    }
+
+    /// How many of the ordered rows can be in the result, counting those before OFFSET; `None` for all.
+    pub(super) fn wanted(&self) -> Option<usize> {
+        let n = self.0.window.limit?.saturating_add(self.0.window.offset);
+        Some(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn scan(&self) -> TermScan<'_> {
+        self.0.scan()
+    }
+
+    /// The row of the result that `row` makes, without grouping.
+    pub(super) fn item(&self, row: &dyn Row) -> Result<Item, DqlError> {
+        match &self.template().output {
+            Output::Wildcard => Ok(row.capture()),
+            output => Ok(Item::Value(project(output, &Cx::row(row, self.bound()))?)),
+        }
     }
 
     pub(super) fn bound(&self) -> &Bound {
