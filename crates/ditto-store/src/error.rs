@@ -86,6 +86,9 @@ pub enum StoreError {
     /// A name cannot be a collection.
     #[error("invalid collection name: {0}")]
     Collection(&'static str),
+    /// There is no system collection of this name, which is given without `system:`.
+    #[error("unknown system collection 'system:{0}'")]
+    UnknownSystemCollection(String),
     /// The statement cannot be carried out on this data.
     #[error("{0}")]
     Execution(String),
@@ -133,7 +136,7 @@ impl StoreError {
             StoreError::DocumentId(_) => ErrorKind::DocumentId,
             StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
             StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
-            StoreError::Collection(_) => ErrorKind::QueryInvalid,
+            StoreError::Collection(_) | StoreError::UnknownSystemCollection(_) => ErrorKind::QueryInvalid,
             StoreError::Setting(SettingError::Value { .. }) => ErrorKind::QueryArguments,
             StoreError::Setting(_) => ErrorKind::QueryInvalid,
             StoreError::Timeout { .. } => ErrorKind::QueryTimeout,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ditto_dql::{DqlError, Prepared};
+use ditto_dql::{DqlError, Prepared, StatementKind};
 
 /// Statements kept.
 const CAPACITY: usize = 512;
@@ -39,6 +39,19 @@ pub(crate) struct Stats {
     pub(crate) longest_ns: AtomicU64,
     /// Unix milliseconds.
     pub(crate) last_ms: AtomicU64,
+}
+
+impl Statement {
+    /// The word in the column `queryType`.
+    pub(crate) fn query_type(&self) -> &'static str {
+        match self.prepared.kind() {
+            StatementKind::Select => "select",
+            StatementKind::Insert => "insert",
+            StatementKind::Update => "update",
+            StatementKind::Delete => "delete",
+            StatementKind::Evict => "evict",
+        }
+    }
 }
 
 impl Stats {

@@ -19,7 +19,7 @@ use crate::StoreError;
 use crate::check::{Against, CheckReport};
 use crate::core::Core;
 use crate::desk::Desk;
-use crate::driver::{Db, Param};
+use crate::driver::Param;
 use crate::request::Requests;
 use crate::schema::khash_from_sql;
 use crate::select::{damaged, doc_id, id_text};
@@ -267,7 +267,7 @@ fn serve(desk: &Desk, requests: &Requests, stopped: &Receiver<()>) {
 
 /// Takes the gravestones away, to show what they are good for.
 #[cfg(test)]
-pub(crate) fn open_graves(db: &Db) -> Result<(), StoreError> {
+pub(crate) fn open_graves(db: &crate::driver::Db) -> Result<(), StoreError> {
     db.exec("DELETE FROM grave", &[]).map(|_| ())
 }
 

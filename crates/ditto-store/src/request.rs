@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ditto_types::{DatabaseId, Object, Value};
+use ditto_dql::{DqlError, Interrupt};
+use ditto_types::{DatabaseId, ErrorKind, Object, Value};
 
 use crate::StoreError;
 use crate::history::History;
-use crate::options::WallClock;
+use crate::options::{Environment, WallClock};
 use crate::prepared::StatementCache;
 use crate::settings::{Settings, SettingsCell};
-use crate::system::time_text;
+use crate::system::{METRICS_VARIABLE, time_text};
 
 pub(crate) use run::{Place, execute};
 
@@ -164,6 +165,12 @@ impl Request {
     }
 }
 
+impl Interrupt for Request {
+    fn poll(&self) -> Result<(), DqlError> {
+        Request::poll(self).map_err(|e| DqlError::new(e.kind(), e.to_string()))
+    }
+}
+
 /// What all requests of a store share.
 pub(crate) struct Requests {
     pub(crate) settings: SettingsCell,
@@ -172,6 +179,11 @@ pub(crate) struct Requests {
     pub(crate) vitals: Vitals,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) app_id: String,
+    /// When the store was opened: on the monotonic clock, and in unix milliseconds.
+    pub(crate) opened: Duration,
+    pub(crate) opened_ms: u64,
+    /// Whether `system:metrics` has rows.
+    pub(crate) metrics: bool,
     active: Mutex<Vec<Arc<Request>>>,
     next: AtomicU64,
 }
@@ -203,8 +215,17 @@ pub(crate) struct Beginning<'a> {
 }
 
 impl Requests {
-    pub(crate) fn new(settings: SettingsCell, clock: Arc<dyn WallClock>, database: &DatabaseId) -> Self {
+    pub(crate) fn new(
+        settings: SettingsCell,
+        clock: Arc<dyn WallClock>,
+        database: &DatabaseId,
+        environment: &Environment,
+    ) -> Self {
+        let switch = environment(METRICS_VARIABLE).unwrap_or_default();
         Self {
+            opened: clock.monotonic(),
+            opened_ms: clock.now_ms(),
+            metrics: ["1", "true"].iter().any(|on| switch.trim().eq_ignore_ascii_case(on)),
             settings,
             statements: StatementCache::default(),
             history: History::default(),
@@ -258,9 +279,11 @@ impl Requests {
         let elapsed_ns = nanos(request.elapsed());
         let outcome = match error {
             None => Outcome::Completed,
-            Some(StoreError::Timeout { .. }) => Outcome::Timeout,
-            Some(StoreError::Cancelled) => Outcome::Cancelled,
-            Some(_) => Outcome::Failed,
+            Some(e) => match e.kind() {
+                ErrorKind::QueryTimeout => Outcome::Timeout,
+                ErrorKind::QueryCancelled => Outcome::Cancelled,
+                _ => Outcome::Failed,
+            },
         };
         let add = |counter: &AtomicU64, n: u64| {
             counter.fetch_add(n, Ordering::Relaxed);

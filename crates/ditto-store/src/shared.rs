@@ -12,7 +12,7 @@ use crate::meta::StoreIdentity;
 use crate::observers::Observers;
 use crate::readers::ReaderPool;
 use crate::request::Requests;
-use crate::system::SystemProvider;
+use crate::system::{Samples, SystemProvider};
 
 pub(crate) struct Shared {
     pub(crate) identity: StoreIdentity,
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
     provider: Mutex<Option<Arc<dyn SystemProvider>>>,
+    /// What `system:system_info` has seen.
+    pub(crate) samples: Samples,
 }
 
 impl Shared {
@@ -49,6 +51,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             subscribers: Mutex::default(),
             provider: Mutex::default(),
+            samples: Samples::default(),
         }
     }
 

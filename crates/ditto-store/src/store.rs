@@ -75,7 +75,8 @@ impl Store {
         let readers = ReaderPool::open(&file)?;
         let hash_key = HashKey::new(&options.database);
         let settings = SettingsCell::open(&*options.environment);
-        let requests = Requests::new(settings, options.clock.clone(), &options.database);
+        let requests =
+            Requests::new(settings, options.clock.clone(), &options.database, &options.environment);
         let shared = Arc::new(Shared::new(
             identity,
             hash_key.clone(),

@@ -1,10 +1,14 @@
 //! The virtual collections `system:…` (dql.md 8): rows made on the spot, read-only.
 //!
-//! A statement sees one snapshot of each collection that it names. What the store does not know itself, a
+//! Each pass of a statement over a collection sees one snapshot of it. What the store does not know itself, a
 //! [`SystemProvider`] adds.
 
+mod collections;
+mod info;
 mod provider;
+mod requests;
 mod time;
+mod vitals;
 
 use ditto_types::{Object, Value};
 
@@ -12,8 +16,11 @@ use crate::StoreError;
 use crate::driver::Db;
 use crate::shared::Shared;
 
+pub(crate) use info::Samples;
 pub use provider::SystemProvider;
+pub(crate) use requests::profile;
 pub(crate) use time::time_text;
+pub(crate) use vitals::METRICS_VARIABLE;
 
 /// Names of the system collections, without `system:`, and what they are called besides.
 pub(crate) const COLLECTIONS: &[(&str, &str)] = &[
@@ -40,14 +47,25 @@ fn canonical(name: &str) -> Option<&'static str> {
     COLLECTIONS.iter().find(|(n, alias)| *n == name || (!alias.is_empty() && *alias == name)).map(|(n, _)| *n)
 }
 
-/// The rows of a system collection, each an object with `_id`, in the order of their ids where that means anything.
+/// The rows of a system collection, each an object with `_id`.
 ///
 /// `name` comes without `system:`. `db` is the snapshot of the statement.
 pub(crate) fn rows(shared: &Shared, db: &Db, name: &str) -> Result<Vec<Object>, StoreError> {
-    let _ = (shared, db);
-    match canonical(name) {
-        Some("dual") => Ok(vec![Object::from([("_id".into(), Value::from("dual"))])]),
-        Some(_) => Ok(Vec::new()),
-        None => Err(StoreError::Collection("there is no system collection of this name")),
-    }
+    let requests = &shared.requests;
+    let provider = || shared.provider();
+    Ok(match canonical(name) {
+        Some("active_requests") => requests::active(requests),
+        Some("all_collections") => collections::all(shared, db)?,
+        Some("collections") => collections::user(shared, db)?,
+        Some("data_sync_info") => provider().map(|p| p.data_sync_info()).unwrap_or_default(),
+        Some("dual") => vec![Object::from([("_id".into(), Value::from("dual"))])],
+        Some("indexes") => collections::indexes(shared, db)?,
+        Some("metrics") => vitals::metrics(shared),
+        Some("request_history") => requests::history(requests),
+        Some("shared_statements") => requests::statements(requests),
+        Some("system_info") => info::rows(shared, db)?,
+        Some("transports_info") => provider().map(|p| p.transports_info()).unwrap_or_default(),
+        Some("vitals") => vec![vitals::vitals(shared)],
+        _ => return Err(StoreError::UnknownSystemCollection(name.to_string())),
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, BindContext, Plan, StatementKind};
+use ditto_dql::{Access, BindContext, Plan};
 use ditto_types::Object;
 
 use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos};
@@ -52,7 +52,7 @@ pub(crate) fn execute(
     };
     let counter = if known { &requests.vitals.cache_hits } else { &requests.vitals.cache_misses };
     counter.fetch_add(1, Ordering::Relaxed);
-    let (text, query_type) = (statement.text.clone(), query_type(statement.prepared.kind()));
+    let (text, query_type) = (statement.text.clone(), statement.query_type());
     let b = Beginning { text, query_type, settings: &settings, started, started_ms, cancel };
     let request = requests.begin(b);
     let result = run(store, requests, &statement, &request, args, place);
@@ -143,16 +143,5 @@ fn write(
         Place::Own => store.desk.write_watched(run, || request.abandon_if_over()),
         Place::Write(held) => held.run(run),
         Place::Read(_) => Err(StoreError::ReadOnly),
-    }
-}
-
-/// The word in the column `queryType`.
-pub(crate) fn query_type(kind: StatementKind) -> &'static str {
-    match kind {
-        StatementKind::Select => "select",
-        StatementKind::Insert => "insert",
-        StatementKind::Update => "update",
-        StatementKind::Delete => "delete",
-        StatementKind::Evict => "evict",
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ditto_dql::Directives;
 use ditto_types::{Object, SmolStr, Value, json};
 
 use super::{SettingError, Settings, SyncScope};
@@ -99,6 +100,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
         get: |s| Value::Object(s.dql_default_directives.clone()),
         put: |s, v| {
             s.dql_default_directives = directives(v)?;
+            s.directives = Directives::from_object(&s.dql_default_directives);
             Ok(())
         },
     },
@@ -159,11 +161,9 @@ fn whole(v: &Value, min: u64, max: u64, unit: &str) -> Result<u64, String> {
     n.filter(|n| (min..=max).contains(n)).ok_or_else(|| format!("an integer from {min} to {max} ({unit})"))
 }
 
-/// Names of directives begin with `#`; what they mean is the planner's business, which ignores what it does not know.
+/// The planner ignores what it does not know: a directive is a hint.
 fn directives(v: &Value) -> Result<Object, String> {
-    let expected = || "an object whose names begin with '#'".to_string();
-    let object = v.as_object().ok_or_else(expected)?;
-    if object.keys().all(|k| k.starts_with('#')) { Ok(object.clone()) } else { Err(expected()) }
+    v.as_object().cloned().ok_or_else(|| "an object of directives".to_string())
 }
 
 fn scopes(v: &Value) -> Result<BTreeMap<SmolStr, SyncScope>, String> {

@@ -10,7 +10,7 @@ use super::{SettingError, Settings, SettingsCell};
 const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("dql_strict_mode", "false", "true", &["1", "\"true\"", "null"]),
     ("dql_restrict_subscriptions", "true", "false", &["0", "{}"]),
-    ("dql_default_directives", "{}", r##"{"#index":"a"}"##, &["[]", r#"{"index":"a"}"#, "true"]),
+    ("dql_default_directives", "{}", r##"{"#index":"a"}"##, &["[]", "true", "\"#index\""]),
     ("dql_request_history_size", "4096", "0", &["-1", "1048577", "1.5", "\"1\"", "true"]),
     (
         "dql_request_history_qualifiers",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ditto_dql::Directives;
 use ditto_types::{Object, SmolStr};
 
 use super::SyncScope;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub disable_replication_gc_on_evict: bool,
     /// Whether revoked certificates of peers are refused. Carried out by the mesh.
     pub peer_certificate_revocation_check_enabled: bool,
+    /// `dql_default_directives` as the planner reads them.
+    pub(crate) directives: Directives,
     /// Without effect; for trying ALTER SYSTEM.
     pub example_parameter: u64,
 }
@@ -84,6 +87,7 @@ impl Default for Settings {
             transaction_trace_interval_ms: 5_000,
             disable_replication_gc_on_evict: false,
             peer_certificate_revocation_check_enabled: true,
+            directives: Directives::default(),
             example_parameter: 42,
         }
     }
