@@ -10,6 +10,7 @@ use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
 use crate::fields::{self, Typing};
+use crate::index;
 use crate::result::QueryResult;
 use crate::row::DocRow;
 use crate::select::{StoreSource, id_text, select, unsupported};
@@ -24,7 +25,15 @@ pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
     if let Plan::Select(plan) = plan {
-        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), &core.hash_key, plan)?));
+        return Ok(QueryResult::rows(select(&source(core), plan)?));
+    }
+    if let Plan::CreateIndex(_) | Plan::DropIndex(_) = plan {
+        core.in_savepoint(unit, |core, _, _| match plan {
+            Plan::CreateIndex(plan) => index::create::create_at_once(core, plan),
+            Plan::DropIndex(plan) => index::create::drop_index(core, plan),
+            _ => Ok(false),
+        })?;
+        return Ok(QueryResult::default());
     }
     let mutated = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
@@ -172,7 +181,7 @@ fn evict(
 }
 
 fn source(core: &Core) -> StoreSource<'_> {
-    StoreSource { db: &core.db, dict: core.dict.shared(), hash_key: &core.hash_key }
+    StoreSource::writer(core)
 }
 
 fn keep_id(row: &dyn Row) -> Result<DocId, StoreError> {
