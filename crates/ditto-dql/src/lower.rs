@@ -2,6 +2,7 @@
 
 mod expr;
 mod read;
+mod system;
 mod write;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,12 @@ use crate::catalog::{CollectionRef, Namespace};
 use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::lexer::Span;
-use crate::plan::{Head, InsertTemplate, RemoveTemplate, SelectTemplate, UpdateTemplate};
+use crate::plan::{
+    AlterTemplate, CreateIndexPlan, DropIndexPlan, Head, InsertTemplate, RemoveTemplate, SelectTemplate,
+    ShowPlan, UpdateTemplate,
+};
 use crate::scalar::Scalar;
+use system::show;
 
 /// Longest name of a collection, in characters.
 const MAX_COLLECTION_NAME: usize = 99;
@@ -29,6 +34,11 @@ pub(crate) enum Template {
     Update(Arc<UpdateTemplate>),
     Delete(Arc<RemoveTemplate>),
     Evict(Arc<RemoveTemplate>),
+    CreateIndex(Arc<CreateIndexPlan>),
+    DropIndex(Arc<DropIndexPlan>),
+    AlterSystem(Arc<AlterTemplate>),
+    Show(Arc<ShowPlan>),
+    ClearHistory,
 }
 
 /// A checked statement with what its execution needs to know.
@@ -42,15 +52,7 @@ pub(crate) struct Lowered {
 
 /// Resolves a statement.
 pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, DqlError> {
-    let mut l = Lower {
-        text,
-        terms: Vec::new(),
-        locals: Vec::new(),
-        memos: 0,
-        params: BTreeMap::new(),
-        aggregates: Vec::new(),
-        aliases: Vec::new(),
-    };
+    let mut l = Lower::new(text);
     if let Some(ast::Prefix { kind, span }) = statement.prefix {
         let prefix = match kind {
             ast::PrefixKind::Explain => "EXPLAIN",
@@ -59,20 +61,20 @@ pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, Dq
         };
         return l.unsupported(prefix, span);
     }
-    let start = Span::default();
     let template = match statement.body {
         Body::Select(s) => Template::Select(Arc::new(l.select(*s)?)),
         Body::Insert(s) => Template::Insert(Arc::new(l.insert(*s)?)),
         Body::Update(s) => Template::Update(Arc::new(l.update(*s)?)),
+        Body::Remove(s) if l.clears_history(&s)? => Template::ClearHistory,
         Body::Remove(s) => {
             let evict = s.evict;
             let t = Arc::new(l.remove(*s)?);
             if evict { Template::Evict(t) } else { Template::Delete(t) }
         }
-        Body::CreateIndex(_) => return l.unsupported("CREATE INDEX", start),
-        Body::DropIndex(_) => return l.unsupported("DROP INDEX", start),
-        Body::AlterSystem(_) => return l.unsupported("ALTER SYSTEM", start),
-        Body::Show(_) => return l.unsupported("SHOW", start),
+        Body::CreateIndex(s) => Template::CreateIndex(Arc::new(l.create_index(s)?)),
+        Body::DropIndex(s) => Template::DropIndex(Arc::new(l.drop_index(s)?)),
+        Body::AlterSystem(s) => Template::AlterSystem(Arc::new(l.alter_system(s)?)),
+        Body::Show(s) => Template::Show(Arc::new(show(s))),
     };
     Ok(Lowered { template, params: l.params, memos: l.memos })
 }
@@ -92,7 +94,28 @@ struct Lower<'t> {
     aliases: Vec<(SmolStr, Scalar)>,
 }
 
-impl Lower<'_> {
+impl<'t> Lower<'t> {
+    fn new(text: &'t Arc<str>) -> Self {
+        Self {
+            text,
+            terms: Vec::new(),
+            locals: Vec::new(),
+            memos: 0,
+            params: BTreeMap::new(),
+            aggregates: Vec::new(),
+            aliases: Vec::new(),
+        }
+    }
+
+    /// Resolves a SELECT inside of another statement. What they share is what belongs to one execution.
+    fn inner_select(&mut self, s: ast::Select) -> Result<Arc<SelectTemplate>, DqlError> {
+        let params = std::mem::take(&mut self.params);
+        let mut inner = Lower { params, memos: self.memos, ..Lower::new(self.text) };
+        let template = inner.select(s);
+        (self.params, self.memos) = (inner.params, inner.memos);
+        Ok(Arc::new(template?))
+    }
+
     fn head(
         &mut self,
         target: &ast::Target,
@@ -123,7 +146,6 @@ impl Lower<'_> {
         }
         self.terms.push(alias.unwrap_or(name).text.clone());
         Ok(Head {
-            text: self.text.clone(),
             collection: CollectionRef { namespace, name: name.text.clone() },
             declared: self.type_decls(&target.types)?,
         })

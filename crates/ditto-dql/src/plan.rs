@@ -10,8 +10,6 @@ mod system;
 mod target;
 mod update;
 
-use std::sync::Arc;
-
 use ditto_types::{ErrorKind, Path, Value};
 
 use crate::catalog::CollectionRef;
@@ -24,11 +22,12 @@ use crate::scalar::{At, Scalar};
 use crate::sort::Window;
 
 pub use insert::InsertPlan;
-pub(crate) use insert::InsertTemplate;
+pub(crate) use insert::{InsertSource, InsertTemplate};
 pub use live::LiveResult;
 pub use report::{AdvisePlan, ExplainPlan};
 pub use select::SelectPlan;
 pub(crate) use select::{Grouping, Output, OutputItem, SelectTemplate};
+pub(crate) use system::AlterTemplate;
 pub use system::{AlterSystemPlan, CreateIndexPlan, DropIndexPlan, ShowPlan};
 pub use target::DeletePlan;
 pub(crate) use target::RemoveTemplate;
@@ -121,7 +120,6 @@ pub enum FieldOp {
 /// What every template knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    pub(crate) text: Arc<str>,
     pub(crate) collection: CollectionRef,
     pub(crate) declared: TypeDecls,
 }

@@ -12,7 +12,7 @@ use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::lower::{Lowered, Template, lower};
 use crate::parser::parse;
-use crate::plan::{DeletePlan, Head, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
+use crate::plan::{AlterSystemPlan, DeletePlan, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
 use crate::print::statement_text;
 
 /// What a statement does.
@@ -28,6 +28,16 @@ pub enum StatementKind {
     Delete,
     /// Removes documents from this device only.
     Evict,
+    /// Adds an index.
+    CreateIndex,
+    /// Removes an index.
+    DropIndex,
+    /// Changes settings.
+    AlterSystem,
+    /// Reads settings.
+    Show,
+    /// Forgets the requests of the past.
+    ClearHistory,
 }
 
 /// A statement that has been parsed and checked. It can be bound to any number of argument sets.
@@ -35,6 +45,7 @@ pub enum StatementKind {
 /// Cheap to clone; the parts are shared.
 #[derive(Clone, Debug)]
 pub struct Prepared {
+    text: Arc<str>,
     template: Template,
     /// Parameters in the order of their indexes.
     params: Arc<[SmolStr]>,
@@ -132,47 +143,48 @@ fn first_word(text: &str) -> Span {
 }
 
 fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
-    let Lowered { template, params: indexes, memos } = lower(&Arc::from(text), statement)?;
+    let text: Arc<str> = text.into();
+    let Lowered { template, params: indexes, memos } = lower(&text, statement)?;
     let mut params = vec![SmolStr::default(); indexes.len()];
     for (name, i) in &indexes {
         params[*i] = name.clone();
     }
-    let prepared =
-        Prepared { template, memos, names: Arc::new(indexes.into_keys().collect()), params: params.into() };
+    let names = Arc::new(indexes.into_keys().collect());
+    let prepared = Prepared { text, template, memos, names, params: params.into() };
     // A wrong constant is a fault of the text.
     if let Some(tail) = prepared.tail().filter(|t| t.is_constant()) {
-        tail.window(&Bound::bare(text), ErrorKind::QueryInvalid)?;
+        tail.window(&Bound::bare(prepared.text()), ErrorKind::QueryInvalid)?;
     }
     Ok(prepared)
 }
 
 impl Prepared {
-    fn head(&self) -> &Head {
-        match &self.template {
-            Template::Select(t) => &t.head,
-            Template::Insert(t) => &t.head,
-            Template::Update(t) => &t.head,
-            Template::Delete(t) | Template::Evict(t) => &t.head,
-        }
-    }
-
     fn tail(&self) -> Option<&TailTemplate> {
         match &self.template {
             Template::Select(t) => Some(&t.tail),
-            Template::Insert(_) => None,
+            Template::Insert(t) => t.rows().map(|s| &s.tail),
             Template::Update(t) => Some(&t.tail),
             Template::Delete(t) | Template::Evict(t) => Some(&t.tail),
+            _ => None,
         }
     }
 
     /// The text it was prepared from.
     pub fn text(&self) -> &str {
-        &self.head().text
+        &self.text
     }
 
-    /// Name of the collection.
+    /// Name of the collection, of a join the first one; empty for a statement about settings.
     pub fn collection(&self) -> &str {
-        &self.head().collection.name
+        match &self.template {
+            Template::Select(t) => &t.head.collection.name,
+            Template::Insert(t) => &t.head.collection.name,
+            Template::Update(t) => &t.head.collection.name,
+            Template::Delete(t) | Template::Evict(t) => &t.head.collection.name,
+            Template::CreateIndex(p) => &p.collection,
+            Template::DropIndex(p) => &p.collection,
+            Template::AlterSystem(_) | Template::Show(_) | Template::ClearHistory => "",
+        }
     }
 
     /// What the statement does.
@@ -183,12 +195,18 @@ impl Prepared {
             Template::Update(_) => StatementKind::Update,
             Template::Delete(_) => StatementKind::Delete,
             Template::Evict(_) => StatementKind::Evict,
+            Template::CreateIndex(_) => StatementKind::CreateIndex,
+            Template::DropIndex(_) => StatementKind::DropIndex,
+            Template::AlterSystem(_) => StatementKind::AlterSystem,
+            Template::Show(_) => StatementKind::Show,
+            Template::ClearHistory => StatementKind::ClearHistory,
         }
     }
 
-    /// Whether the statement is anything but SELECT.
+    /// Whether the statement changes documents: INSERT, UPDATE, DELETE and EVICT.
     pub fn is_mutation(&self) -> bool {
-        self.kind() != StatementKind::Select
+        use StatementKind::{Delete, Evict, Insert, Update};
+        matches!(self.kind(), Insert | Update | Delete | Evict)
     }
 
     /// Names of the parameters used.
@@ -205,13 +223,18 @@ impl Prepared {
     pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         let args =
             self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
-        let bound = Bound::new(self.head().text.clone(), args, cx.env.clone(), self.memos);
+        let bound = Bound::new(self.text.clone(), args, cx.env.clone(), self.memos);
         Ok(match &self.template {
             Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound, cx)?),
-            Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound)),
+            Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound, cx)?),
             Template::Update(t) => Plan::Update(UpdatePlan::bind(t.clone(), bound, cx)?),
             Template::Delete(t) => Plan::Delete(DeletePlan::bind(t.clone(), bound, cx)?),
             Template::Evict(t) => Plan::Evict(DeletePlan::bind(t.clone(), bound, cx)?),
+            Template::CreateIndex(p) => Plan::CreateIndex(p.as_ref().clone()),
+            Template::DropIndex(p) => Plan::DropIndex(p.as_ref().clone()),
+            Template::AlterSystem(t) => Plan::AlterSystem(AlterSystemPlan::bind(t, &bound)?),
+            Template::Show(p) => Plan::Show(p.as_ref().clone()),
+            Template::ClearHistory => Plan::ClearHistory,
         })
     }
 }

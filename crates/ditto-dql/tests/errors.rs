@@ -181,10 +181,6 @@ fn unsupported() {
         ("EXPLAIN SELECT * FROM c", "query/unsupported | Unsupported feature: EXPLAIN @1:1"),
         ("PROFILE SELECT * FROM c", "query/unsupported | Unsupported feature: PROFILE @1:1"),
         ("ADVISE AND PROVISION SELECT * FROM c", "query/unsupported | Unsupported feature: ADVISE @1:1"),
-        ("CREATE INDEX i ON c (a)", "query/unsupported | Unsupported feature: CREATE INDEX @1:1"),
-        ("DROP INDEX i ON c", "query/unsupported | Unsupported feature: DROP INDEX @1:1"),
-        ("ALTER SYSTEM SET x = 1", "query/unsupported | Unsupported feature: ALTER SYSTEM @1:1"),
-        ("SHOW ALL;", "query/unsupported | Unsupported feature: SHOW @1:1"),
         (
             "DELETE FROM system:indexes",
             "query/unsupported | Unsupported feature: writing to a system collection @1:13",
@@ -209,12 +205,6 @@ fn unsupported() {
         (
             "DELETE FROM c USE DIRECTIVES '{}'",
             "query/unsupported | Unsupported feature: USE DIRECTIVES @1:30",
-        ),
-        ("INSERT INTO c SELECT * FROM d", "query/unsupported | Unsupported feature: INSERT … SELECT @1:15"),
-        ("DELETE FROM c RETURNING *", "query/unsupported | Unsupported feature: RETURNING @1:15"),
-        (
-            "UPDATE c SET a = 1 LIMIT 1 RETURNING a, b",
-            "query/unsupported | Unsupported feature: RETURNING @1:28",
         ),
         ("SELECT clock() FROM c", "query/unsupported | Unsupported feature: function clock @1:8"),
         (

@@ -4,9 +4,9 @@
 #[path = "support/harness.rs"]
 mod harness;
 
-use ditto_dql::{ConflictPolicy, FieldKind, FieldOp, InsertPlan, Plan, StatementKind, prepare};
+use ditto_dql::{ConflictPolicy, FieldKind, FieldOp, InsertPlan, Plan, RunContext, StatementKind, prepare};
 use ditto_types::{Path, SmolStr, Value, json};
-use harness::{Doc, bind, describe, docs, error, object, targets};
+use harness::{Doc, Docs, bind, describe, docs, error, object, targets};
 
 fn insert(text: &str, args: &str) -> InsertPlan {
     match bind(text, args).unwrap_or_else(|e| panic!("{text}: {e}")) {
@@ -16,7 +16,7 @@ fn insert(text: &str, args: &str) -> InsertPlan {
 }
 
 fn documents(text: &str, args: &str) -> String {
-    match insert(text, args).documents() {
+    match insert(text, args).documents(&Docs(&[]), &RunContext::default()) {
         Ok(d) => json::to_string(&Value::Array(d.into_iter().map(Value::Object).collect())),
         Err(e) => describe(&e),
     }

@@ -293,7 +293,7 @@ fn exercise(text: &str, docs: &[Object]) {
             }
             let _ = p.run(&source, &cx);
         }
-        Plan::Insert(p) => drop(p.documents()),
+        Plan::Insert(p) => drop(p.documents(&source, &cx)),
         Plan::Update(p) => {
             for d in &rows {
                 let _ = p.ops(d);

@@ -1,5 +1,7 @@
 //! Applying what a peer sent: one commit of merged documents and the cursors that belong to them.
 
+use std::sync::Arc;
+
 use ditto_crdt::{Doc, VersionVector};
 use ditto_types::{Hlc, HlcClock, SiteId};
 
@@ -109,7 +111,7 @@ fn write(
     doc: Doc,
     newest: Hlc,
 ) -> Result<ItemOutcome, StoreError> {
-    let stored = core.store(unit, effects, place, held, doc, |_, size| {
+    let stored = core.store(unit, effects, place, held, Arc::new(doc), |_, size| {
         if size > MAX_MERGED {
             return Err(StoreError::TooLarge { id: String::new(), size, limit: MAX_MERGED });
         }

@@ -13,8 +13,7 @@
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
 //! | `system` | the virtual collections |
 //! | `reaper` | old tombstones become gravestones |
-//! | `readers`, `select`, `row` | snapshots; rows in place, by scan, id and index |
-//! | `index` | secondary indexes: which there are, their entries, how they are made |
+//! | `readers`, `select`, `row` | snapshots, rows in place |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
 //! | `replication`, `scan`, `apply` | what sync reads and writes |
@@ -31,7 +30,6 @@ mod driver;
 mod error;
 mod fields;
 mod history;
-mod index;
 mod lock;
 mod meta;
 mod mutate;

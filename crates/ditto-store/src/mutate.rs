@@ -1,6 +1,9 @@
 //! Writing statements: INSERT, UPDATE, DELETE and EVICT on the writer's connection.
 
+mod images;
+
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
 use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Plan, Row, RunContext, UpdatePlan};
@@ -10,11 +13,11 @@ use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
 use crate::fields::{self, Typing};
-use crate::index;
 use crate::result::QueryResult;
 use crate::row::DocRow;
 use crate::select::{StoreSource, id_text, select, unsupported};
 use crate::unit::{Effects, Unit};
+use images::Images;
 
 /// Documents above this size are written with a warning in the log.
 pub(crate) const SOFT_LIMIT: usize = 256 * 1024;
@@ -25,17 +28,9 @@ pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
     if let Plan::Select(plan) = plan {
-        return Ok(QueryResult::rows(select(&source(core), plan)?));
+        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), &core.hash_key, plan)?));
     }
-    if let Plan::CreateIndex(_) | Plan::DropIndex(_) = plan {
-        core.in_savepoint(unit, |core, _, _| match plan {
-            Plan::CreateIndex(plan) => index::create::create_at_once(core, plan),
-            Plan::DropIndex(plan) => index::create::drop_index(core, plan),
-            _ => Ok(false),
-        })?;
-        return Ok(QueryResult::default());
-    }
-    let mutated = core.in_savepoint(unit, |core, unit, effects| {
+    let (mutated, rows) = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
         match plan {
             Plan::Insert(plan) => insert(core, unit, effects, plan),
@@ -45,17 +40,21 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
             _ => Err(unsupported("this statement").into()),
         }
     })?;
-    Ok(QueryResult::mutation(mutated, unit.slot.clone()))
+    Ok(QueryResult::mutation(mutated, rows, unit.slot.clone()))
 }
+
+/// The ids that a mutation lists, and the rows of its RETURNING.
+type Mutated = (Vec<DocId>, Vec<Value>);
 
 fn insert(
     core: &mut Core,
     unit: &mut Unit,
     effects: &mut Effects,
     plan: &InsertPlan,
-) -> Result<Vec<DocId>, StoreError> {
-    let documents = plan.documents()?;
+) -> Result<Mutated, StoreError> {
+    let documents = plan.documents(&source(core), &RunContext::default())?;
     let coll = core.writable_collection(plan.collection())?;
+    let mut images = Images::new(plan.returning());
     let mut seen = HashSet::with_capacity(documents.len());
     let mut written = Vec::with_capacity(documents.len());
     for mut fields in documents {
@@ -70,12 +69,14 @@ fn insert(
         let held = core.load(coll, &id, key)?;
         let Some(new) = inserted(core, unit, plan, &id, fields, held.as_ref())? else { continue };
         let old_size = held.as_ref().map_or(0, |h| h.size);
+        let new = Arc::new(new);
+        images.keep(&id, &new);
         core.store(unit, effects, (coll, id.clone(), key), held, new, |id, size| {
             check_size(id, size, old_size)
         })?;
         written.push(id);
     }
-    Ok(written)
+    Ok((written, images.rows()?))
 }
 
 /// The state of a document after an INSERT; `None` when it stays as it is.
@@ -87,7 +88,7 @@ fn inserted(
     fields: Object,
     held: Option<&Held>,
 ) -> Result<Option<Doc>, StoreError> {
-    let typing = Typing { declared: plan.declared(), strict: false };
+    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
     let Some(held) = held else {
         // Time zero: equal seeds on several devices are the same write.
         let stamp = if plan.is_initial() { Stamp::ZERO } else { core.stamp(unit)? };
@@ -128,20 +129,21 @@ fn update(
     unit: &mut Unit,
     effects: &mut Effects,
     plan: &UpdatePlan,
-) -> Result<Vec<DocId>, StoreError> {
-    core.refuse_system(plan.collection())?;
+) -> Result<Mutated, StoreError> {
     let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
-    let typing = Typing { declared: plan.declared(), strict: false };
+    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
+    let mut images = Images::new(plan.returning());
     for_each(core, plan.collection(), &targets, |core, place, held| {
         let changes = plan.ops(&DocRow::new(&place.1, &held.doc))?;
         let ops = fields::update_ops(&held.doc, changes, typing);
         let stamp = core.stamp(unit)?;
-        let new = applied(held.doc.as_ref().clone(), &ops, stamp)?;
+        let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
+        images.keep(&place.1, &new);
         let old_size = held.size;
         core.store(unit, effects, place, Some(held), new, |id, size| check_size(id, size, old_size))?;
         Ok(())
     })?;
-    Ok(targets)
+    Ok((targets, images.rows()?))
 }
 
 fn delete(
@@ -149,16 +151,17 @@ fn delete(
     unit: &mut Unit,
     effects: &mut Effects,
     plan: &DeletePlan,
-) -> Result<Vec<DocId>, StoreError> {
-    core.refuse_system(plan.collection())?;
+) -> Result<Mutated, StoreError> {
     let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
+    let mut images = Images::new(plan.returning());
     for_each(core, plan.collection(), &targets, |core, place, held| {
+        images.keep(&place.1, &held.doc);
         let stamp = core.stamp(unit)?;
-        let new = applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?;
+        let new = Arc::new(applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?);
         core.store(unit, effects, place, Some(held), new, |_, _| Ok(()))?;
         Ok(())
     })?;
-    Ok(targets)
+    Ok((targets, images.rows()?))
 }
 
 fn evict(
@@ -166,10 +169,13 @@ fn evict(
     unit: &Unit,
     effects: &mut Effects,
     plan: &DeletePlan,
-) -> Result<Vec<DocId>, StoreError> {
-    core.refuse_system(plan.collection())?;
+) -> Result<Mutated, StoreError> {
     let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
-    for_each(core, plan.collection(), &targets, |core, place, held| core.forget(effects, place, held))?;
+    let mut images = Images::new(plan.returning());
+    for_each(core, plan.collection(), &targets, |core, place, held| {
+        images.keep(&place.1, &held.doc);
+        core.forget(effects, place, held)
+    })?;
     if let Some(coll) = effects.evicted.first().copied() {
         // Rule R2: every subscription on the collection has to reconcile, also those that did not match what is
         // gone, since other peers may hold a state of it that they match.
@@ -177,11 +183,11 @@ fn evict(
         core.evicted_at.insert(coll, unit.seq);
         core.mark_site_stale()?;
     }
-    Ok(targets)
+    Ok((targets, images.rows()?))
 }
 
 fn source(core: &Core) -> StoreSource<'_> {
-    StoreSource::writer(core)
+    StoreSource { db: &core.db, dict: core.dict.shared(), hash_key: &core.hash_key }
 }
 
 fn keep_id(row: &dyn Row) -> Result<DocId, StoreError> {

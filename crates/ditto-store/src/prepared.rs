@@ -50,6 +50,11 @@ impl Statement {
             StatementKind::Update => "update",
             StatementKind::Delete => "delete",
             StatementKind::Evict => "evict",
+            StatementKind::CreateIndex => "create_index",
+            StatementKind::DropIndex => "drop_index",
+            StatementKind::AlterSystem => "alter_system",
+            StatementKind::Show => "show",
+            StatementKind::ClearHistory => "clear_history",
         }
     }
 }

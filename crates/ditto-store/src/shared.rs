@@ -8,7 +8,6 @@ use ditto_types::HashKey;
 
 use crate::commit::Commit;
 use crate::dict::Dict;
-use crate::index::{Indexes, SharedIndexes};
 use crate::meta::StoreIdentity;
 use crate::observers::Observers;
 use crate::readers::ReaderPool;
@@ -22,8 +21,6 @@ pub(crate) struct Shared {
     pub(crate) readers: ReaderPool,
     pub(crate) requests: Requests,
     pub(crate) observers: Observers,
-    /// The indexes of the last commit.
-    pub(crate) indexes: SharedIndexes,
     head: AtomicU64,
     groups: AtomicU64,
     closed: AtomicBool,
@@ -40,7 +37,6 @@ impl Shared {
         dict: Arc<Dict>,
         readers: ReaderPool,
         requests: Requests,
-        indexes: Indexes,
         head: u64,
     ) -> Self {
         Self {
@@ -50,7 +46,6 @@ impl Shared {
             dict,
             readers,
             requests,
-            indexes: SharedIndexes::new(Arc::new(indexes)),
             head: AtomicU64::new(head),
             groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! INSERT, UPDATE, DELETE and EVICT.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ditto_types::{Object, Path, SmolStr, Value};
 
@@ -10,32 +11,36 @@ use crate::ast;
 use crate::decl::{FieldKind, TypeDecls};
 use crate::error::DqlError;
 use crate::lexer::Span;
-use crate::plan::{Change, ChangeAction, InsertTemplate, RemoveTemplate, UpdateTemplate};
+use crate::plan::{
+    Change, ChangeAction, InsertSource, InsertTemplate, RemoveTemplate, SelectTemplate, UpdateTemplate,
+};
 use crate::scalar::{At, Scalar};
 
 impl Lower<'_> {
     pub(super) fn insert(&mut self, s: ast::Insert) -> Result<InsertTemplate, DqlError> {
         let head = self.head(&s.target, None, true)?;
-        let documents = match s.source {
-            ast::InsertSource::Select(s) => return self.unsupported("INSERT … SELECT", s.span),
-            ast::InsertSource::Documents(documents) => documents,
+        let source = match s.source {
+            ast::InsertSource::Select(select) => {
+                let at = At(select.span.start as usize);
+                InsertSource::Rows(self.inner_select(*select)?, at)
+            }
+            ast::InsertSource::Documents(documents) => {
+                let scope = Scope::constant("a document", "Cannot convert to a literal");
+                let mut out = Vec::with_capacity(documents.len());
+                for e in documents {
+                    let at = At(e.span.start as usize);
+                    out.push((self.expr(e, scope)?, at));
+                }
+                InsertSource::Documents(out)
+            }
         };
-        self.refuse_returning(s.returning.as_ref())?;
-        let scope = Scope::constant("a document", "Cannot convert to a literal");
-        let documents = documents
-            .into_iter()
-            .map(|e| {
-                let at = At(e.span.start as usize);
-                Ok((self.expr(e, scope)?, at))
-            })
-            .collect::<Result<_, DqlError>>()?;
-        Ok(InsertTemplate { head, documents, policy: s.policy, initial: s.initial })
+        let returning = self.returning(s.returning, &s.target)?;
+        Ok(InsertTemplate { head, source, policy: s.policy, initial: s.initial, returning })
     }
 
     pub(super) fn update(&mut self, s: ast::Update) -> Result<UpdateTemplate, DqlError> {
         let head = self.head(&s.from.target, None, true)?;
         self.refuse_uses(&s.from.uses)?;
-        self.refuse_returning(s.returning.as_ref())?;
         let mut changes: Vec<Change> = Vec::with_capacity(s.changes.len());
         let mut seen = BTreeSet::new();
         for change in s.changes {
@@ -50,7 +55,8 @@ impl Lower<'_> {
         }
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
-        Ok(UpdateTemplate { head, changes, filter, tail })
+        let returning = self.returning(s.returning, &s.from.target)?;
+        Ok(UpdateTemplate { head, changes, filter, tail, returning })
     }
 
     fn change(&mut self, change: ast::Change, declared: &TypeDecls) -> Result<Change, DqlError> {
@@ -119,14 +125,33 @@ impl Lower<'_> {
     pub(super) fn remove(&mut self, s: ast::Remove) -> Result<RemoveTemplate, DqlError> {
         let head = self.head(&s.from.target, None, true)?;
         self.refuse_uses(&s.from.uses)?;
-        self.refuse_returning(s.returning.as_ref())?;
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
-        Ok(RemoveTemplate { head, filter, tail })
+        let returning = self.returning(s.returning, &s.from.target)?;
+        Ok(RemoveTemplate { head, filter, tail, returning })
     }
 
-    fn refuse_returning(&self, returning: Option<&ast::Returning>) -> Result<(), DqlError> {
-        returning.map_or(Ok(()), |r| self.unsupported("RETURNING", r.span))
+    /// RETURNING is a SELECT over the documents that the statement is about.
+    fn returning(
+        &mut self,
+        returning: Option<ast::Returning>,
+        target: &ast::Target,
+    ) -> Result<Option<Arc<SelectTemplate>>, DqlError> {
+        let Some(ast::Returning { projection, span }) = returning else { return Ok(None) };
+        let from =
+            ast::FromTerm { target: target.clone(), alias: None, uses: Vec::new(), directives: Vec::new() };
+        let select = ast::Select {
+            span,
+            distinct: None,
+            projection,
+            from,
+            joins: Vec::new(),
+            filter: None,
+            group_by: None,
+            having: None,
+            tail: ast::Tail::default(),
+        };
+        self.inner_select(select).map(Some)
     }
 }
 

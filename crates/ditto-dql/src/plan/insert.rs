@@ -5,19 +5,44 @@ use std::sync::Arc;
 
 use ditto_types::{DocId, ErrorKind, MAX_DEPTH, Object, Value};
 
-use super::{ConflictPolicy, Head, check_kind, shown};
+use super::target::returning;
+use super::{ConflictPolicy, Head, SelectPlan, SelectTemplate, check_kind, shown};
+use crate::bind::BindContext;
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
+use crate::exec::{Rows, RunContext};
 use crate::scalar::{At, Scalar};
+use crate::source::Source;
+
+/// Most memory that the rows of INSERT … SELECT may take.
+const MAX_SELECTED_BYTES: usize = 256 << 20;
 
 #[derive(Clone, Debug)]
 pub(crate) struct InsertTemplate {
     pub(crate) head: Head,
-    pub(crate) documents: Vec<(Scalar, At)>,
+    pub(crate) source: InsertSource,
     pub(crate) policy: ConflictPolicy,
     pub(crate) initial: bool,
+    pub(crate) returning: Option<Arc<SelectTemplate>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum InsertSource {
+    Documents(Vec<(Scalar, At)>),
+    /// INSERT … SELECT: each row is a document.
+    Rows(Arc<SelectTemplate>, At),
+}
+
+impl InsertTemplate {
+    /// The SELECT whose rows are inserted.
+    pub(crate) fn rows(&self) -> Option<&SelectTemplate> {
+        match &self.source {
+            InsertSource::Documents(_) => None,
+            InsertSource::Rows(select, _) => Some(select),
+        }
+    }
 }
 
 /// A bound INSERT.
@@ -25,11 +50,23 @@ pub(crate) struct InsertTemplate {
 pub struct InsertPlan {
     template: Arc<InsertTemplate>,
     bound: Bound,
+    strict: bool,
+    rows: Option<SelectPlan>,
+    returning: Option<SelectPlan>,
 }
 
 impl InsertPlan {
-    pub(crate) fn bind(template: Arc<InsertTemplate>, bound: Bound) -> Self {
-        Self { template, bound }
+    pub(crate) fn bind(
+        template: Arc<InsertTemplate>,
+        bound: Bound,
+        context: &BindContext<'_>,
+    ) -> Result<Self, DqlError> {
+        let rows = match &template.source {
+            InsertSource::Documents(_) => None,
+            InsertSource::Rows(select, _) => Some(SelectPlan::bind(select.clone(), bound.clone(), context)?),
+        };
+        let returning = returning(template.returning.as_ref(), &bound, context)?;
+        Ok(Self { strict: context.strict, template, bound, rows, returning })
     }
 
     /// Name of the collection.
@@ -52,25 +89,52 @@ impl InsertPlan {
         &self.template.head.declared
     }
 
-    /// The documents in the order written; each may lack `_id`.
+    /// Strict mode: undeclared fields are written as registers, whatever their value.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// INSERT … SELECT: the SELECT whose rows are the documents.
+    pub fn rows(&self) -> Option<&SelectPlan> {
+        self.rows.as_ref()
+    }
+
+    /// RETURNING: a SELECT to be run over the written documents as they are then.
+    pub fn returning(&self) -> Option<&SelectPlan> {
+        self.returning.as_ref()
+    }
+
+    /// The documents in the order written; each may lack `_id`. The source is read by INSERT … SELECT only.
     ///
     /// # Errors
     ///
     /// A document that is no object or is nested too deeply, an `_id` that is not allowed or occurs twice, a value that
-    /// does not fit the declared kind of its field.
-    pub fn documents(&self) -> Result<Vec<Object>, DqlError> {
-        let mut out = Vec::new();
-        let mut ids = BTreeSet::new();
-        for (e, at) in &self.template.documents {
+    /// does not fit the declared kind of its field; what goes wrong with the SELECT. The rows of a SELECT may take
+    /// 256 MiB in total.
+    pub fn documents<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Vec<Object>, S::Error> {
+        let mut out = Documents::default();
+        match (&self.template.source, &self.rows) {
+            (InsertSource::Documents(documents), _) => self.given(documents, &mut out)?,
+            (InsertSource::Rows(_, at), Some(select)) => {
+                let rows = select.run(source, cx)?;
+                self.selected(rows, *at, &Cx::constant(&self.bound), &mut out)?;
+            }
+            (InsertSource::Rows(..), None) => {}
+        }
+        Ok(out.documents)
+    }
+
+    fn given(&self, documents: &[(Scalar, At)], out: &mut Documents) -> Result<(), DqlError> {
+        for (e, at) in documents {
             // Each document has its own budget.
             let cx = Cx::constant(&self.bound);
             let value = e.eval(&cx)?;
             match value.map(|v| v.into_owned()) {
-                Some(Value::Object(o)) => self.add(o, *at, &cx, &mut ids, &mut out)?,
+                Some(Value::Object(o)) => self.add(o, *at, &cx, out)?,
                 Some(Value::Array(items)) => {
                     for item in items {
                         match item {
-                            Value::Object(o) => self.add(o, *at, &cx, &mut ids, &mut out)?,
+                            Value::Object(o) => self.add(o, *at, &cx, out)?,
                             other => return no_document(Some(&other), *at, &cx),
                         }
                     }
@@ -78,17 +142,26 @@ impl InsertPlan {
                 other => return no_document(other.as_ref(), *at, &cx),
             }
         }
-        Ok(out)
+        Ok(())
     }
 
-    fn add(
-        &self,
-        document: Object,
-        at: At,
-        cx: &Cx<'_>,
-        ids: &mut BTreeSet<DocId>,
-        out: &mut Vec<Object>,
-    ) -> Result<(), DqlError> {
+    fn selected(&self, rows: Rows, at: At, cx: &Cx<'_>, out: &mut Documents) -> Result<(), DqlError> {
+        let mut bytes = 0usize;
+        for item in rows.items {
+            bytes = bytes.saturating_add(item.weight());
+            if bytes > MAX_SELECTED_BYTES {
+                let message = format!("the rows to insert exceed the limit of {MAX_SELECTED_BYTES} bytes");
+                return cx.fail(ErrorKind::SizeLimitExceeded, message, at);
+            }
+            match item.into_value() {
+                Value::Object(o) => self.add(o, at, cx, out)?,
+                other => return no_document(Some(&other), at, cx),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, document: Object, at: At, cx: &Cx<'_>, out: &mut Documents) -> Result<(), DqlError> {
         if document.values().any(|v| v.depth() >= MAX_DEPTH) {
             let message = format!("document is nested deeper than {MAX_DEPTH} levels");
             return cx.fail(ErrorKind::DepthLimitExceeded, message, at);
@@ -96,14 +169,21 @@ impl InsertPlan {
         if let Some(id) = document.get("_id") {
             let id = DocId::new(id);
             let id = id.or_else(|e| cx.fail(ErrorKind::DocumentId, e.to_string(), at))?;
-            if !ids.insert(id) {
+            if !out.ids.insert(id) {
                 return cx.fail(ErrorKind::QueryExecution, "Expected unique document identifiers", at);
             }
         }
         check_fields(&document, self.declared(), at, cx)?;
-        out.push(document);
+        out.documents.push(document);
         Ok(())
     }
+}
+
+/// The documents so far, and the ids that they name.
+#[derive(Default)]
+struct Documents {
+    documents: Vec<Object>,
+    ids: BTreeSet<DocId>,
 }
 
 fn no_document<T>(v: Option<&Value>, at: At, cx: &Cx<'_>) -> Result<T, DqlError> {

@@ -1,9 +1,13 @@
 //! Statements about indexes and settings.
 
-use ditto_types::{SmolStr, Value};
+use ditto_types::{ErrorKind, SmolStr, Value};
 
 use crate::catalog::IndexKey;
+use crate::env::Bound;
+use crate::error::DqlError;
+use crate::eval::Cx;
 use crate::pattern;
+use crate::scalar::{At, Scalar};
 
 /// CREATE INDEX.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,33 @@ pub enum AlterSystemPlan {
     Reset(SmolStr),
     /// RESET ALL.
     ResetAll,
+}
+
+/// ALTER SYSTEM without arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum AlterTemplate {
+    Set(SmolStr, Scalar, At),
+    Reset(SmolStr),
+    ResetAll,
+}
+
+impl AlterSystemPlan {
+    pub(crate) fn bind(template: &AlterTemplate, bound: &Bound) -> Result<Self, DqlError> {
+        Ok(match template {
+            AlterTemplate::Set(name, value, at) => {
+                let cx = Cx::constant(bound);
+                match value.eval(&cx)? {
+                    Some(value) => Self::Set { name: name.clone(), value: value.into_owned() },
+                    None => {
+                        let message = format!("the value for {name} is missing");
+                        return cx.fail(ErrorKind::QueryEvaluation, message, *at);
+                    }
+                }
+            }
+            AlterTemplate::Reset(name) => Self::Reset(name.clone()),
+            AlterTemplate::ResetAll => Self::ResetAll,
+        })
+    }
 }
 
 /// SHOW.

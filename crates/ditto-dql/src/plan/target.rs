@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ditto_types::Value;
 
-use super::{Head, TailTemplate};
+use super::{Head, SelectPlan, SelectTemplate, TailTemplate};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
@@ -21,6 +21,7 @@ pub(crate) struct RemoveTemplate {
     pub(crate) head: Head,
     pub(crate) filter: Option<Scalar>,
     pub(crate) tail: TailTemplate,
+    pub(crate) returning: Option<Arc<SelectTemplate>>,
 }
 
 impl Selecting for RemoveTemplate {
@@ -39,7 +40,10 @@ impl Selecting for RemoveTemplate {
 
 /// A bound DELETE or EVICT.
 #[derive(Clone, Debug)]
-pub struct DeletePlan(Chosen<RemoveTemplate>);
+pub struct DeletePlan {
+    chosen: Chosen<RemoveTemplate>,
+    returning: Option<SelectPlan>,
+}
 
 impl DeletePlan {
     pub(crate) fn bind(
@@ -47,28 +51,39 @@ impl DeletePlan {
         bound: Bound,
         context: &BindContext<'_>,
     ) -> Result<Self, DqlError> {
-        Chosen::new(template, bound, context).map(Self)
+        let returning = returning(template.returning.as_ref(), &bound, context)?;
+        Ok(Self { chosen: Chosen::new(template, bound, context)?, returning })
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.0.collection().name
+        &self.chosen.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.0.access
+        &self.chosen.access
     }
 
     /// Declared field kinds: a declared field is read as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        self.0.declared()
+        self.chosen.declared()
+    }
+
+    /// RETURNING: a SELECT to be run over the removed documents as they were.
+    pub fn returning(&self) -> Option<&SelectPlan> {
+        self.returning.as_ref()
+    }
+
+    /// Strict mode: undeclared fields are read as registers only.
+    pub fn is_strict(&self) -> bool {
+        self.chosen.strict
     }
 
     /// Whether all documents of the collection go: no WHERE and no LIMIT or OFFSET.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.0.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
-            && self.0.window == Window::default()
+        matches!(self.chosen.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+            && self.chosen.window == Window::default()
     }
 
     /// Chooses the documents, in order, and gives what `keep` makes of each.
@@ -82,8 +97,17 @@ impl DeletePlan {
         cx: &RunContext<'_>,
         keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
     ) -> Result<Vec<T>, S::Error> {
-        targets(&self.0, source, cx, keep)
+        targets(&self.chosen, source, cx, keep)
     }
+}
+
+/// Binds the RETURNING of a mutation.
+pub(super) fn returning(
+    template: Option<&Arc<SelectTemplate>>,
+    bound: &Bound,
+    context: &BindContext<'_>,
+) -> Result<Option<SelectPlan>, DqlError> {
+    template.map(|t| SelectPlan::bind(t.clone(), bound.clone(), context)).transpose()
 }
 
 /// Chooses the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.

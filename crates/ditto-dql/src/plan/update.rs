@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ditto_types::{ErrorKind, MAX_DEPTH, Path, Value};
+use ditto_types::{ErrorKind, MAX_DEPTH, Path, SmolStr, Value};
 
 use super::insert::check_fields;
-use super::target::targets;
-use super::{FieldOp, Head, TailTemplate, check_kind, shown};
+use super::target::{returning, targets};
+use super::{FieldOp, Head, SelectPlan, SelectTemplate, TailTemplate, check_kind, shown};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::{FieldKind, TypeDecls};
 use crate::env::Bound;
@@ -23,6 +23,7 @@ pub(crate) struct UpdateTemplate {
     pub(crate) changes: Vec<Change>,
     pub(crate) filter: Option<Scalar>,
     pub(crate) tail: TailTemplate,
+    pub(crate) returning: Option<Arc<SelectTemplate>>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +58,10 @@ impl Selecting for UpdateTemplate {
 
 /// A bound UPDATE.
 #[derive(Clone, Debug)]
-pub struct UpdatePlan(Chosen<UpdateTemplate>);
+pub struct UpdatePlan {
+    chosen: Chosen<UpdateTemplate>,
+    returning: Option<SelectPlan>,
+}
 
 impl UpdatePlan {
     pub(crate) fn bind(
@@ -65,22 +69,36 @@ impl UpdatePlan {
         bound: Bound,
         context: &BindContext<'_>,
     ) -> Result<Self, DqlError> {
-        Chosen::new(template, bound, context).map(Self)
+        if context.strict {
+            check_strict(&template, &Cx::constant(&bound))?;
+        }
+        let returning = returning(template.returning.as_ref(), &bound, context)?;
+        Ok(Self { chosen: Chosen::new(template, bound, context)?, returning })
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.0.collection().name
+        &self.chosen.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.0.access
+        &self.chosen.access
     }
 
     /// Declared field kinds: a declared field is read and written as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        self.0.declared()
+        self.chosen.declared()
+    }
+
+    /// RETURNING: a SELECT to be run over the changed documents as they are then.
+    pub fn returning(&self) -> Option<&SelectPlan> {
+        self.returning.as_ref()
+    }
+
+    /// Strict mode: undeclared fields are read and written as registers only.
+    pub fn is_strict(&self) -> bool {
+        self.chosen.strict
     }
 
     /// Chooses the documents, in order, and gives what `keep` makes of each.
@@ -94,7 +112,7 @@ impl UpdatePlan {
         cx: &RunContext<'_>,
         keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
     ) -> Result<Vec<T>, S::Error> {
-        targets(&self.0, source, cx, keep)
+        targets(&self.chosen, source, cx, keep)
     }
 
     /// The changes for a chosen document in the order APPLY, SET, UNSET, evaluated on its state before the statement.
@@ -106,9 +124,9 @@ impl UpdatePlan {
     /// A counter operation with a value that is no integer, a value that does not fit the declared kind of its field or
     /// is nested too deeply.
     pub fn ops(&self, row: &dyn Row) -> Result<Vec<FieldOp>, DqlError> {
-        let cx = Cx::row(row, &self.0.bound);
-        let mut out = Vec::with_capacity(self.0.template.changes.len());
-        for change in &self.0.template.changes {
+        let cx = Cx::row(row, &self.chosen.bound);
+        let mut out = Vec::with_capacity(self.chosen.template.changes.len());
+        for change in &self.chosen.template.changes {
             let path = change.path.clone();
             out.push(match &change.action {
                 ChangeAction::Unset => FieldOp::Unset { path },
@@ -161,6 +179,27 @@ impl UpdatePlan {
         }
         Ok(())
     }
+}
+
+/// In strict mode an undeclared field is a register: nothing is written below it, and it does not count.
+fn check_strict(template: &UpdateTemplate, cx: &Cx<'_>) -> Result<(), DqlError> {
+    let declared = &template.head.declared;
+    let undeclared = |names: &[SmolStr]| declared.kind_of(names) == FieldKind::Inferred;
+    for Change { path, action, at } in &template.changes {
+        let names = path.names();
+        let counts = match action {
+            ChangeAction::Set(..) | ChangeAction::Unset => false,
+            ChangeAction::Increment(..) | ChangeAction::Restart(_) | ChangeAction::PnIncrement(..) => true,
+        };
+        let registers = if counts { names.len() } else { names.len().saturating_sub(1) };
+        let register = (1..=registers).filter_map(|n| names.get(..n)).find(|names| undeclared(names));
+        if let Some(register) = register {
+            let field = Path::new(register.iter().cloned());
+            let message = format!("Unsupported DML operation on REGISTER field \"{field}\"");
+            return cx.fail(ErrorKind::QueryInvalid, message, *at);
+        }
+    }
+    Ok(())
 }
 
 fn integer(v: Datum<'_>, at: At, cx: &Cx<'_>) -> Result<i64, DqlError> {

@@ -1,0 +1,58 @@
+//! RETURNING: the documents that a mutation is about, as they were before or are afterwards, as a source of rows.
+
+use std::sync::Arc;
+
+use ditto_crdt::Doc;
+use ditto_dql::{CollectionRef, Item, Row, RunContext, SelectPlan, Source, TermScan};
+use ditto_types::{DocId, Value};
+
+use crate::StoreError;
+use crate::row::DocRow;
+
+/// The documents that RETURNING shows, in the order of the statement.
+pub(super) struct Images<'p> {
+    plan: Option<&'p SelectPlan>,
+    documents: Vec<(DocId, Arc<Doc>)>,
+}
+
+impl<'p> Images<'p> {
+    pub(super) fn new(plan: Option<&'p SelectPlan>) -> Self {
+        Self { plan, documents: Vec::new() }
+    }
+
+    /// Adds a document, if the statement has a RETURNING.
+    pub(super) fn keep(&mut self, id: &DocId, doc: &Arc<Doc>) {
+        if self.plan.is_some() {
+            self.documents.push((id.clone(), doc.clone()));
+        }
+    }
+
+    /// The rows of RETURNING; none without.
+    pub(super) fn rows(&self) -> Result<Vec<Value>, StoreError> {
+        let Some(plan) = self.plan else { return Ok(Vec::new()) };
+        let rows = plan.run(self, &RunContext::default())?;
+        Ok(rows.items.into_iter().map(Item::into_value).collect())
+    }
+}
+
+impl Source for Images<'_> {
+    type Error = StoreError;
+
+    /// There is no other collection than that of the statement, and nothing to look up.
+    fn visit(
+        &self,
+        _: &TermScan<'_>,
+        visit: &mut dyn FnMut(&dyn Row) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for (id, doc) in &self.documents {
+            if !visit(&DocRow::new(id, doc))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, _: &CollectionRef) -> Result<u64, StoreError> {
+        Ok(self.documents.len() as u64)
+    }
+}

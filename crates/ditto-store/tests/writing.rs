@@ -1,0 +1,363 @@
+//! What the writing statements do to documents, as tables of statements and outcomes (dql.md 3.5 and 7).
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "every test file uses its own part of the fixture")]
+
+#[path = "common/fixture.rs"]
+mod fixture;
+
+use fixture::*;
+
+/// What a statement gave: of a mutation the ids it lists, then the rows; or the error.
+fn outcome(f: &Fixture, text: &str, args: &str) -> String {
+    match f.try_run(text, args) {
+        Ok(r) => {
+            let mut parts = rows(&r);
+            if r.commit_id().is_some() {
+                parts.insert(0, format!("[{}]", ids(&r).join(",")));
+            }
+            parts.join(" ")
+        }
+        Err(e) => format!("error: {e}"),
+    }
+}
+
+/// Runs statements one after the other on a new store.
+fn script(args: &str, steps: &[(&str, &str)]) {
+    let f = Fixture::new();
+    for (i, (text, want)) in steps.iter().enumerate() {
+        assert_eq!(outcome(&f, text, args), *want, "step {}: {text}", i + 1);
+    }
+    f.clean();
+}
+
+const ALL: &str = "SELECT * FROM c";
+
+/// dql.md 3.5.
+#[test]
+fn kinds_of_value_under_one_name() {
+    script(
+        "{}",
+        &[
+            ("INSERT INTO c DOCUMENTS ({'_id': 1, 'cnt': 10})", "[1]"),
+            ("UPDATE c APPLY cnt INCREMENT BY 1", "[1]"),
+            // A new counter from 0 hides the register.
+            (ALL, r#"{"_id":1,"cnt":1}"#),
+        ],
+    );
+    script(
+        "{}",
+        &[
+            ("INSERT INTO c DOCUMENTS ({'_id': 1})", "[1]"),
+            ("UPDATE c APPLY pn PN_INCREMENT BY 4", "[1]"),
+            ("UPDATE c APPLY pn PN_INCREMENT BY 4", "[1]"),
+            (ALL, r#"{"_id":1,"pn":8.0}"#),
+            ("UPDATE c APPLY pn INCREMENT BY 1", "[1]"),
+            (ALL, r#"{"_id":1,"pn":1}"#),
+        ],
+    );
+    script(
+        "{}",
+        &[
+            (
+                "INSERT INTO COLLECTION c (obj REGISTER) DOCUMENTS ({'_id': 1, 'obj': {'a': 1, 'b': 2}})",
+                "[1]",
+            ),
+            ("UPDATE c SET obj.a = 11", "[1]"),
+            (ALL, r#"{"_id":1,"obj":{"a":11}}"#),
+        ],
+    );
+    script(
+        "{}",
+        &[
+            ("INSERT INTO c DOCUMENTS ({'_id': 1, 'obj': {'a': 1, 'b': 2}})", "[1]"),
+            ("UPDATE c SET obj = 5", "[1]"),
+            (ALL, r#"{"_id":1,"obj":5}"#),
+            ("UPDATE c SET obj = {'w': 1}", "[1]"),
+            (ALL, r#"{"_id":1,"obj":{"a":1,"b":2,"w":1}}"#),
+        ],
+    );
+    // Copies hold values only: the counter becomes a number, unless both statements declare it.
+    script(
+        "{}",
+        &[
+            ("INSERT INTO COLLECTION c (n COUNTER) DOCUMENTS ({'_id': 1, 'n': 5})", "[1]"),
+            ("INSERT INTO d SELECT * FROM c", "[1]"),
+            ("SELECT n FROM d", r#"{"n":5}"#),
+            ("INSERT INTO COLLECTION e (n COUNTER) SELECT * FROM COLLECTION c (n COUNTER)", "[1]"),
+            ("UPDATE e APPLY n INCREMENT BY 1", "[1]"),
+            ("SELECT n FROM COLLECTION e (n COUNTER)", r#"{"n":6}"#),
+        ],
+    );
+}
+
+#[test]
+fn unset_and_set_in_one_transaction() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":1,"obj":{"a":1,"b":2}}"#);
+    let tx = f.store.begin(ditto_store::TransactionOptions::default()).unwrap();
+    tx.execute("UPDATE c UNSET obj", &object("{}")).unwrap();
+    tx.execute("UPDATE c SET obj = {'w': 1}", &object("{}")).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(f.rows(ALL), [r#"{"_id":1,"obj":{"w":1}}"#]);
+    f.clean();
+}
+
+/// dql.md 7.3, each row on `{obj: {a: 1, b: 2}}`.
+#[test]
+fn update_of_objects() {
+    for (text, want) in [
+        ("UPDATE c SET obj.a = 10", r#"{"_id":1,"obj":{"a":10,"b":2}}"#),
+        ("UPDATE c SET obj = {'c': 3}", r#"{"_id":1,"obj":{"a":1,"b":2,"c":3}}"#),
+        ("UPDATE c SET obj = {}", r#"{"_id":1,"obj":{"a":1,"b":2}}"#),
+        ("UPDATE c UNSET obj.b", r#"{"_id":1,"obj":{"a":1}}"#),
+        ("UPDATE c UNSET obj", r#"{"_id":1}"#),
+        ("UPDATE c SET x.y.z = 1", r#"{"_id":1,"obj":{"a":1,"b":2},"x":{"y":{"z":1}}}"#),
+        ("UPDATE COLLECTION c (obj REGISTER) SET obj = {'c': 3}", r#"{"_id":1,"obj":{"c":3}}"#),
+        // The right side is evaluated before anything is written.
+        ("UPDATE c SET obj.a = obj.b, obj.b = obj.a", r#"{"_id":1,"obj":{"a":2,"b":1}}"#),
+        // The older notation.
+        ("UPDATE COLLECTION c (obj MAP) SET obj -> (a = 7, b -> tombstone())", r#"{"_id":1,"obj":{"a":7}}"#),
+        ("UPDATE c SET obj -> tombstone()", r#"{"_id":1}"#),
+        ("UPDATE COLLECTION c (obj REGISTER) SET obj -> default()", r#"{"_id":1,"obj":null}"#),
+    ] {
+        script(
+            "{}",
+            &[
+                ("INSERT INTO c DOCUMENTS ({'_id': 1, 'obj': {'a': 1, 'b': 2}})", "[1]"),
+                (text, "[1]"),
+                (ALL, want),
+            ],
+        );
+    }
+    // A declared kind below an assigned map counts.
+    script(
+        "{}",
+        &[
+            ("INSERT INTO c DOCUMENTS ({'_id': 1})", "[1]"),
+            (
+                "UPDATE COLLECTION c (m MAP(n COUNTER, r REGISTER)) SET m = {'n': 5, 'r': {'a': 1}, 'x': {'b': 1}}",
+                "[1]",
+            ),
+            ("UPDATE c APPLY m.n INCREMENT BY 1 SET m.x.c = 2", "[1]"),
+            (ALL, r#"{"_id":1,"m":{"n":6,"r":{"a":1},"x":{"b":1,"c":2}}}"#),
+            // A statement knows the kind it declares: a value of another kind stays.
+            ("UPDATE COLLECTION c (m MAP(n REGISTER)) UNSET m.n", "[1]"),
+            ("SELECT m.n FROM c", r#"{"n":6}"#),
+            ("UPDATE COLLECTION c (m MAP(n COUNTER)) UNSET m.n", "[1]"),
+            ("SELECT m.n FROM c", "{}"),
+        ],
+    );
+}
+
+#[test]
+fn update_writes_also_what_is_the_same() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":1,"obj":{"a":1}}"#);
+    let commits = f.store.subscribe_commits();
+    for text in ["UPDATE c SET obj.a = 1", "UPDATE c SET obj = {}"] {
+        let r = f.run(text);
+        assert_eq!(ids(&r), ["1"], "{text}");
+        let commit = commits.recv().unwrap();
+        assert_eq!((commit.changes.len(), Some(commit.seq)), (1, r.commit_id()), "{text}");
+    }
+    // Matching nothing is no error, and takes a commit number all the same.
+    let before = f.run("UPDATE c SET a = 1 WHERE false").commit_id().unwrap();
+    assert_eq!(f.run("DELETE FROM c WHERE false").commit_id(), Some(before + 1));
+    assert_eq!(f.run("EVICT FROM nowhere").commit_id(), Some(before + 2));
+    assert_eq!(f.run(ALL).commit_id(), None);
+    f.clean();
+}
+
+/// dql.md 7.4.
+#[test]
+fn counters() {
+    script(
+        "{}",
+        &[
+            ("INSERT INTO COLLECTION c (n COUNTER) DOCUMENTS ({'_id': 1, 'n': 5})", "[1]"),
+            ("UPDATE c APPLY n INCREMENT BY -7", "[1]"),
+            (ALL, r#"{"_id":1,"n":-2}"#),
+            ("UPDATE c APPLY m INCREMENT BY 3, n RESTART", "[1]"),
+            (ALL, r#"{"_id":1,"m":3,"n":0}"#),
+            ("UPDATE c APPLY n RESTART WITH m + 4", "[1]"),
+            (ALL, r#"{"_id":1,"m":3,"n":7}"#),
+            (
+                "UPDATE c APPLY n INCREMENT BY 1.5",
+                "error: Expected 1.5 to be an integer value (line 1, column 31)",
+            ),
+            (ALL, r#"{"_id":1,"m":3,"n":7}"#),
+        ],
+    );
+}
+
+/// dql.md 7.2.
+#[test]
+fn insert_policies_and_forms() {
+    script(
+        r#"{"one":{"_id":"a","v":1},"many":[{"_id":"b"},{"_id":"c"}]}"#,
+        &[
+            ("INSERT INTO c DOCUMENTS (:one)", r#"["a"]"#),
+            (
+                "INSERT INTO c VALUES (:many), ({'_id': 'd', 'v': :one.v})",
+                "error: expected ',' or '}', found '.' (line 1, column 54)",
+            ),
+            ("INSERT INTO c VALUES (:many), ({'_id': 'd'})", r#"["b","c","d"]"#),
+            (
+                "INSERT INTO c VALUES ({'_id': 'e'}), (:one)",
+                r#"error: Identifier conflict on document "a": using FAIL conflict policy"#,
+            ),
+            ("SELECT count(*) AS n FROM c", r#"{"n":4}"#),
+            (
+                "INSERT INTO c VALUES ({'_id': 'e'}), ({'_id': 'e'})",
+                "error: Expected unique document identifiers (line 1, column 39)",
+            ),
+            // Only what is written is listed.
+            ("INSERT INTO c VALUES ({'_id': 'e'}), (:one) ON ID CONFLICT DO NOTHING", r#"["e"]"#),
+            (
+                "INSERT INTO c VALUES ({'_id': 'a', 'v': 1, 'o': {'x': 1}}) ON ID CONFLICT DO UPDATE_LOCAL_DIFF",
+                r#"["a"]"#,
+            ),
+            ("INSERT INTO c VALUES ({'_id': 'a', 'v': 1}) ON ID CONFLICT DO UPDATE_LOCAL_DIFF", "[]"),
+            ("INSERT INTO c VALUES ({'_id': 'a', 'o': {'y': 2}}) ON ID CONFLICT DO UPDATE", r#"["a"]"#),
+            ("SELECT * FROM c WHERE _id = 'a'", r#"{"_id":"a","o":{"x":1,"y":2},"v":1}"#),
+            // A register is replaced.
+            (
+                "INSERT INTO COLLECTION c (o REGISTER) VALUES ({'_id': 'a', 'o': {'z': 3}}) ON ID CONFLICT DO MERGE",
+                r#"["a"]"#,
+            ),
+            ("SELECT o FROM c WHERE _id = 'a'", r#"{"o":{"z":3}}"#),
+            ("INSERT INTO c DOCUMENTS {'_id': 'f'}", r#"["f"]"#),
+            ("INSERT INTO c INITIAL VALUES ({'_id': 'f', 'v': 2}), ({'_id': 'g'})", r#"["g"]"#),
+            (
+                "INSERT INTO c VALUES ({'_id': 1.5})",
+                "error: Floats are not supported in document IDs (line 1, column 23)",
+            ),
+            (
+                "INSERT INTO c VALUES ({'_id': null})",
+                "error: Null document ID not allowed (line 1, column 23)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn insert_of_rows() {
+    script(
+        r#"{"min":2}"#,
+        &[
+            (
+                "INSERT INTO c VALUES ({'_id': 1, 'v': 1}), ({'_id': 2, 'v': 2}), ({'_id': 3, 'v': 3})",
+                "[1,2,3]",
+            ),
+            ("INSERT INTO d SELECT _id, v * 10 AS w FROM c WHERE v >= :min ORDER BY v DESC", "[3,2]"),
+            ("SELECT * FROM d ORDER BY _id", r#"{"_id":2,"w":20} {"_id":3,"w":30}"#),
+            (
+                "INSERT INTO d SELECT * FROM c",
+                "error: Identifier conflict on document 2: using FAIL conflict policy",
+            ),
+            ("SELECT count(*) AS n FROM d", r#"{"n":2}"#),
+            ("INSERT INTO d SELECT * FROM c ON ID CONFLICT DO NOTHING", "[1]"),
+            (
+                "INSERT INTO d SELECT * FROM c ON ID CONFLICT DO UPDATE RETURNING _id, v, w",
+                r#"[1,2,3] {"_id":1,"v":1} {"_id":2,"v":2,"w":20} {"_id":3,"v":3,"w":30}"#,
+            ),
+            ("INSERT INTO e SELECT 1 AS _id, sum(v) AS total FROM c", "[1]"),
+            ("SELECT * FROM e", r#"{"_id":1,"total":6}"#),
+            // It does not meet its own rows.
+            ("INSERT INTO c SELECT _id + 10 AS _id, v FROM c", "[11,12,13]"),
+            ("SELECT count(*) AS n FROM c", r#"{"n":6}"#),
+            (
+                "INSERT INTO c SELECT 1 AS _id FROM c LIMIT 2",
+                "error: Expected unique document identifiers (line 1, column 15)",
+            ),
+        ],
+    );
+    // Without an id each row gets one.
+    let f = Fixture::new();
+    f.insert("c", r#"[{"v":1},{"v":1}]"#);
+    let r = f.run("INSERT INTO d SELECT v FROM c");
+    assert_eq!(r.mutated_document_ids().len(), 2);
+    assert_eq!(f.rows("SELECT v FROM d"), [r#"{"v":1}"#, r#"{"v":1}"#]);
+}
+
+#[test]
+fn returning() {
+    script(
+        "{}",
+        &[
+            (
+                "INSERT INTO c VALUES ({'_id': 1, 'v': 1, 'o': {'a': 1}}), ({'_id': 2, 'v': 2}) RETURNING *",
+                r#"[1,2] {"_id":1,"o":{"a":1},"v":1} {"_id":2,"v":2}"#,
+            ),
+            // The state after an UPDATE and before a removal.
+            ("UPDATE c SET v = v + 10 WHERE v = 2 RETURNING _id, v", r#"[2] {"_id":2,"v":12}"#),
+            (
+                "UPDATE c SET w = 1 RETURNING c.*, MISSING o, v * 2 AS x",
+                r#"[1,2] {"_id":1,"v":1,"w":1,"x":2} {"_id":2,"v":12,"w":1,"x":24}"#,
+            ),
+            ("UPDATE c SET w = 2 WHERE false RETURNING *", "[]"),
+            ("UPDATE c SET w = 2 RETURNING count(*) AS n, sum(v) AS s", r#"[1,2] {"n":2,"s":13}"#),
+            ("UPDATE c SET w = 2 WHERE false RETURNING count(*) AS n", r#"[] {"n":0}"#),
+            // What was skipped or stayed the same is not written.
+            (
+                "INSERT INTO c VALUES ({'_id': 1, 'v': 1}), ({'_id': 3}) ON ID CONFLICT DO UPDATE_LOCAL_DIFF RETURNING _id",
+                r#"[3] {"_id":3}"#,
+            ),
+            // The document as it is then, not as it was given.
+            (
+                "INSERT INTO c VALUES ({'_id': 1, 'o': {'b': 2}}) ON ID CONFLICT DO UPDATE RETURNING o",
+                r#"[1] {"o":{"a":1,"b":2}}"#,
+            ),
+            ("DELETE FROM c WHERE v = 12 RETURNING *", r#"[2] {"_id":2,"v":12,"w":2}"#),
+            ("EVICT FROM c ORDER BY _id DESC LIMIT 1 RETURNING _id AS gone", r#"[3] {"gone":3}"#),
+            ("DELETE FROM c RETURNING max(v) AS m", r#"[1] {"m":1}"#),
+            (ALL, ""),
+            (
+                "DELETE FROM c RETURNING *, v",
+                "error: unqualified * with other projection elements is not supported (line 1, column 25)",
+            ),
+        ],
+    );
+}
+
+/// dql.md 7.6 and 7.7.
+#[test]
+fn removals() {
+    script(
+        r#"{"ids":["a","d"]}"#,
+        &[
+            (
+                "INSERT INTO c VALUES ({'_id':'a','n':3}), ({'_id':'b','n':1}), ({'_id':'c','n':2}), ({'_id':'d'})",
+                r#"["a","b","c","d"]"#,
+            ),
+            ("DELETE FROM c WHERE n > 0 ORDER BY n LIMIT 1 OFFSET 1", r#"["c"]"#),
+            ("EVICT FROM c WHERE n > 0 LIMIT 1 OFFSET 0 ORDER BY n", r#"["b"]"#),
+            ("DELETE FROM c WHERE _id IN ['nothing', 'a'] AND n = 4", "[]"),
+            ("DELETE FROM c WHERE _id IN :ids", r#"["a","d"]"#),
+            (ALL, ""),
+            ("UPDATE c SET x = 1", "[]"),
+            ("DELETE FROM c", "[]"),
+            // The same id again is a new document.
+            ("INSERT INTO c VALUES ({'_id':'a','m':1}), ({'_id':'b'}), ({'_id':'x'})", r#"["a","b","x"]"#),
+            ("SELECT * FROM c WHERE _id = 'a'", r#"{"_id":"a","m":1}"#),
+            ("UPDATE c SET m = 2 WHERE _id IN ['a', 'b']", r#"["a","b"]"#),
+            ("EVICT FROM c WHERE _id = 'b'", r#"["b"]"#),
+            ("TOMBSTONE FROM c WHERE m = 2", r#"["a"]"#),
+            ("EVICT FROM c", r#"["x"]"#),
+            (ALL, ""),
+        ],
+    );
+}
+
+/// Targets are chosen before the first one is written: a statement never meets its own work.
+#[test]
+fn statements_do_not_meet_their_own_writes() {
+    let f = Fixture::new();
+    let documents: Vec<String> = (0..500).map(|i| format!(r#"{{"_id":{i},"n":{i}}}"#)).collect();
+    f.insert("c", &format!("[{}]", documents.join(",")));
+    assert_eq!(f.run("UPDATE c SET n = n + 1000 WHERE n >= 0").mutated_document_ids().len(), 500);
+    assert_eq!(f.rows("SELECT min(n) AS a, max(n) AS b FROM c"), [r#"{"a":1000,"b":1499}"#]);
+    assert_eq!(f.run("INSERT INTO c SELECT n AS _id, n FROM c").mutated_document_ids().len(), 500);
+    assert_eq!(f.run("DELETE FROM c WHERE n >= 1000").mutated_document_ids().len(), 1000);
+    f.clean();
+}
