@@ -1,9 +1,12 @@
 //! Verifies a file: everything that can be recomputed is.
 
+mod indexes;
+
 use std::collections::{BTreeSet, HashMap};
 
 use ditto_types::{Digest, HashKey, Hlc, SmolStr};
 
+use self::indexes::IndexCheck;
 use crate::StoreError;
 use crate::counts;
 use crate::dict::{Dict, WriterDict};
@@ -27,6 +30,8 @@ pub struct CheckReport {
     pub gravestones: usize,
     /// Collections that ever held a document.
     pub collections: usize,
+    /// Indexes that are complete.
+    pub indexes: usize,
     /// Number of the newest commit.
     pub head: u64,
     /// What does not fit, in words; the first thousand.
@@ -68,6 +73,14 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
     let names: HashMap<u32, SmolStr> = dict.shared().collection_list().into_iter().collect();
     report.collections = names.len();
     let peers = db.query_one("SELECT count(*) FROM peer", &[], |r| r.uint(0))?.unwrap_or(0);
+    let mut indexes = match IndexCheck::new(db, dict.shared()) {
+        Ok(indexes) => indexes,
+        Err(e) => {
+            report.problem(e.to_string());
+            return Ok(report);
+        }
+    };
+    report.indexes = indexes.count();
     let against =
         Against { db, dict: dict.shared(), names: &names, hash_key, peers, clock: meta::clock(db)? };
     db.query(
@@ -75,7 +88,7 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
         &[],
         |row| {
             match Document::read(row) {
-                Ok(d) => d.check(&against, &mut report),
+                Ok(d) => d.check(&against, &mut indexes, &mut report)?,
                 Err(e) => report.problem(format!("row {}: {e}", row.int(0)?)),
             }
             Ok(true)
@@ -95,6 +108,7 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
             Ok(true)
         },
     )?;
+    indexes.finish(&mut report)?;
     check_counts(db, &names, &mut report)?;
     reaper::check(&against, &mut report)?;
     db.query("SELECT own_seq FROM cursor", &[], |row| {
@@ -164,17 +178,22 @@ impl<'r> Document<'r> {
         })
     }
 
-    fn check(&self, against: &Against<'_>, report: &mut CheckReport) {
+    fn check(
+        &self,
+        against: &Against<'_>,
+        indexes: &mut IndexCheck<'_>,
+        report: &mut CheckReport,
+    ) -> Result<(), StoreError> {
         let at = format!("row {}", self.rid);
         let Some(name) = against.names.get(&self.coll) else {
             report.problem(format!("{at}: unknown collection {}", self.coll));
-            return;
+            return Ok(());
         };
         let id = match doc_id(against.db, self.id) {
             Ok(id) => id,
             Err(e) => {
                 report.problem(format!("{at}: {e}"));
-                return;
+                return Ok(());
             }
         };
         let head = report.head;
@@ -200,8 +219,10 @@ impl<'r> Document<'r> {
                 } else {
                     report.tombstones += 1;
                 }
+                indexes.document(self.coll, self.rid, &id, &doc, report)?;
             }
         }
+        Ok(())
     }
 }
 

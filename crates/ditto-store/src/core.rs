@@ -11,11 +11,13 @@ use crate::StoreError;
 use crate::counts::Counts;
 use crate::dict::WriterDict;
 use crate::driver::{Db, Param};
+use crate::index::{Indexes, entries};
 use crate::meta::{self, State};
 use crate::options::{RandomSource, WallClock};
 use crate::request::Request;
 use crate::schema::{FLAG_DEAD, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
+use crate::shared::Shared;
 use crate::unit::{Effects, Touched, Unit};
 
 /// Longest name of a collection, in bytes.
@@ -27,6 +29,9 @@ pub(crate) struct Core {
     pub(crate) dict: WriterDict,
     pub(crate) state: State,
     pub(crate) counts: Counts,
+    /// The indexes as this connection sees them, what is not committed included.
+    pub(crate) indexes: Arc<Indexes>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) hash_key: HashKey,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) random: Arc<dyn RandomSource>,
@@ -39,6 +44,9 @@ pub(crate) struct Core {
     pub(crate) alone: bool,
     /// The request whose statement runs.
     pub(crate) request: Option<Arc<Request>>,
+    /// Next number of an index. Never given out twice while the store is open, so that a plan for an index that is gone
+    /// cannot read another.
+    next_index: u32,
 }
 
 /// A document that the store has, dead or alive.
@@ -59,13 +67,18 @@ impl Core {
         hash_key: HashKey,
         clock: Arc<dyn WallClock>,
         random: Arc<dyn RandomSource>,
+        shared: Arc<Shared>,
     ) -> Result<Self, StoreError> {
         let counts = Counts::load(&db)?;
+        let indexes = shared.indexes.get();
+        let next_index = indexes.iter().map(|i| i.def.id).max().map_or(1, |id| id.saturating_add(1));
         Ok(Self {
             db,
             dict,
             state,
             counts,
+            indexes,
+            shared,
             hash_key,
             clock,
             random,
@@ -73,6 +86,7 @@ impl Core {
             evicted_at: HashMap::new(),
             alone: false,
             request: None,
+            next_index,
         })
     }
 
@@ -85,6 +99,7 @@ impl Core {
         f: impl FnOnce(&mut Core, &mut Unit, &mut Effects) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (state, stamp, counts) = (self.state, unit.stamp, self.counts.mark());
+        let indexes = self.indexes.clone();
         let mut effects = Effects::default();
         // A savepoint of the engine copies every page before it is changed.
         let alone = std::mem::take(&mut self.alone);
@@ -103,6 +118,7 @@ impl Core {
                 let last = self.state.clock.last();
                 (self.state, unit.stamp) = (state, stamp);
                 self.counts.reset(counts);
+                self.indexes = indexes;
                 // Time does not go back, or a stamp could be given out twice with different contents.
                 self.state.clock.see(last);
                 if self.db.in_transaction() {
@@ -133,6 +149,7 @@ impl Core {
         self.db.exec("COMMIT", &[])?;
         self.dict.committed();
         self.counts.committed();
+        self.shared.indexes.set(&self.indexes);
         Ok(())
     }
 
@@ -142,6 +159,7 @@ impl Core {
         self.state = before;
         self.state.clock.see(last);
         self.counts.rolled_back();
+        self.indexes = self.shared.indexes.get();
         if self.db.in_transaction()
             && let Err(e) = self.db.exec("ROLLBACK", &[])
         {
@@ -262,11 +280,12 @@ impl Core {
         limit(&id, body.len())?;
         let flags = if new.is_alive() { 0 } else { FLAG_DEAD };
         let (seq, src) = (Param::Int(unit.seq as i64), Param::Int(unit.src.into()));
-        if let Some(rid) = held.as_ref().and_then(|h| h.rid) {
+        let rid = if let Some(rid) = held.as_ref().and_then(|h| h.rid) {
             self.db.exec(
                 "UPDATE docs SET seq = ?2, digest = ?3, src = ?4, flags = ?5, body = ?6 WHERE rid = ?1",
                 &[Param::Int(rid), seq, Param::Blob(&digest.0), src, Param::Int(flags), Param::Blob(&body)],
             )?;
+            rid
         } else {
             let rid = self.next_rid(coll)?;
             self.db.exec(
@@ -290,8 +309,10 @@ impl Core {
                     &[Param::Int(coll.into()), Param::Int(khash_to_sql(key))],
                 )?;
             }
-        }
+            rid
+        };
         let old = held.map(|h| h.doc);
+        entries::update(&self.db, self.indexes.of(coll), (rid, &id), old.as_deref(), Some(&new))?;
         let was_alive = old.as_ref().is_some_and(|d| d.is_alive());
         self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
         effects.touched.push(Touched { coll, id, key, digest, old, new: Some(new) });
@@ -308,12 +329,20 @@ impl Core {
         self.poll()?;
         if let Some(rid) = held.rid {
             self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
+            entries::update(&self.db, self.indexes.of(coll), (rid, &id), Some(&held.doc), None)?;
         }
         self.counts.add(coll, -i64::from(held.doc.is_alive()));
         effects.evicted.insert(coll);
         let (digest, old) = (held.digest, Some(held.doc));
         effects.touched.push(Touched { coll, id, key, digest, old, new: None });
         Ok(())
+    }
+
+    /// The number of a new index.
+    pub(crate) fn next_index(&mut self) -> u32 {
+        let id = self.next_index;
+        self.next_index += 1;
+        id
     }
 
     fn next_rid(&mut self, coll: u32) -> Result<i64, StoreError> {

@@ -15,7 +15,7 @@ use crate::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prepared statements kept per connection.
-const STATEMENT_CACHE: usize = 64;
+const STATEMENT_CACHE: usize = 128;
 
 /// A parameter of a statement.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +79,11 @@ impl SqlRow<'_> {
             Ok(ValueRef::Text(t)) => std::str::from_utf8(t).map_err(|_| self.wrong(i, "UTF-8 text")),
             _ => Err(self.wrong(i, "text")),
         }
+    }
+
+    /// Whether column `i` is NULL.
+    pub(crate) fn is_null(&self, i: usize) -> bool {
+        matches!(self.row.get_ref(i), Ok(ValueRef::Null))
     }
 
     fn wrong(&self, i: usize, expected: &str) -> StoreError {
@@ -207,6 +212,8 @@ fn map_error(file: &Path, e: &rusqlite::Error) -> StoreError {
         Some(ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase) => {
             StoreError::Corrupt { file: file.to_path_buf(), detail: e.to_string() }
         }
+        // The tables of indexes are the only ones that ever go.
+        _ if e.to_string().contains("no such table: idx_") => StoreError::IndexGone,
         _ => StoreError::Backend(format!("{e} ({})", file.display())),
     }
 }

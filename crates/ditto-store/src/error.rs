@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ditto_dql::{DqlError, Position};
-use ditto_types::{DocIdError, ErrorKind};
+use ditto_types::{DocIdError, ErrorKind, SmolStr};
 
 use crate::settings::SettingError;
 
@@ -89,6 +89,21 @@ pub enum StoreError {
     /// There is no system collection of this name, which is given without `system:`.
     #[error("unknown system collection 'system:{0}'")]
     UnknownSystemCollection(String),
+    /// CREATE INDEX of a name that the collection has (dql.md 6.1).
+    #[error("an index with the given name already exists on the given collection")]
+    IndexExists,
+    /// DROP INDEX of a name that the collection does not have.
+    #[error("there is no index `{name}` on collection `{collection}`")]
+    NoSuchIndex {
+        /// The name.
+        name: SmolStr,
+        /// The collection.
+        collection: SmolStr,
+    },
+    /// An index was dropped between planning a statement and running it. Statements are planned again then; only one
+    /// that meets it every time fails with it.
+    #[error("an index of the statement was dropped while it ran")]
+    IndexGone,
     /// The statement cannot be carried out on this data.
     #[error("{0}")]
     Execution(String),
@@ -130,9 +145,12 @@ impl StoreError {
             StoreError::Backend(_) => ErrorKind::StoreBackend,
             StoreError::Io { .. } => ErrorKind::Io,
             StoreError::Query(e) => e.kind(),
-            StoreError::IdConflict(_) | StoreError::DuplicateIds | StoreError::Execution(_) => {
-                ErrorKind::QueryExecution
-            }
+            StoreError::IdConflict(_)
+            | StoreError::DuplicateIds
+            | StoreError::IndexExists
+            | StoreError::NoSuchIndex { .. }
+            | StoreError::IndexGone
+            | StoreError::Execution(_) => ErrorKind::QueryExecution,
             StoreError::DocumentId(_) => ErrorKind::DocumentId,
             StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
             StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
@@ -196,6 +214,13 @@ mod tests {
             (StoreError::TooDeep(64), "validation/depth-limit-exceeded", "64"),
             (StoreError::Collection("the name is empty"), "query/invalid", "empty"),
             (StoreError::Execution("no".into()), "query/execution", "no"),
+            (StoreError::IndexExists, "query/execution", "already exists on the given collection"),
+            (
+                StoreError::NoSuchIndex { name: "ix".into(), collection: "cars".into() },
+                "query/execution",
+                "`ix` on collection `cars`",
+            ),
+            (StoreError::IndexGone, "query/execution", "dropped"),
             (StoreError::ReadOnly, "store/transaction-read-only", "read-only"),
             (StoreError::TransactionClosed, "store/transaction-closed", "closed"),
             (StoreError::NestedTransaction, "store/nested-transaction", "active"),

@@ -136,7 +136,7 @@ fn is_map(kind: FieldKind) -> bool {
     matches!(kind, FieldKind::Inferred | FieldKind::Map)
 }
 
-fn crdt_kind(kind: FieldKind) -> ditto_crdt::FieldKind {
+pub(crate) fn crdt_kind(kind: FieldKind) -> ditto_crdt::FieldKind {
     match kind {
         FieldKind::Inferred => ditto_crdt::FieldKind::Inferred,
         FieldKind::Register => ditto_crdt::FieldKind::Register,

@@ -13,7 +13,8 @@
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
 //! | `system` | the virtual collections |
 //! | `reaper` | old tombstones become gravestones |
-//! | `readers`, `select`, `row` | snapshots, rows in place |
+//! | `readers`, `select`, `row` | snapshots; rows in place, by scan, id and index |
+//! | `index` | secondary indexes: which there are, their entries, how they are made |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
 //! | `observers` | live queries |
 //! | `replication`, `scan`, `apply` | what sync reads and writes |
@@ -30,6 +31,7 @@ mod driver;
 mod error;
 mod fields;
 mod history;
+mod index;
 mod lock;
 mod meta;
 mod mutate;

@@ -6,15 +6,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Plan, Row, RunContext, UpdatePlan};
+use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, Row, RunContext, UpdatePlan};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
 use crate::fields::{self, Typing};
+use crate::index;
 use crate::result::QueryResult;
-use crate::row::DocRow;
+use crate::row::{DocRow, Reading};
 use crate::select::{StoreSource, id_text, select, unsupported};
 use crate::unit::{Effects, Unit};
 use images::Images;
@@ -28,7 +29,15 @@ pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
     if let Plan::Select(plan) = plan {
-        return Ok(QueryResult::rows(select(&core.db, core.dict.shared(), &core.hash_key, plan)?));
+        return Ok(QueryResult::rows(select(&source(core), plan)?));
+    }
+    if let Plan::CreateIndex(_) | Plan::DropIndex(_) = plan {
+        core.in_savepoint(unit, |core, _, _| match plan {
+            Plan::CreateIndex(plan) => index::create::create_at_once(core, plan),
+            Plan::DropIndex(plan) => index::create::drop_index(core, plan),
+            _ => Ok(false),
+        })?;
+        return Ok(QueryResult::default());
     }
     let (mutated, rows) = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
@@ -44,7 +53,7 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
 }
 
 /// The ids that a mutation lists, and the rows of its RETURNING.
-type Mutated = (Vec<DocId>, Vec<Value>);
+type Mutated = (Vec<DocId>, Vec<Item>);
 
 fn insert(
     core: &mut Core,
@@ -133,8 +142,9 @@ fn update(
     let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
     let mut images = Images::new(plan.returning());
+    let reading = Reading::new(plan.declared(), plan.is_strict());
     for_each(core, plan.collection(), &targets, |core, place, held| {
-        let changes = plan.ops(&DocRow::new(&place.1, &held.doc))?;
+        let changes = plan.ops(&DocRow::reading(&place.1, &held.doc, reading))?;
         let ops = fields::update_ops(&held.doc, changes, typing);
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
@@ -187,7 +197,7 @@ fn evict(
 }
 
 fn source(core: &Core) -> StoreSource<'_> {
-    StoreSource { db: &core.db, dict: core.dict.shared(), hash_key: &core.hash_key }
+    StoreSource::writer(core)
 }
 
 fn keep_id(row: &dyn Row) -> Result<DocId, StoreError> {

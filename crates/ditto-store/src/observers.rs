@@ -23,7 +23,7 @@ use crate::dict::Dict;
 use crate::readers::ReaderPool;
 use crate::replication::plan_matches;
 use crate::result::QueryResult;
-use crate::select::select;
+use crate::select::{StoreSource, select};
 
 /// Receives the results of an observer.
 pub type Callback = Box<dyn FnMut(QueryResult) + Send>;
@@ -354,11 +354,9 @@ impl Observers {
 
     /// Evaluates the query and calls back when the result is new.
     fn deliver(&self, plan: &SelectPlan, handle: &Arc<Handle>, task: &mut Task) {
-        let rows = self
-            .0
-            .readers
-            .get()
-            .and_then(|r| r.snapshot(|db| select(db, &self.0.dict, &self.0.hash_key, plan)));
+        let rows = self.0.readers.get().and_then(|r| {
+            r.snapshot(|db| select(&StoreSource::snapshot(db, &self.0.dict, &self.0.hash_key), plan))
+        });
         let result = match rows {
             Ok(rows) => QueryResult::rows(rows),
             Err(StoreError::Closed) => return,

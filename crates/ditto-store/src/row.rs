@@ -1,27 +1,72 @@
 //! Documents as rows of the query language: read in place from the stored bytes, or from a decoded document.
 
 use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
 
 use ditto_crdt::{Doc, DocView};
-use ditto_dql::Row;
-use ditto_types::{DocId, Object, SmolStr, Value};
+use ditto_dql::{Item, LazyItem, Row, TypeDecls};
+use ditto_types::json::JsonText;
+use ditto_types::{DocId, Object, SmolStr, Value, codec};
+
+use crate::dict::Dict;
+use crate::fields::crdt_kind;
 
 const ID: &str = "_id";
 
+/// How a statement reads fields: the kinds that it declares, and strict mode (`dql.md` 3.3 and 3.4).
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    declared: Option<&'a TypeDecls>,
+    strict: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// The newest kind of each field.
+    pub(crate) const NEWEST: Reading<'static> = Reading { declared: None, strict: false };
+
+    pub(crate) fn new(declared: &'a TypeDecls, strict: bool) -> Self {
+        Self { declared: (!declared.is_empty()).then_some(declared), strict }
+    }
+
+    /// Whether every field is read as its newest kind.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.declared.is_none() && !self.strict
+    }
+
+    /// The kind that a field is read as.
+    fn kind(&self, path: &[SmolStr]) -> ditto_crdt::FieldKind {
+        let declared = self.declared.map(|d| d.kind_of(path)).unwrap_or_default();
+        match crdt_kind(declared) {
+            ditto_crdt::FieldKind::Inferred if self.strict => ditto_crdt::FieldKind::Register,
+            kind => kind,
+        }
+    }
+}
+
 /// A document in its stored form.
 ///
-/// [`Row`] has no way to report damage, so the row remembers it; whoever pushed the row asks with
+/// [`Row`] has no way to report damage, so the row remembers it; whoever handed the row out asks with
 /// [`ViewRow::damage`].
 pub(crate) struct ViewRow<'a> {
-    id: &'a DocId,
-    id_value: OnceCell<Value>,
+    id_bytes: &'a [u8],
+    id: OnceCell<DocId>,
+    body: &'a [u8],
     view: DocView<'a>,
+    dict: &'a Arc<Dict>,
+    reading: Reading<'a>,
     damage: Cell<Option<String>>,
 }
 
 impl<'a> ViewRow<'a> {
-    pub(crate) fn new(id: &'a DocId, view: DocView<'a>) -> Self {
-        Self { id, id_value: OnceCell::new(), view, damage: Cell::new(None) }
+    pub(crate) fn new(
+        id: &'a [u8],
+        body: &'a [u8],
+        dict: &'a Arc<Dict>,
+        reading: Reading<'a>,
+    ) -> Result<Self, ditto_crdt::DecodeError> {
+        let view = DocView::new(body, &**dict)?;
+        let damage = Cell::new(None);
+        Ok(Self { id_bytes: id, id: OnceCell::new(), body, view, dict, reading, damage })
     }
 
     /// What was wrong with the bytes that were read so far.
@@ -29,32 +74,99 @@ impl<'a> ViewRow<'a> {
         self.damage.take()
     }
 
-    fn id_value(&self) -> &Value {
-        self.id_value.get_or_init(|| self.id.to_value())
+    /// The value, or its absence and a note of the damage.
+    fn sound<T, E: std::fmt::Display>(&self, read: Result<T, E>) -> Option<T> {
+        read.map_err(|e| self.damage.set(Some(e.to_string()))).ok()
+    }
+
+    fn id_field(&self, path: &[SmolStr]) -> Option<Value> {
+        let bytes = self.sound(codec::get(self.id_bytes, path))??;
+        self.sound(codec::from_slice(bytes))
     }
 }
 
 impl Row for ViewRow<'_> {
     fn id(&self) -> &DocId {
-        self.id
+        self.id.get_or_init(|| {
+            // What stands in for a damaged id is never seen: the damage ends the visit.
+            self.sound(DocId::from_bytes(self.id_bytes)).unwrap_or_else(|| DocId::from(false))
+        })
     }
 
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         match path.split_first() {
-            Some((first, rest)) if first == ID => step(self.id_value(), rest).cloned(),
-            _ => self.view.get(path).unwrap_or_else(|e| {
-                self.damage.set(Some(e.to_string()));
-                None
-            }),
+            Some((first, rest)) if first == ID => self.id_field(rest),
+            _ if self.reading.is_newest() => self.sound(self.view.get(path))?,
+            _ => self.sound(self.view.get_typed(path, &|p| self.reading.kind(p)))?,
         }
     }
 
     fn document(&self) -> Value {
-        let object = self.view.to_object().unwrap_or_else(|e| {
-            self.damage.set(Some(e.to_string()));
-            Object::new()
-        });
-        with_id(object, self.id_value().clone())
+        let object = if self.reading.is_newest() {
+            self.view.to_object()
+        } else {
+            self.view.to_object_typed(&|p| self.reading.kind(p))
+        };
+        let mut object = self.sound(object).unwrap_or_default();
+        if let Some(id) = self.id_field(&[]) {
+            object.insert(SmolStr::new_static(ID), id);
+        }
+        Value::Object(object)
+    }
+
+    fn capture(&self) -> Item {
+        if !self.reading.is_newest() {
+            return Item::Value(self.document());
+        }
+        // Verified here, because nobody can be told of damage later.
+        match self.sound(self.view.visit(self.id_bytes, &mut ())) {
+            Some(true) => Item::Lazy(Arc::new(Stored::new(self.id_bytes, self.body, self.dict))),
+            Some(false) => Item::Value(self.document()),
+            None => Item::Value(Value::Null),
+        }
+    }
+}
+
+/// A document as the row of a result, in its stored form. Its bytes were verified.
+struct Stored {
+    /// The id, then the body.
+    bytes: Box<[u8]>,
+    id_len: usize,
+    dict: Arc<Dict>,
+}
+
+impl Stored {
+    fn new(id: &[u8], body: &[u8], dict: &Arc<Dict>) -> Self {
+        Self { bytes: [id, body].concat().into(), id_len: id.len(), dict: dict.clone() }
+    }
+
+    fn view(&self) -> Option<(&[u8], DocView<'_>)> {
+        let (id, body) = self.bytes.split_at(self.id_len);
+        Some((id, DocView::new(body, &*self.dict).ok()?))
+    }
+}
+
+impl LazyItem for Stored {
+    fn value(&self) -> Value {
+        let read = || {
+            let (id, view) = self.view()?;
+            let mut object = view.to_object().ok()?;
+            object.insert(SmolStr::new_static(ID), codec::from_slice(id).ok()?);
+            Some(Value::Object(object))
+        };
+        read().unwrap_or(Value::Null)
+    }
+
+    fn write_json(&self, out: &mut String) {
+        out.reserve(self.bytes.len() * 2);
+        if let Some((id, view)) = self.view() {
+            // Verified when the row was captured, so that it cannot fail.
+            let _ = view.visit(id, &mut JsonText::new(out));
+        }
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
     }
 }
 
@@ -63,11 +175,17 @@ pub(crate) struct DocRow<'a> {
     id: &'a DocId,
     id_value: OnceCell<Value>,
     doc: &'a Doc,
+    reading: Reading<'a>,
 }
 
 impl<'a> DocRow<'a> {
     pub(crate) fn new(id: &'a DocId, doc: &'a Doc) -> Self {
-        Self { id, id_value: OnceCell::new(), doc }
+        Self::reading(id, doc, Reading::NEWEST)
+    }
+
+    /// With declared kinds.
+    pub(crate) fn reading(id: &'a DocId, doc: &'a Doc, reading: Reading<'a>) -> Self {
+        Self { id, id_value: OnceCell::new(), doc, reading }
     }
 }
 
@@ -81,12 +199,18 @@ impl Row for DocRow<'_> {
             Some((first, rest)) if first == ID => {
                 step(self.id_value.get_or_init(|| self.id.to_value()), rest).cloned()
             }
-            _ => self.doc.get(path),
+            _ if self.reading.is_newest() => self.doc.get(path),
+            _ => self.doc.get_typed(path, &|p| self.reading.kind(p)),
         }
     }
 
     fn document(&self) -> Value {
-        with_id(self.doc.to_object(), self.id.to_value())
+        let object = if self.reading.is_newest() {
+            self.doc.to_object()
+        } else {
+            self.doc.to_object_typed(&|p| self.reading.kind(p))
+        };
+        with_id(object, self.id.to_value())
     }
 }
 
@@ -95,6 +219,7 @@ fn with_id(mut object: Object, id: Value) -> Value {
     Value::Object(object)
 }
 
-fn step<'v>(value: &'v Value, path: &[SmolStr]) -> Option<&'v Value> {
+/// The value below `value` at `path`.
+pub(crate) fn step<'v>(value: &'v Value, path: &[SmolStr]) -> Option<&'v Value> {
     path.iter().try_fold(value, |v, name| v.get(name))
 }

@@ -1,5 +1,7 @@
 //! Reading for sync: changes after a commit, views of a query, single documents and cursors.
 
+use std::sync::Arc;
+
 use ditto_crdt::Doc;
 use ditto_types::{Digest, DocId, HashKey, KeyHash, SmolStr};
 
@@ -8,6 +10,7 @@ use crate::dict::Dict;
 use crate::driver::{Db, Param, SqlRow};
 use crate::meta;
 use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage};
+use crate::row::Reading;
 use crate::schema::{FLAG_DEAD, khash_from_sql, khash_to_sql};
 use crate::select::{damaged, doc_id, rid_range, with_row};
 
@@ -50,14 +53,14 @@ impl Scanned {
     fn matches(
         &self,
         db: &Db,
-        dict: &Dict,
+        dict: &Arc<Dict>,
         row: &SqlRow<'_>,
         query: &CompiledQuery,
     ) -> Result<bool, StoreError> {
         if !self.alive || query.is_whole_collection() {
             return Ok(self.alive);
         }
-        with_row(db, dict, row, 5, &self.id, |_, r| {
+        with_row(db, dict, (row.blob(0)?, row.blob(5)?), Reading::NEWEST, |r| {
             Ok(query.plan.matches(r).unwrap_or_else(|e| {
                 tracing::debug!(error = %e, "a query condition cannot be evaluated on a document");
                 false
@@ -68,7 +71,7 @@ impl Scanned {
     fn into_stored(
         self,
         db: &Db,
-        dict: &Dict,
+        dict: &Arc<Dict>,
         hash_key: &HashKey,
         row: &SqlRow<'_>,
         collection: &SmolStr,
@@ -87,7 +90,7 @@ fn decode(db: &Db, dict: &Dict, body: &[u8], id: &DocId) -> Result<Doc, StoreErr
 /// Changes after commit `after`, whole commits only. A page ends with the commit in which a limit is reached.
 pub(crate) fn changes(
     db: &Db,
-    dict: &Dict,
+    dict: &Arc<Dict>,
     hash_key: &HashKey,
     query: &CompiledQuery,
     after: u64,
@@ -130,7 +133,7 @@ pub(crate) fn changes(
 /// Keys and digests of the view, ascending by key hash.
 pub(crate) fn view(
     db: &Db,
-    dict: &Dict,
+    dict: &Arc<Dict>,
     query: &CompiledQuery,
 ) -> Result<Vec<(KeyHash, Digest)>, StoreError> {
     let mut out = Vec::new();
@@ -152,7 +155,7 @@ pub(crate) fn view(
 /// Documents of the view after a key hash.
 pub(crate) fn view_page(
     db: &Db,
-    dict: &Dict,
+    dict: &Arc<Dict>,
     hash_key: &HashKey,
     query: &CompiledQuery,
     after: Option<KeyHash>,
@@ -189,7 +192,7 @@ pub(crate) fn view_page(
 /// The document with a key hash, in whatever collection it is; also one of which only the gravestone is left.
 pub(crate) fn load(
     db: &Db,
-    dict: &Dict,
+    dict: &Arc<Dict>,
     hash_key: &HashKey,
     key: KeyHash,
 ) -> Result<Option<StoredDoc>, StoreError> {
@@ -216,7 +219,7 @@ pub(crate) fn load(
 /// `limit`.
 pub(crate) fn own_changes(
     db: &Db,
-    dict: &Dict,
+    dict: &Arc<Dict>,
     query: &CompiledQuery,
     after: u64,
     limit: usize,

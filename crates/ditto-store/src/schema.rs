@@ -96,9 +96,10 @@ CREATE TABLE grave(
 ) WITHOUT ROWID;
 ";
 
-/// What format 2 added, and the gravestones that no release with format 1 ever wrote. Each index has a table of its own besides, see [`index_table`]. `def`: the keys; `state`: 0
-/// while the index is being built, 1 when every document is in it. `grave.at`: unix milliseconds of the deletion;
-/// `grave.body`: what is left of the document, as in `docs` (ADR 0011).
+/// What format 2 added, and the gravestones that no release with format 1 ever wrote. Each index has a table of its own
+/// besides, see [`index_table`]. `idx.def`: the keys; `idx.state`: 0 while the index is being built, 1 when every
+/// document is in it. `grave.at`: unix milliseconds of the deletion; `grave.body`: what is left of the document, as in
+/// `docs` (ADR 0011).
 const TABLES_2: &str = "
 CREATE TABLE idx(
   id INTEGER PRIMARY KEY,

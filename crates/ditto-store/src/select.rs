@@ -1,103 +1,148 @@
 //! Reading: the rows of a collection for SELECT and for the choice of documents to change.
 
-use ditto_crdt::DocView;
+mod entries;
+mod rids;
+mod system;
+
+use std::sync::Arc;
+
 use ditto_dql::{
     Access, CollectionRef, DqlError, Item, Namespace, Row, RunContext, SelectPlan, Source, TermScan,
 };
-use ditto_types::{DocId, ErrorKind, HashKey, Value};
+use ditto_types::json::JsonText;
+use ditto_types::{DocId, ErrorKind, HashKey};
 
 use crate::StoreError;
+use crate::core::Core;
+use crate::counts::{self, Counts};
 use crate::dict::Dict;
-use crate::driver::{Db, Param, SqlRow};
-use crate::row::ViewRow;
+use crate::driver::{Db, Param};
+use crate::row::{Reading, ViewRow};
 use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_to_sql};
+use crate::shared::Shared;
 
 /// Largest collection ordinal whose row ids fit.
 pub(crate) const MAX_COLLECTION_REF: u32 = (1 << (63 - RID_SHIFT)) - 1;
 
-/// Runs a SELECT on the snapshot that `db` sees.
-pub(crate) fn select(
-    db: &Db,
-    dict: &Dict,
-    hash_key: &HashKey,
-    plan: &SelectPlan,
-) -> Result<Vec<Value>, StoreError> {
-    let rows = plan.run(&StoreSource { db, dict, hash_key }, &RunContext::default())?;
-    Ok(rows.items.into_iter().map(Item::into_value).collect())
+/// What the executor calls with each row; `false` ends the visit.
+type Visit<'v> = dyn FnMut(&dyn Row) -> Result<bool, StoreError> + 'v;
+
+/// Runs a SELECT.
+pub(crate) fn select(source: &StoreSource<'_>, plan: &SelectPlan) -> Result<Vec<Item>, StoreError> {
+    Ok(plan.run(source, &RunContext::default())?.items)
 }
 
-/// The snapshot that a connection sees, as a source of rows.
+/// What a connection sees, as a source of rows: a snapshot, or what the writer has done so far.
 #[derive(Clone, Copy)]
 pub(crate) struct StoreSource<'a> {
-    pub(crate) db: &'a Db,
-    pub(crate) dict: &'a Dict,
-    pub(crate) hash_key: &'a HashKey,
+    db: &'a Db,
+    dict: &'a Arc<Dict>,
+    hash_key: &'a HashKey,
+    /// Counts of what is not committed; `None` for a snapshot.
+    counts: Option<&'a Counts>,
+    /// What the system collections are made of.
+    system: Option<&'a Shared>,
+}
+
+impl<'a> StoreSource<'a> {
+    /// The snapshot that a reading connection sees.
+    pub(crate) fn snapshot(db: &'a Db, dict: &'a Arc<Dict>, hash_key: &'a HashKey) -> Self {
+        Self { db, dict, hash_key, counts: None, system: None }
+    }
+
+    /// With the system collections.
+    pub(crate) fn with_system(self, shared: &'a Shared) -> Self {
+        Self { system: Some(shared), ..self }
+    }
+
+    /// What the writer sees.
+    pub(crate) fn writer(core: &'a Core) -> Self {
+        Self {
+            db: &core.db,
+            dict: core.dict.shared(),
+            hash_key: &core.hash_key,
+            counts: Some(&core.counts),
+            system: Some(&core.shared),
+        }
+    }
+
+    fn visit_ids(
+        &self,
+        coll: u32,
+        scan: &TermScan<'_>,
+        ids: &[DocId],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let reading = Reading::new(scan.declared, scan.strict);
+        for id in ids {
+            let khash = khash_to_sql(self.hash_key.key_hash(&scan.collection.name, id));
+            let go_on = self.db.query_one(
+                "SELECT flags, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
+                |r| {
+                    if r.int(0)? & FLAG_DEAD != 0 {
+                        return Ok(true);
+                    }
+                    self.with_row(id.as_bytes(), r.blob(1)?, reading, visit)
+                },
+            )?;
+            if go_on == Some(false) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands one stored document to the executor.
+    fn with_row(
+        &self,
+        id: &[u8],
+        body: &[u8],
+        reading: Reading<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, StoreError> {
+        with_row(self.db, self.dict, (id, body), reading, |row| visit(row))
+    }
 }
 
 impl Source for StoreSource<'_> {
     type Error = StoreError;
 
-    /// Documents come in the order of their ids for [`Access::Ids`], else in the order of their first arrival.
-    fn visit(
-        &self,
-        scan: &TermScan<'_>,
-        visit: &mut dyn FnMut(&dyn Row) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Documents come in the order of their ids for [`Access::Ids`], of the entries for [`Access::Index`], else in the
+    /// order of their first arrival.
+    fn visit(&self, scan: &TermScan<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        if scan.collection.namespace == Namespace::System {
+            return self.visit_system(scan, visit);
+        }
         // A collection without ordinal never held a document.
-        let Some(coll) = self.collection_ref(scan.collection)? else { return Ok(()) };
-        let StoreSource { db, dict, hash_key } = *self;
+        let Some(coll) = self.dict.collection_ref(&scan.collection.name) else { return Ok(()) };
+        let reading = Reading::new(scan.declared, scan.strict);
         match scan.access {
-            Access::Ids(ids) => {
-                for id in ids {
-                    let khash = khash_to_sql(hash_key.key_hash(&scan.collection.name, id));
-                    let go_on = db.query_one(
-                        "SELECT flags, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
-                        &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
-                        |r| {
-                            if r.int(0)? & FLAG_DEAD != 0 {
-                                Ok(true)
-                            } else {
-                                with_row(db, dict, r, 1, id, |_, row| visit(row))
-                            }
-                        },
-                    )?;
-                    if go_on == Some(false) {
-                        break;
-                    }
-                }
-                Ok(())
-            }
+            Access::Ids(ids) => self.visit_ids(coll, scan, ids, visit),
             Access::Scan => {
                 let (first, last) = rid_range(coll);
-                db.query(
+                self.db.query(
                     "SELECT id, body FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
                     &[Param::Int(first), Param::Int(last)],
-                    |r| with_row(db, dict, r, 1, &doc_id(db, r.blob(0)?)?, |_, row| visit(row)),
+                    |r| self.with_row(r.blob(0)?, r.blob(1)?, reading, visit),
                 )
             }
-            Access::Index(_) | Access::Union(_) | Access::Intersect(_) => {
-                Err(unsupported("index scans").into())
+            Access::Index(index) => self.visit_entries(scan.collection, index, reading, visit),
+            Access::Union(_) | Access::Intersect(_) => {
+                let rids = self.rids(coll, scan.collection, scan.access)?;
+                self.visit_rids(&rids, reading, visit)
             }
         }
     }
 
     fn count(&self, collection: &CollectionRef) -> Result<u64, StoreError> {
-        let Some(coll) = self.collection_ref(collection)? else { return Ok(0) };
-        let (first, last) = rid_range(coll);
-        let count = self.db.query_one(
-            "SELECT count(*) FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
-            &[Param::Int(first), Param::Int(last)],
-            |r| r.uint(0),
-        )?;
-        Ok(count.unwrap_or(0))
-    }
-}
-
-impl StoreSource<'_> {
-    fn collection_ref(&self, collection: &CollectionRef) -> Result<Option<u32>, StoreError> {
-        match collection.namespace {
-            Namespace::Default => Ok(self.dict.collection_ref(&collection.name)),
-            Namespace::System => Err(unsupported("system collections").into()),
+        if collection.namespace == Namespace::System {
+            return Ok(self.system_rows(&collection.name)?.len() as u64);
+        }
+        match (self.dict.collection_ref(&collection.name), self.counts) {
+            (None, _) => Ok(0),
+            (Some(coll), Some(counts)) => Ok(counts.get(coll)),
+            (Some(coll), None) => counts::read(self.db, coll),
         }
     }
 }
@@ -107,20 +152,19 @@ pub(crate) fn unsupported(construct: &str) -> DqlError {
     DqlError::new(ErrorKind::QueryUnsupported, format!("Unsupported feature: {construct}"))
 }
 
-/// Reads the body in column `column` in place and hands it to `f`.
+/// Reads the stored form of a document, its id and its body, in place and hands it to `f`. Damage that `f` met is the
+/// error.
 pub(crate) fn with_row<T>(
     db: &Db,
-    dict: &Dict,
-    sql: &SqlRow<'_>,
-    column: usize,
-    id: &DocId,
-    f: impl FnOnce(&DocId, &ViewRow<'_>) -> Result<T, StoreError>,
+    dict: &Arc<Dict>,
+    (id, body): (&[u8], &[u8]),
+    reading: Reading<'_>,
+    f: impl FnOnce(&ViewRow<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let view = DocView::new(sql.blob(column)?, dict).map_err(|e| damaged(db, id, &e))?;
-    let row = ViewRow::new(id, view);
-    let out = f(id, &row)?;
+    let row = ViewRow::new(id, body, dict, reading).map_err(|e| damaged_bytes(db, id, &e))?;
+    let out = f(&row)?;
     match row.damage() {
-        Some(e) => Err(damaged(db, id, &e)),
+        Some(e) => Err(damaged_bytes(db, id, &e)),
         None => Ok(out),
     }
 }
@@ -141,7 +185,12 @@ pub(crate) fn doc_id(db: &Db, bytes: &[u8]) -> Result<DocId, StoreError> {
 
 /// A document of the file that cannot be read.
 pub(crate) fn damaged(db: &Db, id: &DocId, e: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt { file: db.file().to_path_buf(), detail: format!("document {}: {e}", id_text(id)) }
+    damaged_bytes(db, id.as_bytes(), e)
+}
+
+fn damaged_bytes(db: &Db, id: &[u8], e: &dyn std::fmt::Display) -> StoreError {
+    let id = JsonText::of_encoded(id).unwrap_or_else(|_| format!("with the malformed id {id:02x?}"));
+    StoreError::Corrupt { file: db.file().to_path_buf(), detail: format!("document {id}: {e}") }
 }
 
 /// A document id as JSON, for messages.

@@ -8,6 +8,7 @@ use ditto_types::HashKey;
 
 use crate::commit::Commit;
 use crate::dict::Dict;
+use crate::index::{Indexes, SharedIndexes};
 use crate::meta::StoreIdentity;
 use crate::observers::Observers;
 use crate::readers::ReaderPool;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) readers: ReaderPool,
     pub(crate) requests: Requests,
     pub(crate) observers: Observers,
+    /// The indexes of the last commit.
+    pub(crate) indexes: SharedIndexes,
     head: AtomicU64,
     groups: AtomicU64,
     closed: AtomicBool,
@@ -37,6 +40,7 @@ impl Shared {
         dict: Arc<Dict>,
         readers: ReaderPool,
         requests: Requests,
+        indexes: Indexes,
         head: u64,
     ) -> Self {
         Self {
@@ -46,6 +50,7 @@ impl Shared {
             dict,
             readers,
             requests,
+            indexes: SharedIndexes::new(Arc::new(indexes)),
             head: AtomicU64::new(head),
             groups: AtomicU64::new(0),
             closed: AtomicBool::new(false),

@@ -30,14 +30,14 @@ use crate::shared::Shared;
 use crate::system::SystemProvider;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
-use crate::{StoreError, apply, reaper, scan, schema};
+use crate::{StoreError, apply, index, reaper, scan, schema};
 
 /// A database in a directory. Clones are handles of the same store; the last one closes it.
 ///
 /// All calls block and may come from any thread.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What the writer has done and what waits for it.
@@ -83,9 +83,10 @@ impl Store {
             dict.shared().clone(),
             readers,
             requests,
+            index::create::open(&db, dict.shared())?,
             state.head,
         ));
-        let core = Core::new(db, dict, state, hash_key, options.clock, options.random)?;
+        let core = Core::new(db, dict, state, hash_key, options.clock, options.random, shared.clone())?;
         let desk = Desk::new(Writer::new(core, shared.clone(), lock), shared.clone());
         let thread = std::thread::Builder::new()
             .name("ditto-writer".to_string())

@@ -71,6 +71,13 @@ impl DocId {
     }
 }
 
+/// A boolean is always an id.
+impl From<bool> for DocId {
+    fn from(v: bool) -> Self {
+        Self(codec::to_vec(&Value::Bool(v)).into())
+    }
+}
+
 fn check(v: &Value) -> Result<(), DocIdError> {
     match v {
         Value::Null => Err(DocIdError::Null),

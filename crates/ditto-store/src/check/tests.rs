@@ -1,4 +1,5 @@
-use ditto_types::{DatabaseId, Object, json};
+use ditto_dql::{CreateIndexPlan, IndexKey};
+use ditto_types::{DatabaseId, Object, Path, json};
 
 use super::*;
 use crate::driver::Mode;
@@ -16,6 +17,13 @@ fn checked(tamper: &str) -> CheckReport {
     ] {
         store.execute(text, &Object::new()).unwrap();
     }
+    let index = CreateIndexPlan {
+        collection: "c".into(),
+        name: "ix".into(),
+        if_absent: false,
+        keys: vec![IndexKey { path: Path::new(["n"]), descending: false, include_missing: true }],
+    };
+    crate::index::create::create(&store.inner.desk, &index).unwrap();
     store.close();
     let db = Db::open(&dir.path().join(schema::DB_FILE), Mode::Write).unwrap();
     db.batch(tamper).unwrap();
@@ -28,6 +36,7 @@ fn a_sound_file_is_clean() {
     let r = checked("");
     assert!(r.is_clean(), "{:?}", r.problems);
     assert_eq!((r.documents, r.tombstones, r.collections, r.head), (2, 1, 2, 3));
+    assert_eq!(r.indexes, 1);
 }
 
 #[test]
@@ -51,6 +60,14 @@ fn each_kind_of_damage_is_found() {
         ("UPDATE docs SET coll = 9 WHERE coll = 2", "unknown collection"),
         ("UPDATE docs SET rid = 5 WHERE coll = 2", "outside of its collection"),
         ("UPDATE docs SET id = x'00' WHERE coll = 2", "document id"),
+        ("DELETE FROM idx_1", "index ix of c: no entry for document \"a\""),
+        ("UPDATE idx_1 SET key = x'00'", "index ix of c: no entry for document \"a\""),
+        ("UPDATE idx_1 SET key = x'00'", "index ix of c: a wrong entry for document \"a\""),
+        ("UPDATE idx_1 SET rid = rid + 1", "index ix of c: an entry for a deleted document, \"b\""),
+        ("UPDATE idx_1 SET rid = rid + 9", "index ix of c: an entry for a document that is not there"),
+        ("INSERT INTO idx_1 SELECT x'00', rid FROM idx_1", "index ix of c: a wrong entry for document \"a\""),
+        ("DROP TABLE idx_1", "index ix of c: "),
+        ("CREATE TABLE idx_7(key, rid)", "table idx_7 belongs to no index"),
         ("DELETE FROM field WHERE name = 'x'", "cannot be read"),
         ("INSERT INTO grave VALUES(77, 1, x'00', 1, 0, x'')", "gravestone"),
         ("INSERT INTO cursor VALUES(x'00', x'00', x'00', x'00', 1, 1, 99)", "cursor"),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ditto_crdt::Doc;
 use ditto_dql::{CollectionRef, Item, Row, RunContext, SelectPlan, Source, TermScan};
-use ditto_types::{DocId, Value};
+use ditto_types::DocId;
 
 use crate::StoreError;
-use crate::row::DocRow;
+use crate::row::{DocRow, Reading};
 
 /// The documents that RETURNING shows, in the order of the statement.
 pub(super) struct Images<'p> {
@@ -28,10 +28,9 @@ impl<'p> Images<'p> {
     }
 
     /// The rows of RETURNING; none without.
-    pub(super) fn rows(&self) -> Result<Vec<Value>, StoreError> {
+    pub(super) fn rows(&self) -> Result<Vec<Item>, StoreError> {
         let Some(plan) = self.plan else { return Ok(Vec::new()) };
-        let rows = plan.run(self, &RunContext::default())?;
-        Ok(rows.items.into_iter().map(Item::into_value).collect())
+        Ok(plan.run(self, &RunContext::default())?.items)
     }
 }
 
@@ -41,11 +40,12 @@ impl Source for Images<'_> {
     /// There is no other collection than that of the statement, and nothing to look up.
     fn visit(
         &self,
-        _: &TermScan<'_>,
+        scan: &TermScan<'_>,
         visit: &mut dyn FnMut(&dyn Row) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
+        let reading = Reading::new(scan.declared, scan.strict);
         for (id, doc) in &self.documents {
-            if !visit(&DocRow::new(id, doc))? {
+            if !visit(&DocRow::reading(id, doc, reading))? {
                 break;
             }
         }

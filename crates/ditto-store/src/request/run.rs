@@ -10,14 +10,18 @@ use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos};
 use crate::StoreError;
 use crate::core::Core;
 use crate::driver::Db;
+use crate::index::{self, Indexes};
 use crate::mutate;
 use crate::prepared::Statement;
 use crate::readers::Reader;
 use crate::result::QueryResult;
-use crate::select::select;
+use crate::select::{StoreSource, select};
 use crate::store::Inner;
 use crate::transaction::Held;
 use crate::unit::Unit;
+
+/// How often a statement is planned again because an index was dropped meanwhile.
+const MAX_ATTEMPTS: usize = 64;
 
 /// Where a statement runs.
 pub(crate) enum Place<'a> {
@@ -73,14 +77,37 @@ fn run(
     args: &Object,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
-    request.poll()?;
-    let before = requests.clock.monotonic();
-    let plan = statement.prepared.bind(args, &BindContext::bare())?;
-    let planned = requests.clock.monotonic().saturating_sub(before);
-    request.plan_ns.store(nanos(planned), Ordering::Relaxed);
-    match plan {
-        Plan::Select(_) => read(store, request, plan, place),
-        plan => write(store, request, plan, place),
+    let mut attempts = 0;
+    loop {
+        request.poll()?;
+        let before = requests.clock.monotonic();
+        let indexes = indexes(store, place)?;
+        let plan =
+            statement.prepared.bind(args, &BindContext { catalog: &*indexes, ..BindContext::bare() })?;
+        let planned = requests.clock.monotonic().saturating_sub(before);
+        request.plan_ns.store(nanos(planned), Ordering::Relaxed);
+        let result = match plan {
+            Plan::Select(_) => read(store, request, plan, &indexes, place),
+            Plan::CreateIndex(plan) if matches!(place, Place::Own) => {
+                index::create::create(&store.desk, &plan).map(|_| QueryResult::default())
+            }
+            plan => write(store, request, plan, &indexes, place),
+        };
+        match result {
+            // The plan is about an index that somebody has dropped since.
+            Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
+            result => return result,
+        }
+    }
+}
+
+/// The indexes that a statement can use where it runs.
+fn indexes(store: &Inner, place: &Place<'_>) -> Result<Arc<Indexes>, StoreError> {
+    match place {
+        Place::Own => Ok(store.shared.indexes.get()),
+        Place::Write(held) => held.run(|core, _| Ok(core.indexes.clone())),
+        // The snapshot may be older than the last commit.
+        Place::Read(reader) => Ok(Arc::new(index::catalogue::load(reader.db()?, &store.shared.dict)?)),
     }
 }
 
@@ -89,15 +116,19 @@ fn read(
     store: &Inner,
     request: &Arc<Request>,
     plan: Plan,
+    indexes: &Arc<Indexes>,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
     let shared = &store.shared;
     let Plan::Select(select_plan) = &plan else {
         return Err(StoreError::Internal("a statement that reads is no SELECT".to_string()));
     };
-    let rows = |db: &Db| select(db, &shared.dict, &shared.hash_key, select_plan);
+    let rows = |db: &Db| {
+        let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
+        select(&source, select_plan)
+    };
     let rows = match place {
-        Place::Write(_) => return write(store, request, plan, place),
+        Place::Write(_) => return write(store, request, plan, indexes, place),
         Place::Read(_) if shared.is_closed() => return Err(StoreError::Closed),
         Place::Read(reader) => {
             request.begin();
@@ -126,10 +157,14 @@ fn write(
     store: &Inner,
     request: &Arc<Request>,
     plan: Plan,
+    indexes: &Arc<Indexes>,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
-    let for_writer = request.clone();
+    let (for_writer, indexes) = (request.clone(), indexes.clone());
     let run = move |core: &mut Core, unit: &mut Unit| {
+        if !core.indexes.includes(&indexes) {
+            return Err(StoreError::IndexGone);
+        }
         if !for_writer.begin() {
             // Its caller has given it up and does not wait.
             return Err(StoreError::Cancelled);
