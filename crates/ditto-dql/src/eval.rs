@@ -91,6 +91,10 @@ impl<'a> Cx<'a> {
         self.rows.get(term).map(Row::document)
     }
 
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// The surroundings of the execution.
     pub(crate) fn env(&self) -> &'a Env {
         &self.bound.env

@@ -6,6 +6,7 @@
 mod collection;
 mod conditional;
 mod convert;
+mod date;
 mod numeric;
 mod string;
 mod surroundings;
@@ -79,11 +80,22 @@ static FUNCTIONS: &[Function] = &[
     eager("ceil", 1, 1, numeric::ceil),
     eager("char_length", 1, 1, string::char_length),
     eager("character_length", 1, 1, string::char_length),
+    lazy("clock", 0, 2, date::clock),
     lazy("coalesce", 1, ANY, conditional::coalesce),
     eager("concat", 1, ANY, string::concat),
     eager("contains", 2, 2, string::contains),
+    eager("date_add", 3, 5, date::date_add),
+    eager("date_cast", 1, 2, date::date_cast),
+    eager("date_diff", 3, 3, date::date_diff),
+    eager("date_format", 2, 3, date::date_format),
+    eager("date_part", 2, 2, date::date_part),
+    eager("date_range", 4, 6, date::date_range),
+    eager("date_sub", 3, 5, date::date_sub),
+    eager("date_trunc", 2, 2, date::date_trunc),
     lazy("decode", 3, ANY, conditional::decode),
     eager("deserialize_json", 1, 1, convert::deserialize_json),
+    eager("duration_cast", 1, 2, date::duration_cast),
+    eager("duration_format", 1, 2, date::duration_format),
     eager("ends_with", 2, 2, string::ends_with),
     eager("floor", 1, 1, numeric::floor),
     lazy("ifmissing", 1, ANY, conditional::ifmissing),
@@ -122,23 +134,8 @@ static FUNCTIONS: &[Function] = &[
     eager("substr", 2, 3, string::substr),
     eager("trim", 1, 2, string::trim),
     eager("type", 1, 1, convert::type_of),
+    eager("tz_offset", 1, 2, date::tz_offset),
     eager("upper", 1, 1, string::upper),
-];
-
-/// Functions of the language that this engine does not have yet. Sorted.
-static KNOWN_ELSEWHERE: &[&str] = &[
-    "clock",
-    "date_add",
-    "date_cast",
-    "date_diff",
-    "date_format",
-    "date_part",
-    "date_range",
-    "date_sub",
-    "date_trunc",
-    "duration_cast",
-    "duration_format",
-    "tz_offset",
 ];
 
 /// Finds a function by its name in any case.
@@ -146,11 +143,6 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     let name = name.to_ascii_lowercase();
     let i = FUNCTIONS.binary_search_by(|f| f.name.cmp(&name)).ok()?;
     FUNCTIONS.get(i)
-}
-
-/// Whether the language has the function although this engine does not.
-pub(crate) fn is_known_elsewhere(name: &str) -> bool {
-    KNOWN_ELSEWHERE.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
 }
 
 fn some<'v>(v: impl Into<Value>) -> Result<Datum<'v>, Exceeded> {
@@ -190,9 +182,7 @@ mod tests {
     #[test]
     fn registries_are_sorted_for_the_search() {
         assert!(FUNCTIONS.is_sorted_by(|a, b| a.name < b.name));
-        assert!(KNOWN_ELSEWHERE.is_sorted());
         assert!(find("LOWER").is_some() && find("nope").is_none());
-        assert!(is_known_elsewhere("Clock") && !is_known_elsewhere("lower"));
-        assert!(FUNCTIONS.iter().all(|f| f.min <= f.max && !is_known_elsewhere(f.name)));
+        assert!(FUNCTIONS.iter().all(|f| f.min <= f.max));
     }
 }

@@ -62,7 +62,7 @@
 //! | `lower`, `scalar` | name resolution and static checks; resolved expressions |
 //! | [`prepare()`], [`Prepared`] | a checked statement and its parameters |
 //! | `plan`: [`Plan`] | a statement bound to its arguments, and its runs |
-//! | `eval`, `truth`, `arith`, `pattern`, `functions`, `aggregate` | what expressions mean |
+//! | `eval`, `truth`, `arith`, `pattern`, `functions`, `date`, `aggregate` | what expressions mean |
 //! | `value_ref` | [`ValueRef`]: a field compared where it lies |
 //! | `order`, `sort` | [`compare()`], ORDER BY, LIMIT, OFFSET |
 //! | `env` | [`Env`]: what an execution has besides rows |
@@ -81,6 +81,7 @@ mod arith;
 mod ast;
 mod bind;
 mod catalog;
+mod date;
 mod decl;
 mod directives;
 mod env;

@@ -206,7 +206,6 @@ fn unsupported() {
             "DELETE FROM c USE DIRECTIVES '{}'",
             "query/unsupported | Unsupported feature: USE DIRECTIVES @1:30",
         ),
-        ("SELECT clock() FROM c", "query/unsupported | Unsupported feature: function clock @1:8"),
         (
             "SELECT * FROM c WHERE a IN (SELECT b FROM d)",
             "query/unsupported | Unsupported feature: a subquery @1:29",

@@ -171,19 +171,34 @@ fn aggregates() {
         ("COUNT(*) * 10 + COUNT(v)", "74"),
         ("CASE WHEN COUNT(*) > 5 THEN 'many' ELSE 'few' END", r#""many""#),
         ("SUM(char_length(g))", "7"),
+        // Numbers only; of an even count what is halfway.
+        ("MEDIAN(v)", "1.0"),
+        ("MEDIAN(DISTINCT v)", "1.75"),
+        ("MEDIAN(v) - MID(v)", "-0.75"),
+        ("MID(v)", "1.75"),
+        ("MID(DISTINCT v)", "1.75"),
+        ("mid(char_length(g))", "1.0"),
+        ("median(ANY x IN [v] SATISFIES x = 1 END) IS MISSING", "true"),
     ] {
         let text = format!("SELECT {expr} AS x FROM c");
         assert_eq!(select(&text, "{}", &data), format!(r#"[{{"x":{want}}}]"#), "{expr}");
     }
     // Without rows there still is one group.
-    let none =
-        "SELECT COUNT(*) AS n, SUM(v) AS s, AVG(v) AS a, MIN(v) AS lo, MAX(v) AS hi FROM c WHERE false";
+    let none = "SELECT COUNT(*) AS n, SUM(v) AS s, AVG(v) AS a, MIN(v) AS lo, MAX(v) AS hi, MEDIAN(v) AS m, \
+         MID(v) AS mid FROM c WHERE false";
     assert_eq!(select(none, "{}", &data), r#"[{"n":0}]"#);
     assert_eq!(select("SELECT COUNT(*) FROM c LIMIT 0", "{}", &data), "[]");
     assert_eq!(select("SELECT COUNT(*) FROM c", "{}", &data), r#"[{"($1)":7}]"#);
     // Integers sum exactly; a sum beyond them does not exist.
     let big = docs(r#"[{"v":9007199254740993},{"v":1},{"v":-1}]"#);
     assert_eq!(select("SELECT SUM(v) AS s FROM c", "{}", &big), r#"[{"s":9007199254740993}]"#);
+    let odd = docs(r#"[{"v":5},{"v":1},{"v":9223372036854775807},{"v":"x"}]"#);
+    assert_eq!(select("SELECT MEDIAN(v) AS m FROM c", "{}", &odd), r#"[{"m":5}]"#);
+    let large = docs(r#"[{"v":1.7e308},{"v":1.7e308}]"#);
+    assert_eq!(
+        select("SELECT MEDIAN(v) AS m, MID(v) AS d FROM c", "{}", &large),
+        r#"[{"d":1.7e+308,"m":1.7e+308}]"#
+    );
     let beyond = docs(r#"[{"v":18446744073709551615},{"v":1}]"#);
     assert_eq!(select("SELECT SUM(v) AS s FROM c", "{}", &beyond), r#"[{"s":null}]"#);
     let floats = docs(r#"[{"v":1e100},{"v":1.0},{"v":-1e100}]"#);
@@ -269,7 +284,11 @@ fn grouping() {
         ("SELECT SUM(COUNT(*)) FROM c", "query/invalid | aggregates cannot be nested @1:12"),
         ("SELECT SUM(*) FROM c", "query/invalid | SUM expects 1 argument @1:8"),
         ("SELECT COUNT() FROM c", "query/invalid | COUNT expects 1 argument @1:8"),
-        ("SELECT MEDIAN(a) FROM c", "query/unsupported | Unsupported feature: function MEDIAN @1:8"),
+        ("SELECT MEDIAN(MID(a)) FROM c", "query/invalid | aggregates cannot be nested @1:15"),
+        (
+            "SELECT * FROM c ORDER BY a LIMIT MID(1)",
+            "query/invalid | aggregate MID is not allowed in LIMIT @1:34",
+        ),
         (
             "SELECT a FROM c GROUP BY 1",
             "query/unsupported | Unsupported feature: GROUP BY the number of a column @1:26",

@@ -331,9 +331,6 @@ impl Lower<'_> {
         if name.text.eq_ignore_ascii_case("regexp_like") {
             return self.regexp_like(&name, distinct, args, scope);
         }
-        if AggregateFn::is_known_elsewhere(&name.text) || functions::is_known_elsewhere(&name.text) {
-            return self.unsupported(&format!("function {}", name.text), name.span);
-        }
         let Some(function) = functions::find(&name.text) else {
             return self.fail(format!("unknown function {}", name.text), name.span);
         };

@@ -1,8 +1,10 @@
 //! Documents in memory and short ways to run statements on them.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each file uses its part")]
 
+use std::sync::Arc;
+
 use ditto_dql::{
-    BindContext, CollectionRef, DqlError, Plan, Row, RunContext, SelectPlan, Source, TermScan, prepare,
+    BindContext, CollectionRef, DqlError, Env, Plan, Row, RunContext, SelectPlan, Source, TermScan, prepare,
 };
 use ditto_types::{DocId, Object, SmolStr, Value, json};
 
@@ -116,6 +118,15 @@ pub(crate) fn targets(text: &str, args: &str, docs: &[Doc]) -> String {
 pub(crate) fn eval_with(expr: &str, args: &str, doc: &str) -> String {
     let text = format!("SELECT {expr} AS x FROM c");
     let rows = try_select(&text, args, &[Doc::new(object(doc))]).unwrap_or_else(|e| panic!("{expr}: {e}"));
+    rows[0].get("x").map_or("MISSING".to_owned(), json::to_string)
+}
+
+/// An expression on an empty document in given surroundings: JSON text, or `MISSING`.
+pub(crate) fn eval_in(expr: &str, env: Env) -> String {
+    let cx = BindContext { env: Arc::new(env), ..BindContext::bare() };
+    let plan = prepare(&format!("SELECT {expr} AS x FROM c")).and_then(|p| p.bind(&Object::new(), &cx));
+    let Ok(Plan::Select(plan)) = plan else { panic!("{expr}") };
+    let rows = run(&plan, &docs("[{}]")).unwrap_or_else(|e| panic!("{expr}: {e}"));
     rows[0].get("x").map_or("MISSING".to_owned(), json::to_string)
 }
 
