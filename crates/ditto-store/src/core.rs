@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
+use ditto_dql::{Interrupt, RunContext};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Stamp};
 
 use crate::StoreError;
@@ -17,6 +18,7 @@ use crate::options::{RandomSource, WallClock};
 use crate::request::Request;
 use crate::schema::{FLAG_DEAD, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::unit::{Effects, Touched, Unit};
 
@@ -170,6 +172,20 @@ impl Core {
     /// Fails when the request of the running statement is over.
     pub(crate) fn poll(&self) -> Result<(), StoreError> {
         self.request.as_ref().map_or(Ok(()), |r| r.poll())
+    }
+
+    /// How a statement is run here: its request may end it.
+    pub(crate) fn context(&self) -> RunContext<'_> {
+        let interrupt = self.request.as_deref().map(|r| r as &dyn Interrupt);
+        RunContext { interrupt, ..RunContext::default() }
+    }
+
+    /// Sizes above which a local write is warned of, and fails, in bytes of the stored form.
+    pub(crate) fn size_limits(&self) -> (usize, usize) {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let limits =
+            |s: &Settings| (size(s.document_size_soft_limit_bytes), size(s.document_size_hard_limit_bytes));
+        self.request.as_ref().map_or_else(|| limits(&Settings::default()), |r| limits(&r.settings))
     }
 
     /// The stamp of the unit's local writes.

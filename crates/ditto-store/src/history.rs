@@ -93,3 +93,6 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, Row, RunContext, UpdatePlan};
+use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, Row, UpdatePlan};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use crate::StoreError;
@@ -19,12 +19,6 @@ use crate::row::{DocRow, Reading};
 use crate::select::{StoreSource, id_text, select, unsupported};
 use crate::unit::{Effects, Unit};
 use images::Images;
-
-/// Documents above this size are written with a warning in the log.
-pub(crate) const SOFT_LIMIT: usize = 256 * 1024;
-
-/// Local writes above this size fail.
-pub(crate) const HARD_LIMIT: usize = 5 * 1024 * 1024;
 
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
@@ -61,7 +55,7 @@ fn insert(
     effects: &mut Effects,
     plan: &InsertPlan,
 ) -> Result<Mutated, StoreError> {
-    let documents = plan.documents(&source(core), &RunContext::default())?;
+    let documents = plan.documents(&source(core), &core.context())?;
     let coll = core.writable_collection(plan.collection())?;
     let mut images = Images::new(plan.returning());
     let mut seen = HashSet::with_capacity(documents.len());
@@ -80,9 +74,7 @@ fn insert(
         let old_size = held.as_ref().map_or(0, |h| h.size);
         let new = Arc::new(new);
         images.keep(&id, &new);
-        core.store(unit, effects, (coll, id.clone(), key), held, new, |id, size| {
-            check_size(id, size, old_size)
-        })?;
+        core.store(unit, effects, (coll, id.clone(), key), held, new, check_size(core, old_size))?;
         written.push(id);
     }
     Ok((written, images.rows()?))
@@ -139,7 +131,7 @@ fn update(
     effects: &mut Effects,
     plan: &UpdatePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
+    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
     let mut images = Images::new(plan.returning());
     let reading = Reading::new(plan.declared(), plan.is_strict());
@@ -150,7 +142,7 @@ fn update(
         let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
         images.keep(&place.1, &new);
         let old_size = held.size;
-        core.store(unit, effects, place, Some(held), new, |id, size| check_size(id, size, old_size))?;
+        core.store(unit, effects, place, Some(held), new, check_size(core, old_size))?;
         Ok(())
     })?;
     Ok((targets, images.rows()?))
@@ -162,7 +154,7 @@ fn delete(
     effects: &mut Effects,
     plan: &DeletePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
+    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
     let mut images = Images::new(plan.returning());
     for_each(core, plan.collection(), &targets, |core, place, held| {
         images.keep(&place.1, &held.doc);
@@ -180,7 +172,7 @@ fn evict(
     effects: &mut Effects,
     plan: &DeletePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &RunContext::default(), keep_id)?;
+    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
     let mut images = Images::new(plan.returning());
     for_each(core, plan.collection(), &targets, |core, place, held| {
         images.keep(&place.1, &held.doc);
@@ -239,14 +231,20 @@ fn generate_id(core: &Core) -> Result<DocId, StoreError> {
     Ok(DocId::new(&Value::Str(SmolStr::new(id.to_string())))?)
 }
 
-/// A write that makes an oversized document smaller is allowed: otherwise nothing could ever repair one that merging
-/// made too large.
-fn check_size(id: &DocId, size: usize, old_size: usize) -> Result<(), StoreError> {
-    if size > HARD_LIMIT && size >= old_size {
-        return Err(StoreError::TooLarge { id: id_text(id), size, limit: HARD_LIMIT });
+/// The check of a document's new size against the settings. A write that makes an oversized document smaller is allowed:
+/// otherwise nothing could ever repair one that merging made too large.
+fn check_size(core: &Core, old_size: usize) -> impl FnOnce(&DocId, usize) -> Result<(), StoreError> + use<> {
+    let (soft, hard) = core.size_limits();
+    move |id, size| {
+        if size > hard && size >= old_size {
+            return Err(StoreError::TooLarge { id: id_text(id), size, limit: hard });
+        }
+        if size > soft {
+            let id = id_text(id);
+            tracing::warn!(
+                "Document `_id = {id}` size is {size} bytes and exceeds recommended limit of {soft} bytes"
+            );
+        }
+        Ok(())
     }
-    if size > SOFT_LIMIT {
-        tracing::warn!(size, limit = SOFT_LIMIT, "document size exceeds the recommended limit");
-    }
-    Ok(())
 }

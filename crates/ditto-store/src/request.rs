@@ -4,6 +4,7 @@
 //! ends itself when its time is up, and says in the log that it is slow. All of that is looked at where the statement
 //! runs, every few hundred rows, and where its caller waits; there is no thread for it.
 
+mod other;
 mod run;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -133,9 +134,10 @@ impl Request {
         }
     }
 
-    /// Claims the request for who is about to run it; `false` when its caller no longer waits.
+    /// Claims the request for who is about to run it; `false` when its caller no longer waits. May be repeated.
     pub(crate) fn begin(&self) -> bool {
         self.step(Phase::Waiting, Phase::Running)
+            || self.phase.load(Ordering::Acquire) == Phase::Running as u8
     }
 
     /// Looks whether a request that waits for its turn is over; then nobody will run it.
@@ -362,3 +364,6 @@ pub(crate) fn failed_text(text: &str) -> Arc<str> {
     }
     text[..end].into()
 }
+
+#[cfg(test)]
+mod tests;

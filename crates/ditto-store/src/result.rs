@@ -35,6 +35,13 @@ impl QueryResult {
         Self { mutated: Arc::new(mutated), commit: Some(commit), ..Self::rows(returned) }
     }
 
+    /// With one row more.
+    pub(crate) fn with_row(self, row: Value) -> Self {
+        let mut items = self.items.lazy.clone();
+        items.push(row.into());
+        Self { items: Arc::new(Items { lazy: items, values: OnceLock::new() }), ..self }
+    }
+
     /// The rows, undecoded where they are whole documents. Each can be kept beyond the result.
     pub fn lazy_items(&self) -> &[Item] {
         &self.items.lazy

@@ -383,10 +383,27 @@ impl Drop for Inner {
     }
 }
 
+/// The requests of a store, for tests.
+#[cfg(test)]
+pub(crate) struct RequestsRef(Arc<Shared>);
+
+#[cfg(test)]
+impl std::ops::Deref for RequestsRef {
+    type Target = Requests;
+
+    fn deref(&self) -> &Requests {
+        &self.0.requests
+    }
+}
+
 #[cfg(test)]
 impl Store {
     pub(crate) fn settings_cell(&self) -> &SettingsCell {
         &self.inner.shared.requests.settings
+    }
+
+    pub(crate) fn requests(&self) -> RequestsRef {
+        RequestsRef(self.inner.shared.clone())
     }
 
     /// Leaves reaping to the test.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, BindContext, Plan};
+use ditto_dql::{Access, BindContext, Env, Plan, Rows, RunContext, SelectPlan};
 use ditto_types::Object;
 
-use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos};
+use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos, other};
 use crate::StoreError;
 use crate::core::Core;
 use crate::driver::Db;
@@ -15,8 +15,9 @@ use crate::mutate;
 use crate::prepared::Statement;
 use crate::readers::Reader;
 use crate::result::QueryResult;
-use crate::select::{StoreSource, select};
+use crate::select::StoreSource;
 use crate::store::Inner;
+use crate::system;
 use crate::transaction::Held;
 use crate::unit::Unit;
 
@@ -77,23 +78,24 @@ fn run(
     args: &Object,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
+    let settings = &request.settings;
+    let env = Arc::new(env(requests, statement, request));
     let mut attempts = 0;
     loop {
         request.poll()?;
         let before = requests.clock.monotonic();
         let indexes = indexes(store, place)?;
-        let plan =
-            statement.prepared.bind(args, &BindContext { catalog: &*indexes, ..BindContext::bare() })?;
+        let context = BindContext {
+            catalog: &*indexes,
+            strict: settings.dql_strict_mode,
+            directives: &settings.directives,
+            env: env.clone(),
+        };
+        let plan = statement.prepared.bind(args, &context)?;
         let planned = requests.clock.monotonic().saturating_sub(before);
         request.plan_ns.store(nanos(planned), Ordering::Relaxed);
-        let result = match plan {
-            Plan::Select(_) => read(store, request, plan, &indexes, place),
-            Plan::CreateIndex(plan) if matches!(place, Place::Own) => {
-                index::create::create(&store.desk, &plan).map(|_| QueryResult::default())
-            }
-            plan => write(store, request, plan, &indexes, place),
-        };
-        match result {
+        let run = Run { store, request, indexes: &indexes, place };
+        match run.plan(plan, false) {
             // The plan is about an index that somebody has dropped since.
             Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
             result => return result,
@@ -111,37 +113,104 @@ fn indexes(store: &Inner, place: &Place<'_>) -> Result<Arc<Indexes>, StoreError>
     }
 }
 
-/// Runs a statement that reads documents.
-fn read(
-    store: &Inner,
-    request: &Arc<Request>,
-    plan: Plan,
-    indexes: &Arc<Indexes>,
-    place: &Place<'_>,
-) -> Result<QueryResult, StoreError> {
-    let shared = &store.shared;
-    let Plan::Select(select_plan) = &plan else {
-        return Err(StoreError::Internal("a statement that reads is no SELECT".to_string()));
-    };
-    let rows = |db: &Db| {
-        let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
-        select(&source, select_plan)
-    };
-    let rows = match place {
-        Place::Write(_) => return write(store, request, plan, indexes, place),
-        Place::Read(_) if shared.is_closed() => return Err(StoreError::Closed),
-        Place::Read(reader) => {
-            request.begin();
-            rows(reader.db()?)?
+/// What the statement has besides documents.
+fn env(requests: &Requests, statement: &Statement, request: &Request) -> Env {
+    let info = if statement.uses_request_info { requests.info(request) } else { Object::new() };
+    Env { now_ms: i64::try_from(request.started_ms).unwrap_or(i64::MAX), request: info }
+}
+
+/// One attempt to run a bound statement.
+struct Run<'a> {
+    store: &'a Inner,
+    request: &'a Arc<Request>,
+    /// What it was planned with.
+    indexes: &'a Arc<Indexes>,
+    place: &'a Place<'a>,
+}
+
+impl Run<'_> {
+    /// Runs a statement where it belongs. With `profile`, a row about the run follows its rows.
+    fn plan(&self, plan: Plan, profile: bool) -> Result<QueryResult, StoreError> {
+        let requests = &self.store.shared.requests;
+        match plan {
+            Plan::Select(plan) => {
+                let Rows { mut items, profile: stats } = self.read(&plan, profile)?;
+                if profile {
+                    items.push(system::profile(requests, self.request, items.len() as u64, stats).into());
+                }
+                Ok(QueryResult::rows(items))
+            }
+            Plan::Profile(plan) => self.plan(*plan, true),
+            Plan::AlterSystem(plan) => other::alter(requests, &plan, self.place),
+            Plan::Show(plan) => other::show(requests, &plan),
+            Plan::ClearHistory => other::clear_history(requests, self.place),
+            Plan::Explain(plan) => Ok(QueryResult::rows(vec![plan.row.into()])),
+            Plan::Advise(plan) => other::advise(plan, |index| self.plan(index, false)),
+            Plan::CreateIndex(plan) if matches!(self.place, Place::Own) => {
+                index::create::create(&self.store.desk, &plan).map(|_| QueryResult::default())
+            }
+            plan => {
+                let result = self.write(plan)?;
+                if !profile {
+                    return Ok(result);
+                }
+                let row = system::profile(requests, self.request, result.item_count() as u64, None);
+                Ok(result.with_row(row))
+            }
         }
-        Place::Own => {
-            let reader = shared.readers.get()?;
-            request.begin();
-            // One statement of the engine is a snapshot by itself.
-            if is_one_read(select_plan.access()) { rows(reader.db()?)? } else { reader.snapshot(rows)? }
+    }
+
+    /// Runs a statement that reads documents.
+    fn read(&self, plan: &SelectPlan, profile: bool) -> Result<Rows, StoreError> {
+        let (shared, request) = (&self.store.shared, self.request);
+        let nanos = || nanos(request.elapsed());
+        let context = RunContext { interrupt: Some(&**request), profile, nanos: Some(&nanos) };
+        let rows = |db: &Db| {
+            let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
+            plan.run(&source, &context)
+        };
+        request.begin();
+        match self.place {
+            Place::Write(held) => held.run(|core, _| {
+                self.still_there(core)?;
+                plan.run(&StoreSource::writer(core), &context)
+            }),
+            Place::Read(_) if shared.is_closed() => Err(StoreError::Closed),
+            Place::Read(reader) => rows(reader.db()?),
+            Place::Own => {
+                let reader = shared.readers.get()?;
+                // One statement of the engine is a snapshot by itself.
+                if is_one_read(plan.access()) { rows(reader.db()?) } else { reader.snapshot(rows) }
+            }
         }
-    };
-    Ok(QueryResult::rows(rows))
+    }
+
+    /// Runs a statement on the writer.
+    fn write(&self, plan: Plan) -> Result<QueryResult, StoreError> {
+        let (request, indexes) = (self.request.clone(), self.indexes.clone());
+        let run = move |core: &mut Core, unit: &mut Unit| {
+            if !request.begin() {
+                // Its caller has given it up and does not wait.
+                return Err(StoreError::Cancelled);
+            }
+            if !core.indexes.includes(&indexes) {
+                return Err(StoreError::IndexGone);
+            }
+            core.request = Some(request);
+            let result = mutate::run(core, unit, &plan);
+            core.request = None;
+            result
+        };
+        match self.place {
+            Place::Own => self.store.desk.write_watched(run, || self.request.abandon_if_over()),
+            Place::Write(held) => held.run(run),
+            Place::Read(_) => Err(StoreError::ReadOnly),
+        }
+    }
+
+    fn still_there(&self, core: &Core) -> Result<(), StoreError> {
+        if core.indexes.includes(self.indexes) { Ok(()) } else { Err(StoreError::IndexGone) }
+    }
 }
 
 fn is_one_read(access: &Access) -> bool {
@@ -149,34 +218,5 @@ fn is_one_read(access: &Access) -> bool {
         Access::Scan => true,
         Access::Ids(ids) => ids.len() <= 1,
         Access::Index(_) | Access::Union(_) | Access::Intersect(_) => false,
-    }
-}
-
-/// Runs a statement on the writer.
-fn write(
-    store: &Inner,
-    request: &Arc<Request>,
-    plan: Plan,
-    indexes: &Arc<Indexes>,
-    place: &Place<'_>,
-) -> Result<QueryResult, StoreError> {
-    let (for_writer, indexes) = (request.clone(), indexes.clone());
-    let run = move |core: &mut Core, unit: &mut Unit| {
-        if !core.indexes.includes(&indexes) {
-            return Err(StoreError::IndexGone);
-        }
-        if !for_writer.begin() {
-            // Its caller has given it up and does not wait.
-            return Err(StoreError::Cancelled);
-        }
-        core.request = Some(for_writer);
-        let result = mutate::run(core, unit, &plan);
-        core.request = None;
-        result
-    };
-    match place {
-        Place::Own => store.desk.write_watched(run, || request.abandon_if_over()),
-        Place::Write(held) => held.run(run),
-        Place::Read(_) => Err(StoreError::ReadOnly),
     }
 }
