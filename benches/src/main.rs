@@ -22,7 +22,7 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-const USAGE: &str = "usage: ditto-benches engine|sync [--quick] [--json FILE]";
+const USAGE: &str = "usage: ditto-benches engine|engine:WORKLOAD|sync [--quick] [--json FILE]";
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut options = Options { group: args.next().ok_or(USAGE)?, quick: false, json: None };
@@ -44,7 +44,8 @@ async fn run() -> Outcome<()> {
     let options = parse(&mut args)?;
     let mut report = Report::default();
     match options.group.as_str() {
-        "engine" => engine::run(&mut report, options.quick).await?,
+        "engine" => engine::run(&mut report, options.quick)?,
+        part if part.starts_with(engine::PART) => engine::part(&mut report, part, options.quick).await?,
         "sync" => sync::run(&mut report, options.quick).await?,
         _ => return Err(USAGE.into()),
     }

@@ -39,6 +39,40 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Adds the row of interleaved repeats: that of the median ratio.
+    pub(crate) fn median(
+        &mut self,
+        workload: &str,
+        mut repeats: Vec<(f64, f64)>,
+        peer_name: &str,
+        unit: &str,
+        target: Option<f64>,
+    ) {
+        repeats.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+        if let Some((ours, peer)) = repeats.get(repeats.len() / 2) {
+            self.add(workload, *ours, (peer_name, *peer), unit, target);
+        }
+    }
+
+    /// Adds a row about an absolute limit: the ratio is the part of it that is used.
+    pub(crate) fn limit(&mut self, workload: &str, ours: f64, limit: f64, unit: &str) {
+        self.add(workload, ours, ("the limit", limit), unit, Some(1.0));
+    }
+
+    /// Adds the rows that another process has printed.
+    pub(crate) fn read(&mut self, lines: &str) -> Outcome<()> {
+        for line in lines.lines().filter(|l| l.starts_with('{')) {
+            self.rows.push(serde_json::from_str(line)?);
+        }
+        Ok(())
+    }
+
+    /// The two figures of the first row.
+    pub(crate) fn pair(&self) -> Option<(f64, f64)> {
+        let row = self.rows.first()?;
+        Some((row["ours"].as_f64()?, row["peer"].as_f64()?))
+    }
+
     /// Writes the rows to stdout, and to a file when one is named.
     pub(crate) fn write(&self, file: Option<&Path>) -> Outcome<()> {
         let mut text = String::new();

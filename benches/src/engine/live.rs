@@ -1,0 +1,138 @@
+//! W5: from one write to the callback of an observer.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use ditto::types::Value;
+use ditto::{Ditto, Durability, QueryResult, StoreObserver};
+
+use super::ours;
+use crate::Outcome;
+use crate::measure::quantile;
+use crate::row::Report;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const TWENTY: &str = "SELECT * FROM docs WHERE store = 42 ORDER BY ts DESC LIMIT 20";
+const THOUSAND: &str = "SELECT * FROM docs WHERE store = 42";
+
+/// W5.
+pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
+    let n = if quick { 10_000 } else { 100_000 };
+    let writes = if quick { 100 } else { 400 };
+    let directory = tempfile::tempdir()?;
+    let ditto = ours::indexed(directory.path(), Durability::Normal)?;
+    ours::insert(&ditto, &ours::documents(n), 1000)?;
+    let ids = |text: &str| -> Outcome<Vec<Value>> {
+        let rows = ours::run(&ditto, text, [])?;
+        Ok(rows.items().filter_map(|item| item.fields()?.get("_id").cloned()).collect())
+    };
+    let mut next = 100_000;
+    let mut alone = Vec::new();
+    for (name, text) in [("20 rows", TWENTY), ("1 % of the rows", THOUSAND)] {
+        let ids = ids(text)?;
+        let mut repeats = Vec::new();
+        for _ in 0..super::REPEATS {
+            let commit = commits(&ditto, &ids, writes, &mut next)?;
+            let observer = Observer::new(&ditto, text)?;
+            let live = callbacks(&ditto, &ids, writes, &mut next, &observer)?;
+            observer.handle.cancel();
+            repeats.push((live, commit));
+            alone.push(live);
+        }
+        let workload = format!("W5 write to callback, {name}, p50");
+        report.median(&workload, repeats, "the commit alone", "us", Some(3.0));
+    }
+    // The same for the first query, with a thousand others that the write does not concern.
+    let ids = ids(TWENTY)?;
+    let others = (0..1000).map(|i| {
+        let text = format!("SELECT * FROM docs WHERE store = {} ORDER BY ts DESC LIMIT 20", 1_000 + i);
+        Ok(ditto.store().register_observer(text.as_str(), |_| ())?)
+    });
+    let others: Vec<StoreObserver> = others.collect::<Outcome<_>>()?;
+    let mut crowded = Vec::new();
+    for _ in 0..super::REPEATS {
+        let observer = Observer::new(&ditto, TWENTY)?;
+        crowded.push(callbacks(&ditto, &ids, writes, &mut next, &observer)?);
+        observer.handle.cancel();
+    }
+    others.iter().for_each(StoreObserver::cancel);
+    let mut free: Vec<f64> = alone[..super::REPEATS].to_vec();
+    let (ours, peer) = (quantile(&mut crowded, 0.5), quantile(&mut free, 0.5));
+    let workload = "W5 write to callback, 20 rows, 1,000 other observers, p50";
+    report.add(workload, ours, ("without the others", peer), "us", Some(1.1));
+    ours::close(ditto)
+}
+
+struct Observer {
+    handle: StoreObserver,
+    results: Receiver<QueryResult>,
+}
+
+impl Observer {
+    /// Registers it and waits for its first result.
+    fn new(ditto: &Ditto, text: &str) -> Outcome<Self> {
+        let (sender, results) = channel();
+        // Nobody receives any more once the measurement is over.
+        let handle = ditto.store().register_observer(text, move |result| drop(sender.send(result)))?;
+        results.recv_timeout(PATIENCE)?;
+        Ok(Self { handle, results })
+    }
+
+    /// Waits for the result in which a row has this quantity.
+    fn wait(&self, id: &Value, quantity: i64) -> Outcome<()> {
+        loop {
+            let result = self.results.recv_timeout(PATIENCE)?;
+            let quantity = Value::from(quantity);
+            // What an application does with it: look at its rows. One is enough to know that it is the right result.
+            let found = result.items().any(|item| {
+                let fields = item.fields();
+                fields.is_some_and(|f| f.get("_id") == Some(id) && f.get("qty") == Some(&quantity))
+            });
+            if found {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn write(ditto: &Ditto, id: &Value, quantity: i64) -> Outcome<()> {
+    let text = "UPDATE docs SET qty = :q WHERE _id = :id";
+    ours::run(ditto, text, [("q", quantity.into()), ("id", id.clone())])?;
+    Ok(())
+}
+
+/// Median time of a commit that nobody observes, in us.
+fn commits(ditto: &Ditto, ids: &[Value], writes: usize, next: &mut i64) -> Outcome<f64> {
+    let mut times = Vec::new();
+    for id in ids.iter().cycle().take(writes) {
+        *next += 1;
+        let began = Instant::now();
+        write(ditto, id, *next)?;
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(quantile(&mut times, 0.5))
+}
+
+/// Median time from before the write until the callback has been called, in us. Checking the rows is not part of it.
+fn callbacks(
+    ditto: &Ditto,
+    ids: &[Value],
+    writes: usize,
+    next: &mut i64,
+    observer: &Observer,
+) -> Outcome<f64> {
+    let mut times = Vec::new();
+    for id in ids.iter().cycle().take(writes) {
+        *next += 1;
+        let began = Instant::now();
+        write(ditto, id, *next)?;
+        let result = observer.results.recv_timeout(PATIENCE)?;
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+        let quantity = Value::from(*next);
+        let holds = |f: &ditto::types::Object| f.get("_id") == Some(id) && f.get("qty") == Some(&quantity);
+        if !result.items().any(|item| item.fields().is_some_and(holds)) {
+            observer.wait(id, *next)?;
+        }
+    }
+    Ok(quantile(&mut times, 0.5))
+}
