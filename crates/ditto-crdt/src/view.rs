@@ -20,6 +20,14 @@ pub struct DocView<'a> {
     root: &'a [u8],
 }
 
+/// What shows at a path.
+pub enum FieldRef<'a> {
+    /// The canonical bytes of the value (`ditto_types::codec`), in place.
+    Encoded(&'a [u8]),
+    /// A value that had to be put together.
+    Built(Value),
+}
+
 /// What stands at one key of a node.
 enum Found<'a> {
     Nothing,
@@ -156,6 +164,15 @@ impl<'a> DocView<'a> {
 
     /// As [`crate::Doc::get`].
     pub fn get(&self, path: &[SmolStr]) -> Result<Option<Value>, DecodeError> {
+        match self.look(path)? {
+            Some(FieldRef::Encoded(bytes)) => Ok(Some(codec::from_slice(bytes)?)),
+            Some(FieldRef::Built(value)) => Ok(Some(value)),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`DocView::get`], in place where that is possible.
+    pub fn look(&self, path: &[SmolStr]) -> Result<Option<FieldRef<'a>>, DecodeError> {
         if !self.is_alive {
             return Ok(None);
         }
@@ -165,17 +182,22 @@ impl<'a> DocView<'a> {
                 Found::Nothing => return Ok(None),
                 Found::Map(child) => node = child,
                 Found::Register(value) => {
-                    let inner = codec::get(value, &path[depth + 1..])?;
-                    return Ok(inner.map(codec::from_slice).transpose()?);
+                    return Ok(codec::get(value, &path[depth + 1..])?.map(FieldRef::Encoded));
                 }
-                Found::Mixed => return Ok(decode(self.bytes, self.dict)?.get(path)),
+                Found::Mixed => return self.decoded(path),
             }
         }
         match self.object(node, path.len())? {
             // An empty map and a node of nothing but removals look alike from here.
-            Some(object) if path.is_empty() || !object.is_empty() => Ok(Some(Value::Object(object))),
-            _ => Ok(decode(self.bytes, self.dict)?.get(path)),
+            Some(object) if path.is_empty() || !object.is_empty() => {
+                Ok(Some(FieldRef::Built(Value::Object(object))))
+            }
+            _ => self.decoded(path),
         }
+    }
+
+    fn decoded(&self, path: &[SmolStr]) -> Result<Option<FieldRef<'a>>, DecodeError> {
+        Ok(decode(self.bytes, self.dict)?.get(path).map(FieldRef::Built))
     }
 
     /// As [`crate::Doc::get_typed`].

@@ -3,8 +3,9 @@
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, DocView};
-use ditto_dql::{Item, LazyItem, Row, TypeDecls};
+use ditto_crdt::{Doc, DocView, FieldRef};
+use ditto_dql::{Item, LazyItem, Row, TypeDecls, ValueRef};
+use ditto_types::codec::Scalar;
 use ditto_types::json::JsonText;
 use ditto_types::{DocId, Object, SmolStr, Value, codec};
 
@@ -98,6 +99,27 @@ impl Row for ViewRow<'_> {
             Some((first, rest)) if first == ID => self.id_field(rest),
             _ if self.reading.is_newest() => self.sound(self.view.get(path))?,
             _ => self.sound(self.view.get_typed(path, &|p| self.reading.kind(p)))?,
+        }
+    }
+
+    fn look(&self, path: &[SmolStr], look: &mut dyn FnMut(Option<ValueRef<'_>>)) {
+        if !self.reading.is_newest() || path.first().is_some_and(|first| first == ID) {
+            return look(self.field(path).as_ref().map(ValueRef::of));
+        }
+        match self.sound(self.view.look(path)).flatten() {
+            None => look(None),
+            Some(FieldRef::Built(value)) => look(Some(ValueRef::of(&value))),
+            Some(FieldRef::Encoded(bytes)) => match self.sound(codec::scalar(bytes)) {
+                Some(Some(scalar)) => look(Some(match scalar {
+                    Scalar::Null => ValueRef::Null,
+                    Scalar::Bool(b) => ValueRef::Bool(b),
+                    Scalar::Int(i) => ValueRef::Int(i),
+                    Scalar::Float(f) => ValueRef::Float(f),
+                    Scalar::Str(s) => ValueRef::Str(s),
+                })),
+                Some(None) => look(self.sound(codec::from_slice(bytes)).as_ref().map(ValueRef::of)),
+                None => look(None),
+            },
         }
     }
 

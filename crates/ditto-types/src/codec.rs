@@ -163,6 +163,43 @@ fn decode_at(r: &mut Reader<'_>, depth: usize) -> Result<Value, WireError> {
     })
 }
 
+/// A value that needs no memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer of the signed 64-bit range.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// Text.
+    Str(&'a str),
+}
+
+/// Reads the value that fills `buf` in place; `None` when it is of another type. Checks what [`decode`] checks.
+pub fn scalar(buf: &[u8]) -> Result<Option<Scalar<'_>>, WireError> {
+    let mut r = Reader::new(buf);
+    let out = match r.u8()? {
+        NULL => Scalar::Null,
+        FALSE => Scalar::Bool(false),
+        TRUE => Scalar::Bool(true),
+        INT => Scalar::Int(r.zigzag()?),
+        FLOAT => {
+            let f = f64::from_bits(r.u64_le()?);
+            if f.is_nan() && f.to_bits() != f64::NAN.to_bits() {
+                return Err(r.invalid("NaN form"));
+            }
+            Scalar::Float(f)
+        }
+        STR => Scalar::Str(r.str(usize::MAX)?),
+        _ => return Ok(None),
+    };
+    r.finish()?;
+    Ok(Some(out))
+}
+
 /// Skips one value without building it. Lengths are checked, contents are not.
 pub fn skip(r: &mut Reader<'_>) -> Result<(), WireError> {
     match r.u8()? {
@@ -234,9 +271,21 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_refused_or_canonical(b in prop::collection::vec(any::<u8>(), 0..64)) {
+            if from_slice(&b).is_err() {
+                prop_assert!(!matches!(scalar(&b), Ok(Some(_))));
+            }
             let mut r = Reader::new(&b);
             prop_assert_eq!(visit(&mut r, &mut ()).and_then(|()| r.finish()), from_slice(&b).map(drop));
             if let Ok(v) = from_slice(&b) {
+                let scalar = scalar(&b).unwrap().map(|s| match s {
+                    Scalar::Null => Value::Null,
+                    Scalar::Bool(b) => Value::Bool(b),
+                    Scalar::Int(i) => Value::Int(i),
+                    Scalar::Float(f) => Value::Float(f),
+                    Scalar::Str(s) => Value::from(s),
+                });
+                let kinds = matches!(v, Value::UInt(_) | Value::Bytes(_) | Value::Array(_) | Value::Object(_));
+                prop_assert_eq!(scalar.map(|s| to_vec(&s)), (!kinds).then(|| b.clone()));
                 prop_assert_eq!(to_vec(&v), b);
             }
         }
