@@ -83,7 +83,10 @@ pub fn normalize(text: &str) -> Result<String, DqlError> {
 pub fn prepare_subscription(text: &str) -> Result<Prepared, DqlError> {
     let statement = parse(text)?;
     let refuse = |construct: &str, span: Span| Err(DqlError::unsupported(construct, text, span));
-    if let Some((construct, span)) = subscription_fault(&statement) {
+    let Statement { prefix: None, body: Body::Select(select), .. } = &statement else {
+        return refuse("non-SELECT statement in sync subscription", first_word(text));
+    };
+    if let Some((construct, span)) = subscription_fault(select) {
         return refuse(construct, span);
     }
     finish(text, statement)
@@ -103,15 +106,8 @@ pub fn prepare_observer(text: &str) -> Result<Prepared, DqlError> {
 }
 
 /// What a subscription cannot have, and where.
-fn subscription_fault(statement: &Statement) -> Option<(&'static str, Span)> {
-    const NO_SELECT: &str = "non-SELECT statement in sync subscription";
-    let Statement { prefix: None, body, .. } = statement else {
-        return statement.prefix.as_ref().map(|p| (NO_SELECT, p.span));
-    };
-    let Body::Select(select) = body else {
-        return Some((NO_SELECT, Span::default()));
-    };
-    let Select { distinct, projection, from, joins, group_by, having, tail, span, .. } = &**select;
+fn subscription_fault(select: &Select) -> Option<(&'static str, Span)> {
+    let Select { distinct, projection, from, joins, group_by, having, tail, span, .. } = select;
     if let Some(span) = distinct {
         return Some(("DISTINCT", *span));
     }

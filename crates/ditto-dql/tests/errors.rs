@@ -303,6 +303,15 @@ fn subscriptions() {
             "SHOW ALL",
             "query/unsupported | Unsupported feature: non-SELECT statement in sync subscription @1:1",
         ),
+        (
+            " INSERT INTO c SELECT * FROM d",
+            "query/unsupported | Unsupported feature: non-SELECT statement in sync subscription @1:2",
+        ),
+        ("SELECT * FROM c HAVING true", "query/unsupported | Unsupported feature: Grouping @1:24"),
+        ("SELECT * FROM c LEFT JOIN d ON c.a = d.a", "query/unsupported | Unsupported feature: Joining @1:17"),
+        // Inert, and irrelevant.
+        ("SELECT * FROM system:data_sync_info", "ok data_sync_info"),
+        ("SELECT /*+ {\"#max_scans\": 1} */ * FROM c", "ok c"),
         ("SELECT * FORM c", "query/invalid | expected FROM, found FORM @1:10"),
     ] {
         assert_eq!(fault(text), want, "{text}");

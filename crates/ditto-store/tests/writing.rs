@@ -42,6 +42,7 @@ fn kinds_of_value_under_one_name() {
             ("UPDATE c APPLY cnt INCREMENT BY 1", "[1]"),
             // A new counter from 0 hides the register.
             (ALL, r#"{"_id":1,"cnt":1}"#),
+            ("SELECT cnt FROM COLLECTION c (cnt REGISTER)", r#"{"cnt":10}"#),
         ],
     );
     script(
@@ -64,6 +65,7 @@ fn kinds_of_value_under_one_name() {
             ),
             ("UPDATE c SET obj.a = 11", "[1]"),
             (ALL, r#"{"_id":1,"obj":{"a":11}}"#),
+            ("SELECT obj FROM COLLECTION c (obj REGISTER)", r#"{"obj":{"a":1,"b":2}}"#),
         ],
     );
     script(
@@ -82,6 +84,7 @@ fn kinds_of_value_under_one_name() {
         &[
             ("INSERT INTO COLLECTION c (n COUNTER) DOCUMENTS ({'_id': 1, 'n': 5})", "[1]"),
             ("INSERT INTO d SELECT * FROM c", "[1]"),
+            ("SELECT n FROM COLLECTION d (n COUNTER)", "{}"),
             ("SELECT n FROM d", r#"{"n":5}"#),
             ("INSERT INTO COLLECTION e (n COUNTER) SELECT * FROM COLLECTION c (n COUNTER)", "[1]"),
             ("UPDATE e APPLY n INCREMENT BY 1", "[1]"),
@@ -332,16 +335,16 @@ fn removals() {
             ),
             ("DELETE FROM c WHERE n > 0 ORDER BY n LIMIT 1 OFFSET 1", r#"["c"]"#),
             ("EVICT FROM c WHERE n > 0 LIMIT 1 OFFSET 0 ORDER BY n", r#"["b"]"#),
-            ("DELETE FROM c WHERE _id IN ['nothing', 'a'] AND n = 4", "[]"),
-            ("DELETE FROM c WHERE _id IN :ids", r#"["a","d"]"#),
+            ("DELETE FROM c USE IDS 'nothing', 'a' WHERE n = 4", "[]"),
+            ("DELETE FROM c USE IDS LIST :ids", r#"["a","d"]"#),
             (ALL, ""),
             ("UPDATE c SET x = 1", "[]"),
             ("DELETE FROM c", "[]"),
             // The same id again is a new document.
             ("INSERT INTO c VALUES ({'_id':'a','m':1}), ({'_id':'b'}), ({'_id':'x'})", r#"["a","b","x"]"#),
             ("SELECT * FROM c WHERE _id = 'a'", r#"{"_id":"a","m":1}"#),
-            ("UPDATE c SET m = 2 WHERE _id IN ['a', 'b']", r#"["a","b"]"#),
-            ("EVICT FROM c WHERE _id = 'b'", r#"["b"]"#),
+            ("UPDATE c USE IDS 'a', 'b' SET m = 2", r#"["a","b"]"#),
+            ("EVICT FROM c USE IDS 'b'", r#"["b"]"#),
             ("TOMBSTONE FROM c WHERE m = 2", r#"["a"]"#),
             ("EVICT FROM c", r#"["x"]"#),
             (ALL, ""),
