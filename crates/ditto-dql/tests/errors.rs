@@ -308,7 +308,10 @@ fn subscriptions() {
             "query/unsupported | Unsupported feature: non-SELECT statement in sync subscription @1:2",
         ),
         ("SELECT * FROM c HAVING true", "query/unsupported | Unsupported feature: Grouping @1:24"),
-        ("SELECT * FROM c LEFT JOIN d ON c.a = d.a", "query/unsupported | Unsupported feature: Joining @1:17"),
+        (
+            "SELECT * FROM c LEFT JOIN d ON c.a = d.a",
+            "query/unsupported | Unsupported feature: Joining @1:17",
+        ),
         // Inert, and irrelevant.
         ("SELECT * FROM system:data_sync_info", "ok data_sync_info"),
         ("SELECT /*+ {\"#max_scans\": 1} */ * FROM c", "ok c"),

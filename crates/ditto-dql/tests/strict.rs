@@ -20,10 +20,7 @@ fn nothing_is_written_below_what_is_not_declared() {
     for (text, want) in [
         ("UPDATE c SET a = {'b': 1}", "ok"),
         ("UPDATE c UNSET a", "ok"),
-        (
-            "UPDATE c SET a.b = 1",
-            "query/invalid | Unsupported DML operation on REGISTER field \"a\" @1:14",
-        ),
+        ("UPDATE c SET a.b = 1", "query/invalid | Unsupported DML operation on REGISTER field \"a\" @1:14"),
         (
             "UPDATE c SET x = 1 UNSET a.b.c",
             "query/invalid | Unsupported DML operation on REGISTER field \"a\" @1:26",

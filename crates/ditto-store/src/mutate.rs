@@ -1,12 +1,13 @@
 //! Writing statements: INSERT, UPDATE, DELETE and EVICT on the writer's connection.
 
 mod images;
+mod targets;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, Row, UpdatePlan};
+use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, UpdatePlan};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use crate::StoreError;
@@ -19,6 +20,7 @@ use crate::row::{DocRow, Reading};
 use crate::select::{StoreSource, id_text, select, unsupported};
 use crate::unit::{Effects, Unit};
 use images::Images;
+use targets::{Candidates, Target};
 
 /// Runs one statement inside its own savepoint: an error leaves no trace of it.
 pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<QueryResult, StoreError> {
@@ -77,7 +79,7 @@ fn insert(
         core.store(unit, effects, (coll, id.clone(), key), held, new, check_size(core, old_size))?;
         written.push(id);
     }
-    Ok((written, images.rows()?))
+    Ok((written, images.rows(&core.context())?))
 }
 
 /// The state of a document after an INSERT; `None` when it stays as it is.
@@ -131,11 +133,12 @@ fn update(
     effects: &mut Effects,
     plan: &UpdatePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
+    let candidates = Candidates::new(core);
+    let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
     let mut images = Images::new(plan.returning());
     let reading = Reading::new(plan.declared(), plan.is_strict());
-    for_each(core, plan.collection(), &targets, |core, place, held| {
+    let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         let changes = plan.ops(&DocRow::reading(&place.1, &held.doc, reading))?;
         let ops = fields::update_ops(&held.doc, changes, typing);
         let stamp = core.stamp(unit)?;
@@ -145,7 +148,7 @@ fn update(
         core.store(unit, effects, place, Some(held), new, check_size(core, old_size))?;
         Ok(())
     })?;
-    Ok((targets, images.rows()?))
+    Ok((ids, images.rows(&core.context())?))
 }
 
 fn delete(
@@ -154,16 +157,17 @@ fn delete(
     effects: &mut Effects,
     plan: &DeletePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
+    let candidates = Candidates::new(core);
+    let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     let mut images = Images::new(plan.returning());
-    for_each(core, plan.collection(), &targets, |core, place, held| {
+    let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         images.keep(&place.1, &held.doc);
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?);
         core.store(unit, effects, place, Some(held), new, |_, _| Ok(()))?;
         Ok(())
     })?;
-    Ok((targets, images.rows()?))
+    Ok((ids, images.rows(&core.context())?))
 }
 
 fn evict(
@@ -172,9 +176,10 @@ fn evict(
     effects: &mut Effects,
     plan: &DeletePlan,
 ) -> Result<Mutated, StoreError> {
-    let targets = plan.targets(&source(core), &core.context(), keep_id)?;
+    let candidates = Candidates::new(core);
+    let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     let mut images = Images::new(plan.returning());
-    for_each(core, plan.collection(), &targets, |core, place, held| {
+    let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         images.keep(&place.1, &held.doc);
         core.forget(effects, place, held)
     })?;
@@ -185,36 +190,30 @@ fn evict(
         core.evicted_at.insert(coll, unit.seq);
         core.mark_site_stale()?;
     }
-    Ok((targets, images.rows()?))
+    Ok((ids, images.rows(&core.context())?))
 }
 
 fn source(core: &Core) -> StoreSource<'_> {
     StoreSource::writer(core)
 }
 
-fn keep_id(row: &dyn Row) -> Result<DocId, StoreError> {
-    Ok(row.id().clone())
-}
-
-/// Loads each chosen document whole and hands it to `f`.
+/// Hands each chosen document whole to `f`. Gives their ids.
 fn for_each(
     core: &mut Core,
     collection: &str,
-    targets: &[DocId],
+    targets: Vec<Target>,
     mut f: impl FnMut(&mut Core, (u32, DocId, KeyHash), Held) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let Some(coll) = core.dict.shared().collection_ref(collection) else { return Ok(()) };
-    let mut done = BTreeSet::new();
-    for id in targets {
-        if !done.insert(id) {
-            continue;
-        }
-        let key = core.hash_key.key_hash(collection, id);
-        if let Some(held) = core.load(coll, id, key)? {
-            f(core, (coll, id.clone(), key), held)?;
+) -> Result<Vec<DocId>, StoreError> {
+    let mut ids = Vec::with_capacity(targets.len());
+    let Some(coll) = core.dict.shared().collection_ref(collection) else { return Ok(ids) };
+    for target in targets {
+        let key = core.hash_key.key_hash(collection, &target.id);
+        if let (id, Some(held)) = target.load(core, coll, key)? {
+            ids.push(id.clone());
+            f(core, (coll, id, key), held)?;
         }
     }
-    Ok(())
+    Ok(ids)
 }
 
 fn applied(mut doc: Doc, ops: &[Op], stamp: Stamp) -> Result<Doc, StoreError> {

@@ -335,16 +335,16 @@ fn removals() {
             ),
             ("DELETE FROM c WHERE n > 0 ORDER BY n LIMIT 1 OFFSET 1", r#"["c"]"#),
             ("EVICT FROM c WHERE n > 0 LIMIT 1 OFFSET 0 ORDER BY n", r#"["b"]"#),
-            ("DELETE FROM c USE IDS 'nothing', 'a' WHERE n = 4", "[]"),
-            ("DELETE FROM c USE IDS LIST :ids", r#"["a","d"]"#),
+            ("DELETE FROM c WHERE _id IN ['nothing', 'a'] AND n = 4", "[]"),
+            ("DELETE FROM c WHERE _id IN :ids", r#"["a","d"]"#),
             (ALL, ""),
             ("UPDATE c SET x = 1", "[]"),
             ("DELETE FROM c", "[]"),
             // The same id again is a new document.
             ("INSERT INTO c VALUES ({'_id':'a','m':1}), ({'_id':'b'}), ({'_id':'x'})", r#"["a","b","x"]"#),
             ("SELECT * FROM c WHERE _id = 'a'", r#"{"_id":"a","m":1}"#),
-            ("UPDATE c USE IDS 'a', 'b' SET m = 2", r#"["a","b"]"#),
-            ("EVICT FROM c USE IDS 'b'", r#"["b"]"#),
+            ("UPDATE c SET m = 2 WHERE _id IN ['a', 'b']", r#"["a","b"]"#),
+            ("EVICT FROM c WHERE _id = 'b'", r#"["b"]"#),
             ("TOMBSTONE FROM c WHERE m = 2", r#"["a"]"#),
             ("EVICT FROM c", r#"["x"]"#),
             (ALL, ""),
@@ -363,4 +363,61 @@ fn statements_do_not_meet_their_own_writes() {
     assert_eq!(f.run("INSERT INTO c SELECT n AS _id, n FROM c").mutated_document_ids().len(), 500);
     assert_eq!(f.run("DELETE FROM c WHERE n >= 1000").mutated_document_ids().len(), 1000);
     f.clean();
+}
+
+/// The matrix of dql.md 3.4, both columns.
+#[test]
+fn strict_mode() {
+    const STRICT: (&str, &str) = ("ALTER SYSTEM SET dql_strict_mode = true", r#"{"dql_strict_mode":true}"#);
+    const LOOSE: (&str, &str) = ("ALTER SYSTEM SET dql_strict_mode = false", r#"{"dql_strict_mode":false}"#);
+    // An undeclared object is a register as a whole, also inside of a declared map.
+    script(
+        "{}",
+        &[
+            STRICT,
+            ("INSERT INTO c DOCUMENTS ({'_id': 1, 'o': {'a': 1, 'b': {'c': 2}}})", "[1]"),
+            (ALL, r#"{"_id":1,"o":{"a":1,"b":{"c":2}}}"#),
+            ("UPDATE c SET o = {'x': 1}", "[1]"),
+            (ALL, r#"{"_id":1,"o":{"x":1}}"#),
+            (
+                "UPDATE c SET o.x = 2",
+                r#"error: Unsupported DML operation on REGISTER field "o" (line 1, column 14)"#,
+            ),
+            ("UPDATE COLLECTION c (m MAP) SET m = {'r': {'a': 1}}", "[1]"),
+            ("UPDATE COLLECTION c (m MAP) SET m.r = {'b': 2}", "[1]"),
+            ("SELECT m FROM COLLECTION c (m MAP)", r#"{"m":{"r":{"b":2}}}"#),
+            // DO UPDATE replaces a register.
+            ("INSERT INTO c DOCUMENTS ({'_id': 1, 'o': {'y': 1}}) ON ID CONFLICT DO UPDATE", "[1]"),
+            ("SELECT o FROM c", r#"{"o":{"y":1}}"#),
+        ],
+    );
+    // The same with strict mode off: everything merges.
+    script(
+        "{}",
+        &[
+            LOOSE,
+            ("INSERT INTO c DOCUMENTS ({'_id': 1, 'o': {'a': 1}})", "[1]"),
+            ("UPDATE c SET o = {'x': 1}, p.q.r = 2", "[1]"),
+            (ALL, r#"{"_id":1,"o":{"a":1,"x":1},"p":{"q":{"r":2}}}"#),
+        ],
+    );
+    // Maps and counters that are not declared are invisible, and an UNSET leaves them in place.
+    script(
+        "{}",
+        &[
+            (
+                "INSERT INTO COLLECTION c (n COUNTER) DOCUMENTS ({'_id': 1, 'm': {'a': 1}, 'n': 5, 's': 'x'})",
+                "[1]",
+            ),
+            STRICT,
+            (ALL, r#"{"_id":1,"s":"x"}"#),
+            ("SELECT _id FROM c WHERE n = 5 OR m.a = 1", ""),
+            ("SELECT _id FROM c WHERE n IS MISSING AND m IS MISSING", r#"{"_id":1}"#),
+            ("SELECT * FROM COLLECTION c (n COUNTER, m MAP)", r#"{"_id":1,"m":{"a":1},"n":5,"s":"x"}"#),
+            ("UPDATE c UNSET n, m, s RETURNING *", r#"[1] {"_id":1}"#),
+            ("UPDATE COLLECTION c (n COUNTER) APPLY n INCREMENT BY 1", "[1]"),
+            LOOSE,
+            (ALL, r#"{"_id":1,"m":{"a":1},"n":6}"#),
+        ],
+    );
 }

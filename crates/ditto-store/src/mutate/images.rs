@@ -28,9 +28,9 @@ impl<'p> Images<'p> {
     }
 
     /// The rows of RETURNING; none without.
-    pub(super) fn rows(&self) -> Result<Vec<Item>, StoreError> {
+    pub(super) fn rows(&self, cx: &RunContext<'_>) -> Result<Vec<Item>, StoreError> {
         let Some(plan) = self.plan else { return Ok(Vec::new()) };
-        Ok(plan.run(self, &RunContext::default())?.items)
+        Ok(plan.run(self, cx)?.items)
     }
 }
 

@@ -138,7 +138,11 @@ impl<'a> Candidates<'a> {
                 };
                 body.clear();
                 body.extend_from_slice(stored);
-                self.current.replace(Some(Kept::Stored { rid: r.int(2)?, digest: Digest(r.array(3)?), body }));
+                self.current.replace(Some(Kept::Stored {
+                    rid: r.int(2)?,
+                    digest: Digest(r.array(3)?),
+                    body,
+                }));
                 with_row(db, dict, (id, stored), reading, |row| visit(row))
             },
         )
