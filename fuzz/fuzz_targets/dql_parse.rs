@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(prepared) = ditto_dql::prepare(text) {
         let _ = prepared.bind(&Default::default(), &ditto_dql::BindContext::bare());
     }
-    let _ = ditto_dql::prepare_subscription(text);
+    let _ = ditto_dql::prepare_subscription(text, true);
     if let Ok(normal) = ditto_dql::normalize(text)
         && normal.len() <= ditto_dql::MAX_STATEMENT_BYTES
     {

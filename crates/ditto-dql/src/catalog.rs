@@ -27,6 +27,25 @@ impl Namespace {
     }
 }
 
+/// Names of the collections in [`Namespace::System`], with the other names that some have (dql.md 8).
+pub const SYSTEM_COLLECTIONS: [&str; 15] = [
+    "active_requests",
+    "actives",
+    "all_collections",
+    "collections",
+    "completed_requests",
+    "data_sync_info",
+    "dql_indexes",
+    "dual",
+    "indexes",
+    "metrics",
+    "request_history",
+    "shared_statements",
+    "system_info",
+    "transports_info",
+    "vitals",
+];
+
 /// A collection with its namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CollectionRef {

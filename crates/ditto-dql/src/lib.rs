@@ -108,7 +108,9 @@ mod truth;
 mod value_ref;
 
 pub use bind::BindContext;
-pub use catalog::{Catalog, CollectionRef, IndexDef, IndexKey, MAX_INDEX_KEYS, Namespace, NoIndexes};
+pub use catalog::{
+    Catalog, CollectionRef, IndexDef, IndexKey, MAX_INDEX_KEYS, Namespace, NoIndexes, SYSTEM_COLLECTIONS,
+};
 pub use decl::{FieldKind, TypeDecls};
 pub use directives::{Directives, NO_DIRECTIVES};
 pub use env::Env;

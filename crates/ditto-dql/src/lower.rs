@@ -12,7 +12,7 @@ use ditto_types::{ErrorKind, SmolStr};
 
 use crate::aggregate::Aggregate;
 use crate::ast::{self, Body, Statement};
-use crate::catalog::{CollectionRef, Namespace};
+use crate::catalog::{CollectionRef, Namespace, SYSTEM_COLLECTIONS};
 use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::lexer::Span;
@@ -129,7 +129,12 @@ impl<'t> Lower<'t> {
             Some(("system", span)) if write => {
                 return self.unsupported("writing to a system collection", span);
             }
-            Some(("system", _)) => namespace = Namespace::System,
+            Some(("system", _)) => {
+                if !SYSTEM_COLLECTIONS.contains(&name.text.as_str()) {
+                    return self.fail(format!("unknown system collection 'system:{}'", name.text), name.span);
+                }
+                namespace = Namespace::System;
+            }
             Some((other, span)) => return self.fail(format!("unknown namespace {other:?}"), span),
         }
         let text = name.text.as_str();

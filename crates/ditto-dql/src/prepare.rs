@@ -75,18 +75,19 @@ pub fn normalize(text: &str) -> Result<String, DqlError> {
     Ok(statement_text(&parse(text)?))
 }
 
-/// Like [`prepare`], for a subscription: only `SELECT * FROM collection [WHERE condition]`.
+/// Like [`prepare`], for a subscription: only `SELECT * FROM collection [WHERE condition]`. Unless `restricted`, which is
+/// the setting `dql_restrict_subscriptions`, ORDER BY and LIMIT are allowed too.
 ///
 /// # Errors
 ///
 /// As [`prepare`]; what subscriptions do not allow is [`ErrorKind::QueryUnsupported`].
-pub fn prepare_subscription(text: &str) -> Result<Prepared, DqlError> {
+pub fn prepare_subscription(text: &str, restricted: bool) -> Result<Prepared, DqlError> {
     let statement = parse(text)?;
     let refuse = |construct: &str, span: Span| Err(DqlError::unsupported(construct, text, span));
     let Statement { prefix: None, body: Body::Select(select), .. } = &statement else {
         return refuse("non-SELECT statement in sync subscription", first_word(text));
     };
-    if let Some((construct, span)) = subscription_fault(select) {
+    if let Some((construct, span)) = subscription_fault(select, restricted) {
         return refuse(construct, span);
     }
     finish(text, statement)
@@ -106,7 +107,7 @@ pub fn prepare_observer(text: &str) -> Result<Prepared, DqlError> {
 }
 
 /// What a subscription cannot have, and where.
-fn subscription_fault(select: &Select) -> Option<(&'static str, Span)> {
+fn subscription_fault(select: &Select, restricted: bool) -> Option<(&'static str, Span)> {
     let Select { distinct, projection, from, joins, group_by, having, tail, span, .. } = select;
     if let Some(span) = distinct {
         return Some(("DISTINCT", *span));
@@ -125,6 +126,9 @@ fn subscription_fault(select: &Select) -> Option<(&'static str, Span)> {
     }
     if let Some(UseClause::Ids { span, .. }) = from.uses.iter().find(|u| matches!(u, UseClause::Ids { .. })) {
         return Some(("USE IDS", *span));
+    }
+    if !restricted {
+        return None;
     }
     let order = tail.order_by.as_ref().map(|o| o.span);
     let bound = tail.limit.as_ref().or(tail.offset.as_ref()).map(|(_, span)| *span);

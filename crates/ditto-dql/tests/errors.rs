@@ -263,7 +263,7 @@ fn arguments() {
 #[test]
 fn subscriptions() {
     let fault = |text: &str| {
-        prepare_subscription(text).map_or_else(|e| describe(&e), |p| format!("ok {}", p.collection()))
+        prepare_subscription(text, true).map_or_else(|e| describe(&e), |p| format!("ok {}", p.collection()))
     };
     for (text, want) in [
         ("SELECT * FROM c", "ok c"),

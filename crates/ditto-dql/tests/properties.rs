@@ -279,7 +279,7 @@ fn args() -> Object {
 
 /// Prepares and, when that works, runs on two documents.
 fn exercise(text: &str, docs: &[Object]) {
-    let _ = prepare_subscription(text);
+    let _ = prepare_subscription(text, true);
     let Ok(prepared) = prepare(text) else { return };
     assert_eq!(prepared.text(), text);
     let Ok(plan) = prepared.bind(&args(), &BindContext::bare()) else { return };

@@ -265,10 +265,12 @@ impl Store {
         &self.inner.shared.hash_key
     }
 
-    /// Compiles the query of a subscription; its restrictions are those of dql.md 11.1.
+    /// Compiles the query of a subscription; its restrictions are those of dql.md 11.1 and of the setting
+    /// `dql_restrict_subscriptions`.
     pub fn compile_subscription(&self, text: &str, args: &Object) -> Result<Arc<CompiledQuery>, StoreError> {
         self.inner.open()?;
-        match ditto_dql::prepare_subscription(text)?.bind(args, &BindContext::bare())? {
+        let restricted = self.settings().dql_restrict_subscriptions;
+        match ditto_dql::prepare_subscription(text, restricted)?.bind(args, &BindContext::bare())? {
             Plan::Select(plan) => Ok(Arc::new(CompiledQuery { plan })),
             _ => Err(not_a_select()),
         }

@@ -22,7 +22,8 @@ pub(crate) use requests::profile;
 pub(crate) use time::time_text;
 pub(crate) use vitals::METRICS_VARIABLE;
 
-/// Names of the system collections, without `system:`, and what they are called besides.
+/// Names of the system collections, without `system:`, and what they are called besides. `ditto_dql` knows them too, so
+/// that an unknown one is an error with its place.
 pub(crate) const COLLECTIONS: &[(&str, &str)] = &[
     ("active_requests", "actives"),
     ("all_collections", ""),
@@ -37,11 +38,6 @@ pub(crate) const COLLECTIONS: &[(&str, &str)] = &[
     ("transports_info", ""),
     ("vitals", ""),
 ];
-
-/// Whether there is a system collection of this name, given without `system:`.
-pub(crate) fn exists(name: &str) -> bool {
-    canonical(name).is_some()
-}
 
 fn canonical(name: &str) -> Option<&'static str> {
     COLLECTIONS.iter().find(|(n, alias)| *n == name || (!alias.is_empty() && *alias == name)).map(|(n, _)| *n)
@@ -68,4 +64,19 @@ pub(crate) fn rows(shared: &Shared, db: &Db, name: &str) -> Result<Vec<Object>, 
         Some("vitals") => vec![vitals::vitals(shared)],
         _ => return Err(StoreError::UnknownSystemCollection(name.to_string())),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_knows_the_same_names() {
+        let mut names: Vec<&str> =
+            COLLECTIONS.iter().flat_map(|(n, alias)| [*n, *alias]).filter(|n| !n.is_empty()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ditto_dql::SYSTEM_COLLECTIONS);
+        assert!(names.iter().all(|n| canonical(n).is_some()));
+        assert!(canonical("").is_none() && canonical("Dual").is_none());
+    }
 }

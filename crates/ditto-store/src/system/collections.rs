@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ditto_dql::{IndexDef, IndexKey};
 use ditto_types::{Object, SmolStr, Value};
 
 use crate::StoreError;
 use crate::counts;
 use crate::driver::Db;
+use crate::index::catalogue;
 use crate::shared::Shared;
 
 /// Rows of `collections`: those of the user. One is listed from its first document on, also when it is empty again.
@@ -48,6 +50,26 @@ fn row(id: SmolStr, name: &str, documents: u64) -> Object {
 }
 
 /// Rows of `indexes`: those that are complete.
-pub(super) fn indexes(_shared: &Shared, _db: &Db) -> Result<Vec<Object>, StoreError> {
-    Ok(Vec::new())
+pub(super) fn indexes(shared: &Shared, db: &Db) -> Result<Vec<Object>, StoreError> {
+    let all = catalogue::load(db, &shared.dict)?;
+    Ok(all.complete().map(|index| index_row(index)).collect())
+}
+
+fn index_row(index: &IndexDef) -> Object {
+    let field = |key: &IndexKey| {
+        let names = key.path.names().iter().cloned().map(Value::Str).collect();
+        let mut field = Object::from([
+            ("direction".into(), Value::from(if key.descending { "desc" } else { "asc" })),
+            ("key".into(), Value::Array(names)),
+        ]);
+        if !key.include_missing {
+            field.insert("include_missing".into(), Value::Bool(false));
+        }
+        Value::Object(field)
+    };
+    Object::from([
+        ("_id".into(), Value::from(format!("{}.{}", index.collection, index.name))),
+        ("collection".into(), Value::Str(index.collection.clone())),
+        ("fields".into(), Value::Array(index.keys.iter().map(field).collect())),
+    ])
 }
