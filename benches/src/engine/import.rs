@@ -8,9 +8,9 @@ use crate::Outcome;
 use crate::measure::{Stopwatch, Taken};
 use crate::row::Report;
 
-/// Inserts through the public API in transactions of 1,000.
+/// Inserts through the public API, as many documents a transaction as the command puts into one.
 pub(crate) async fn import(ditto: &Ditto, documents: &[(String, String)]) -> Outcome<()> {
-    for chunk in documents.chunks(1000) {
+    for chunk in documents.chunks(10_000) {
         let batch: Result<Vec<_>, _> = chunk.iter().map(|(_, text)| json::from_str(text)).collect();
         let args = Object::from([("documents".into(), Value::Array(batch?))]);
         let text = "INSERT INTO docs DOCUMENTS (:documents) ON ID CONFLICT DO UPDATE".to_owned();
