@@ -91,6 +91,27 @@ impl<'a> Cx<'a> {
         self.rows.get(term).map(Row::document)
     }
 
+    /// Takes steps for a value that is read or compared for each element again: what costs little for a row costs much
+    /// for ten million of them.
+    fn repeated(&self, v: Option<&Value>) -> Result<(), DqlError> {
+        match (self.locals, v) {
+            (Some(frame), Some(v)) => self.charged(self.budget.step(weight(v) / BYTES_PER_STEP), frame.at),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Cx::repeated`] for a value where it lies.
+    fn repeated_ref(&self, v: Option<ValueRef<'_>>) -> Result<(), DqlError> {
+        match (self.locals, v) {
+            (None, _) => Ok(()),
+            (Some(frame), Some(ValueRef::Str(s))) => {
+                self.charged(self.budget.step(s.len() / BYTES_PER_STEP), frame.at)
+            }
+            (Some(_), Some(ValueRef::Value(v))) => self.repeated(Some(v)),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }
@@ -117,8 +138,16 @@ impl Scalar {
             Scalar::Const(v) => Ok(Some(Cow::Borrowed(v))),
             Scalar::Missing | Scalar::Aggregate(_) => Ok(None),
             Scalar::Param(i) => Ok(cx.bound.args.get(*i).map(Cow::Borrowed)),
-            Scalar::Field(term, path) => Ok(own(cx.rows.get(*term).and_then(|r| r.field(path)))),
-            Scalar::Document(term) => Ok(own(cx.document(*term))),
+            Scalar::Field(term, path) => {
+                let v = cx.rows.get(*term).and_then(|r| r.field(path));
+                cx.repeated(v.as_ref())?;
+                Ok(own(v))
+            }
+            Scalar::Document(term) => {
+                let v = cx.document(*term);
+                cx.repeated(v.as_ref())?;
+                Ok(own(v))
+            }
             Scalar::Local { level, key } => Ok(Frame::local(cx.locals, *level, *key)),
             Scalar::Once(e, memo) => once::value(e, *memo, cx),
             Scalar::Get(e, path) => Ok(navigate(e.eval(cx)?, path)),
@@ -171,12 +200,18 @@ impl Scalar {
             && let Some(row) = cx.rows.get(*term)
         {
             let mut result = None;
-            row.look(path, &mut |v| result = Some(f(v.map(ValueRef::normal))));
+            row.look(path, &mut |v| {
+                let v = v.map(ValueRef::normal);
+                result = Some(cx.repeated_ref(v).and_then(|()| f(v)));
+            });
             if let Some(result) = result {
                 return result;
             }
         }
-        f(self.eval(cx)?.as_deref().map(ValueRef::of))
+        let v = self.eval(cx)?;
+        let v = v.as_deref().map(ValueRef::of);
+        cx.repeated_ref(v)?;
+        f(v)
     }
 
     /// The outcome of the expression as a condition, without building a value for it.
@@ -196,6 +231,7 @@ impl Scalar {
                     [a, b] => (*op, a, b),
                 };
                 let value = value.eval(cx)?;
+                cx.repeated(value.as_deref())?;
                 seen.look(cx, &mut |seen| Ok(compare_ref(op, seen, value.as_deref())))
             }
             Scalar::InList(item, list, memo) => match memo {
@@ -212,6 +248,7 @@ impl Scalar {
                 }
                 None => {
                     let (item, array) = (pair[0].eval(cx)?, pair[1].eval(cx)?);
+                    cx.repeated(array.as_deref())?;
                     Ok(arith::in_value(item.as_deref(), array.as_deref()))
                 }
             },
@@ -255,6 +292,7 @@ fn in_list<'a>(item: &'a Scalar, list: &'a [Scalar], cx: &Cx<'a>) -> Result<Trut
     }
     let mut m = Membership::default();
     for e in list {
+        cx.repeated(Some(&*item))?;
         if m.push(&item, e.eval(cx)?.as_deref()) {
             return Ok(Truth::True);
         }
@@ -403,6 +441,9 @@ fn eval_object<'a>(fields: &'a [(Scalar, Scalar)], at: At, cx: &Cx<'a>) -> Resul
     Ok(own(Some(Value::Object(out))))
 }
 
+/// What costs a step where it is done for each element.
+const BYTES_PER_STEP: usize = 128;
+
 /// More arguments than this are counted against the budget while they are held together.
 const FREE_ARGUMENTS: usize = 8;
 
@@ -418,6 +459,7 @@ fn call<'a>(
             let mut values = Vec::with_capacity(args.len());
             for e in args {
                 let v = e.eval(cx)?;
+                cx.repeated(v.as_deref())?;
                 if let Some(v) = v.as_deref().filter(|_| args.len() > FREE_ARGUMENTS) {
                     cx.charged(cx.budget.charge_value(v), at)?;
                 }

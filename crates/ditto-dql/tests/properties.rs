@@ -60,6 +60,11 @@ fn expression() -> impl Strategy<Value = String> {
             "2.5",
             "'ab'",
             "'%'",
+            "'day'",
+            "'2026-03-15T10:30:45.123+09:00'",
+            "1773570645123",
+            "v",
+            "k",
             "NULL",
             "MISSING",
             "TRUE",
@@ -96,14 +101,51 @@ fn expression() -> impl Strategy<Value = String> {
             (e.clone(), prop::sample::select(vec!["string", "integer", "float", "boolean", "binary"]))
                 .prop_map(|(a, t)| format!("CAST({a} AS {t})")),
             (e.clone(), e.clone()).prop_map(|(a, b)| format!("TRIM(BOTH {a} FROM {b})")),
+            (prop::sample::select(QUANTIFIERS), prop::sample::select(BINDERS), e.clone(), e.clone())
+                .prop_map(|(q, b, src, c)| format!("({q} {b} ({src}) SATISFIES {c} END)")),
+            (prop::sample::select(BINDERS), e.clone(), e.clone(), e.clone())
+                .prop_map(|(b, v, src, c)| format!("(ARRAY ({v}) FOR {b} ({src}) WHEN {c} END)")),
+            (prop::sample::select(BINDERS), e.clone(), e.clone(), e.clone())
+                .prop_map(|(b, k, v, src)| format!("(OBJECT ({k}) : {v} FOR {b} ({src}) END)")),
+            (prop::sample::select(PARTS), e.clone(), e.clone())
+                .prop_map(|(p, a, b)| format!("date_diff({a}, date_add({b}, '{p}', 1), '{p}')")),
+            (e.clone(), e.clone()).prop_map(|(a, b)| format!("regexp_like({a}, {b}, 'i')")),
         ]
     })
 }
 
 const OPERATORS: &[&str] = &[
-    "+", "-", "*", "/", "%", "||", "<<", ">>", "=", "==", "!=", "<>", "<", "<=", ">", ">=", "AND", "OR",
-    "XOR", "LIKE", "ILIKE", "NOT LIKE", "IN", "NOT IN",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "||",
+    "<<",
+    ">>",
+    "=",
+    "==",
+    "!=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "AND",
+    "OR",
+    "XOR",
+    "LIKE",
+    "ILIKE",
+    "NOT LIKE",
+    "SIMILAR TO",
+    "NOT SIMILAR TO",
+    "IN",
+    "NOT IN",
 ];
+const QUANTIFIERS: &[&str] = &["ANY", "EVERY", "ANY AND EVERY"];
+/// Variables with the names of fields, too.
+const BINDERS: &[&str] = &["a IN", "v IN", "b : a IN", "c WITHIN", "k : v WITHIN"];
+const PARTS: &[&str] = &["year", "month", "day", "hour", "ms", "week"];
 const UNARY: &[&str] = &[
     "abs",
     "ceil",
@@ -134,6 +176,15 @@ const UNARY: &[&str] = &[
     "trim",
 ];
 const BINARY: &[&str] = &[
+    "regexp_like",
+    "date_part",
+    "date_trunc",
+    "date_format",
+    "date_cast",
+    "duration_cast",
+    "duration_format",
+    "tz_offset",
+    "clock",
     "concat",
     "contains",
     "starts_with",
@@ -371,6 +422,93 @@ proptest! {
         }
     }
 
+    /// Different ways to say the same.
+    #[test]
+    fn laws(e in expression(), f in expression(), g in expression(), doc in document()) {
+        let row = [Doc::new(doc)];
+        let value = |e: &str| {
+            let Plan::Select(p) =
+                prepare(&format!("SELECT {e} AS x FROM c")).unwrap().bind(&args(), &BindContext::bare()).unwrap()
+            else {
+                panic!()
+            };
+            run(&p, &row).map(|rows| rows[0].get("x").cloned())
+        };
+        let array = format!("[{e}, {f}]");
+        // An operand that is no boolean gives MISSING or, in a longer chain, NULL. Neither is true or false.
+        for (one, other) in [
+            (format!("({e}) AND ({f})"), format!("({f}) AND ({e})")),
+            (format!("({e}) OR ({f})"), format!("({f}) OR ({e})")),
+            (format!("({e}) XOR ({f})"), format!("({f}) XOR ({e})")),
+            (format!("NOT (({e}) AND ({f}))"), format!("NOT ({e}) OR NOT ({f})")),
+            (format!("NOT (({e}) OR ({f}))"), format!("NOT ({e}) AND NOT ({f})")),
+        ] {
+            if let (Ok(a), Ok(b)) = (value(&one), value(&other)) {
+                let truth = |v: Option<Value>| v.as_ref().and_then(Value::as_bool);
+                prop_assert_eq!(truth(a), truth(b), "{}\n{}", one, other);
+            }
+        }
+        for (one, other) in [
+            (format!("({e}) BETWEEN ({f}) AND ({g})"), format!("({e}) >= ({f}) AND ({e}) <= ({g})")),
+            (format!("({e}) NOT BETWEEN ({f}) AND ({g})"), format!("NOT (({e}) BETWEEN ({f}) AND ({g}))")),
+            (format!("({g}) IN ({e}, {f})"), format!("({g}) IN {array}")),
+            (format!("array_contains({array}, {g})"), format!("({g}) IN {array}")),
+            // The variable is a name that no expression has.
+            (format!("(({g}) IN {array}) IS TRUE"), format!("ANY zz IN {array} SATISFIES zz = ({g}) END")),
+            (
+                format!("EVERY zz IN {array} SATISFIES zz = ({g}) END"),
+                format!("NOT ANY zz IN {array} SATISFIES (zz = ({g})) IS NOT TRUE END"),
+            ),
+            (array.clone(), format!("ARRAY zz FOR zz IN {array} END")),
+            (format!("({e}) = ({f})"), format!("({f}) = ({e})")),
+            (format!("({e}) < ({f})"), format!("({f}) > ({e})")),
+            (format!("nvl({e}, {f})"), format!("coalesce({e}, {f}, null)")),
+            (format!("CASE WHEN {e} THEN 1 ELSE 2 END"), format!("CASE ({e}) IS TRUE WHEN true THEN 1 ELSE 2 END")),
+        ] {
+            // `nvl` without a value gives its last argument as it is, MISSING too.
+            if one.starts_with("nvl") && value(&f).is_ok_and(|f| f.is_none()) {
+                continue;
+            }
+            match (value(&one), value(&other)) {
+                (Ok(a), Ok(b)) => prop_assert!(compare(a.as_ref(), b.as_ref()).is_eq(), "{one}: {a:?}\n{other}: {b:?}"),
+                // One may take more than the other.
+                (a, b) => prop_assert!(a.is_err() || b.is_err()),
+            }
+        }
+    }
+
+    /// What is the same for all rows gives what it gives when it comes with the row.
+    #[test]
+    fn constants_and_fields_agree(doc in document(), e in expression()) {
+        let literal = |name: &str| doc.get(name).cloned().map_or_else(|| "MISSING".to_owned(), |v| dql(&v));
+        let Some((head, tail)) = e.split_once(":p") else { return Ok(()) };
+        let (with_field, with_literal) = (format!("{head} a {tail}"), format!("{head} {} {tail}", literal("a")));
+        let row = [Doc::new(doc.clone())];
+        let value = |e: &str| {
+            let plan = prepare(&format!("SELECT ({e}) AS x FROM c")).unwrap().bind(&args(), &BindContext::bare());
+            let Ok(Plan::Select(p)) = plan else { panic!() };
+            run(&p, &row).map(|rows| rows[0].get("x").cloned())
+        };
+        // A field can be hidden by a variable.
+        if e.contains("FOR a IN") || e.contains(" a IN") || e.contains(": a") {
+            return Ok(());
+        }
+        if let (Ok(a), Ok(b)) = (value(&with_field), value(&with_literal)) {
+            prop_assert!(compare(a.as_ref(), b.as_ref()).is_eq(), "{with_field}: {a:?}\n{with_literal}: {b:?}");
+        }
+    }
+
+    /// Without what only SIMILAR TO has, it is LIKE.
+    #[test]
+    fn similar_to_is_like(s in "[ab%_.]{0,6}", p in "[ab%_.\\\\]{0,6}") {
+        // An escape before anything but a wildcard is where they differ.
+        prop_assume!(!p.replace("\\%", "").replace("\\_", "").contains('\\'));
+        let args = Object::from([("s".into(), Value::from(s.as_str())), ("p".into(), Value::from(p.as_str()))]);
+        let Plan::Select(plan) = prepare("SELECT (:s LIKE :p) = (:s SIMILAR TO :p) AS x FROM c").unwrap().bind(&args, &BindContext::bare()).unwrap() else { panic!() };
+        let rows = run(&plan, &[Doc::new(Object::new())]).unwrap();
+        prop_assert_eq!(rows[0].get("x"), Some(&Value::Bool(true)), "{:?} {:?}", s, p);
+    }
+
     /// The access path never loses a document that the filter keeps.
     #[test]
     fn access_keeps_what_the_filter_keeps(id in value(), probe in value(), other in value(), form in 0usize..5) {
@@ -389,6 +527,22 @@ proptest! {
             let ditto_dql::Access::Ids(ids) = p.access() else { panic!("{condition}") };
             prop_assert!(ids.contains(&doc_id), "{} {:?}", condition, doc_id);
         }
+    }
+}
+
+/// A value as a literal, as far as there are literals for it.
+fn dql(v: &Value) -> String {
+    match v {
+        Value::Float(f) if !f.is_finite() => "MISSING".to_owned(),
+        Value::Float(f) => format!("({f:?})"),
+        Value::Int(i) => format!("({i})"),
+        Value::Array(a) => format!("[{}]", a.iter().map(dql).collect::<Vec<_>>().join(", ")),
+        Value::Object(o) => {
+            let fields: Vec<String> = o.iter().map(|(k, v)| format!("'{k}': {}", dql(v))).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Value::Bytes(_) => "MISSING".to_owned(),
+        v => ditto_types::json::to_string(v),
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Frame<'a> {
     level: u16,
     key: Key<'a>,
     value: &'a Value,
+    /// Where the quantifier or transform stands.
+    pub(super) at: At,
 }
 
 /// Where an element stands in what holds it.
@@ -97,7 +99,7 @@ fn walk<'a>(
             continue;
         };
         cx.charged(cx.budget.step(1), at)?;
-        let frame = Frame { outer: cx.locals, level: each.level, key, value };
+        let frame = Frame { outer: cx.locals, level: each.level, key, value, at };
         if !element(&frame, cx, visit)? {
             return Ok(Walk::Done);
         }

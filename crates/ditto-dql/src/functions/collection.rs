@@ -82,6 +82,9 @@ fn flag(args: &[Datum<'_>], i: usize) -> Option<bool> {
 
 /// `object_set(o, k, v[, replace])`: an existing key without `replace` gives MISSING.
 pub(super) fn object_set<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
+    if args.iter().any(Option::is_none) {
+        return Ok(None);
+    }
     propagate!(&args[..2]);
     let (Some(replace), Some(key)) = (flag(args, 3), key(&args[1])) else { return Ok(None) };
     let Some(value) = args[2].take() else { return Ok(None) };
@@ -96,7 +99,7 @@ pub(super) fn object_set<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<
 
 /// `object_unset(o, k[, ignoreMissing])`: an absent key without the flag gives MISSING.
 pub(super) fn object_unset<'v>(args: &mut [Datum<'v>], budget: &Budget) -> Result<Datum<'v>, Exceeded> {
-    propagate!(&args[..2]);
+    propagate!(args);
     let (Some(ignore), Some(key)) = (flag(args, 2), key(&args[1])) else { return Ok(None) };
     let Some(mut o) = take_object(&mut args[0], budget)? else { return Ok(None) };
     if o.remove(&key).is_none() && !ignore {
