@@ -45,6 +45,13 @@ pub(crate) struct Aggregate {
     pub(crate) distinct: bool,
 }
 
+impl Aggregate {
+    /// Whether it is `COUNT(*)`.
+    pub(crate) fn is_count_of_rows(&self) -> bool {
+        self.function == AggregateFn::Count && self.arg.is_none()
+    }
+}
+
 /// An aggregate under way for one group.
 #[derive(Debug)]
 pub(crate) struct Accumulator {

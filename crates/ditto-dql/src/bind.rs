@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use ditto_types::ErrorKind;
+use ditto_types::{ErrorKind, Path, SmolStr};
 
-use crate::access::access;
-use crate::catalog::{Catalog, CollectionRef, NoIndexes};
+use crate::catalog::{Catalog, CollectionRef, IndexDef, Namespace, NoIndexes};
 use crate::decl::TypeDecls;
 use crate::directives::{Directives, NO_DIRECTIVES};
 use crate::env::{Bound, Env};
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::plan::{Head, TailTemplate};
+use crate::plan::{Head, Search, TailTemplate};
+use crate::planner::{IdTest, Limits, Route, Wish};
 use crate::scalar::Scalar;
 use crate::sort::Window;
 use crate::source::{Access, Needs, TermScan};
@@ -41,6 +41,11 @@ pub(crate) trait Selecting {
     fn head(&self) -> &Head;
     fn filter(&self) -> Option<&Scalar>;
     fn tail(&self) -> &TailTemplate;
+    fn search(&self) -> &Search;
+    /// Whether the rows are made into others before they are ordered and cut.
+    fn regroups(&self) -> bool {
+        false
+    }
 }
 
 /// A template with its arguments and what follows from them.
@@ -49,6 +54,8 @@ pub(crate) struct Chosen<T> {
     pub(crate) template: Arc<T>,
     pub(crate) bound: Bound,
     pub(crate) strict: bool,
+    pub(crate) limits: Limits,
+    pub(crate) route: Route,
     pub(crate) access: Access,
     pub(crate) window: Window,
 }
@@ -60,6 +67,8 @@ impl<T> Clone for Chosen<T> {
             template: self.template.clone(),
             bound: self.bound.clone(),
             strict: self.strict,
+            limits: self.limits,
+            route: self.route.clone(),
             access: self.access.clone(),
             window: self.window,
         }
@@ -68,9 +77,13 @@ impl<T> Clone for Chosen<T> {
 
 impl<T: Selecting> Chosen<T> {
     pub(crate) fn new(template: Arc<T>, bound: Bound, context: &BindContext<'_>) -> Result<Self, DqlError> {
-        let access = access(template.filter(), &Cx::constant(&bound))?;
         let window = template.tail().window(&bound, ErrorKind::QueryArguments)?;
-        Ok(Self { access, window, strict: context.strict, template, bound })
+        let head = template.head();
+        let limits = Limits::of(&[&head.hints.directives, context.directives]);
+        let limited = window.limit.is_some() && !template.regroups();
+        let route = route(head, template.search(), limited, &limits, context);
+        let access = route.open(&Cx::constant(&bound), &limits)?;
+        Ok(Self { access, route, limits, window, strict: context.strict, template, bound })
     }
 
     pub(crate) fn collection(&self) -> &CollectionRef {
@@ -81,6 +94,16 @@ impl<T: Selecting> Chosen<T> {
         &self.template.head().declared
     }
 
+    /// Whether the rows come in the order of ORDER BY.
+    pub(crate) fn is_ordered(&self) -> bool {
+        !self.template.regroups() && matches!(&self.route, Route::Index(i) if i.ordered)
+    }
+
+    /// The directions of the keys that the rows still have to be sorted by.
+    pub(crate) fn sorting(&self) -> Vec<bool> {
+        if self.is_ordered() { Vec::new() } else { self.template.tail().descending() }
+    }
+
     /// The pass over the documents.
     pub(crate) fn scan(&self) -> TermScan<'_> {
         TermScan {
@@ -88,7 +111,62 @@ impl<T: Selecting> Chosen<T> {
             access: &self.access,
             declared: self.declared(),
             strict: self.strict,
-            needs: Needs::Document,
+            needs: needs(self.template.search()),
         }
     }
+}
+
+/// What a term reads, for its source.
+pub(crate) fn needs(search: &Search) -> Needs<'_> {
+    search.needs.as_deref().map_or(Needs::Document, Needs::Paths)
+}
+
+/// The access path of a term of FROM.
+pub(crate) fn route(
+    head: &Head,
+    search: &Search,
+    limited: bool,
+    limits: &Limits,
+    context: &BindContext<'_>,
+) -> Route {
+    if let Some(ids) = &head.hints.ids {
+        return Route::Ids(IdTest::Written(ids.clone()));
+    }
+    let indexes = usable_indexes(head, context);
+    Wish {
+        condition: &search.condition,
+        indexes: &indexes,
+        order: &search.order,
+        limited,
+        needs: search.needs.as_deref(),
+        limits,
+    }
+    .choose()
+}
+
+/// The indexes that may serve a term. An index holds what an undeclared field shows when not strict, so it says nothing
+/// about fields that are read otherwise.
+pub(crate) fn usable_indexes(head: &Head, context: &BindContext<'_>) -> Vec<Arc<IndexDef>> {
+    if head.collection.namespace != Namespace::Default || context.strict {
+        return Vec::new();
+    }
+    let named = index_hint(head, context);
+    if named.is_some_and(<[_]>::is_empty) {
+        return Vec::new();
+    }
+    let mut indexes = context.catalog.indexes(&head.collection.name);
+    indexes.retain(|index| {
+        let declared = |path: &Path| {
+            path.names().first().is_some_and(|n| head.declared.below(std::slice::from_ref(n)).is_some())
+        };
+        named.is_none_or(|names| names.contains(&index.name)) && !index.keys.iter().any(|k| declared(&k.path))
+    });
+    indexes
+}
+
+/// The indexes to which directives restrict a term: its own, those of the statement, the defaults.
+pub(crate) fn index_hint<'a>(head: &'a Head, context: &BindContext<'a>) -> Option<&'a [SmolStr]> {
+    let of = |d: &'a Directives| d.index.get(&head.name).or_else(|| d.index.get(&head.collection.name));
+    let hint = head.hints.indexes.as_ref().or_else(|| of(&head.hints.directives));
+    hint.or_else(|| of(context.directives)).map(Vec::as_slice)
 }

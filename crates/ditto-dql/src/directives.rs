@@ -40,6 +40,22 @@ pub static NO_DIRECTIVES: Directives = Directives {
 };
 
 impl Directives {
+    /// These directives, and where they say nothing those of `other`.
+    pub(crate) fn over(self, other: &Directives) -> Self {
+        let mut index = other.index.clone();
+        index.extend(self.index);
+        Self {
+            disable_index_scan: self.disable_index_scan.or(other.disable_index_scan),
+            prefer_order: self.prefer_order.or(other.prefer_order),
+            intersects: self.intersects.or(other.intersects),
+            max_scans: self.max_scans.or(other.max_scans),
+            max_inlist: self.max_inlist.or(other.max_inlist),
+            max_serial_ranges: self.max_serial_ranges.or(other.max_serial_ranges),
+            max_joins: self.max_joins.or(other.max_joins),
+            index,
+        }
+    }
+
     /// Reads a directives object, as of the setting `dql_default_directives`. A member whose name has no `#` is a
     /// collection or alias with the directives for it.
     pub fn from_object(object: &Object) -> Self {

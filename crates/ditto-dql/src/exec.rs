@@ -1,9 +1,30 @@
 //! Running bound statements over a [`Source`](crate::Source).
 
-use ditto_types::Value;
+mod groups;
+mod output;
+mod select;
+mod stats;
+
+use ditto_types::{ErrorKind, Value};
 
 use crate::error::DqlError;
 use crate::item::Item;
+
+pub(crate) use output::{is_whole, project};
+pub(crate) use select::select;
+pub(crate) use stats::Stats;
+
+/// Memory that a run may hold for sorting, and again for groups and for the rows of DISTINCT, in bytes.
+pub const MAX_BUFFER_BYTES: usize = 256 << 20;
+
+/// Whether `held` bytes for `what` are too many.
+pub(crate) fn check_buffer(held: usize, what: &str) -> Result<(), DqlError> {
+    if held <= MAX_BUFFER_BYTES {
+        return Ok(());
+    }
+    let message = format!("{what} needs to hold more than {MAX_BUFFER_BYTES} bytes");
+    Err(DqlError::new(ErrorKind::SizeLimitExceeded, message))
+}
 
 /// Rows between two questions to the [`Interrupt`].
 const INTERRUPT_EVERY: u32 = 256;

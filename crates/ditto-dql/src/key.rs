@@ -93,7 +93,6 @@ pub fn decode_key(keys: &[IndexKey], bytes: &[u8]) -> Result<Vec<Option<Value>>,
     read::decode(keys, bytes)
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the planner builds spans with it"))]
 /// Appends what the keys of entries with this value begin with.
 pub(crate) fn push_component(value: Option<&Value>, descending: bool, out: &mut Vec<u8>) {
     component(value, descending, out, &mut Kinds::default());

@@ -71,11 +71,10 @@
 //! | `source`, `item` | [`Source`], [`Row`], [`Access`]: what a store implements; [`Item`]: what comes out |
 //! | `catalog`, `directives` | [`IndexDef`], [`Catalog`]; [`Directives`] to the planner |
 //! | `key` | [`encode_key`]: values as bytes in the order of the language |
-//! | `access` | which documents WHERE names by id |
+//! | `planner` | which access path a condition gets |
 //! | `decl` | [`TypeDecls`] of `COLLECTION c (f TYPE)` |
 //! | `error` | [`DqlError`] with its [`Position`] |
 
-mod access;
 mod aggregate;
 mod arith;
 mod ast;
@@ -88,6 +87,7 @@ mod env;
 mod error;
 mod eval;
 mod exec;
+mod explain;
 mod functions;
 mod item;
 mod items;
@@ -99,6 +99,7 @@ mod order;
 mod parser;
 mod pattern;
 mod plan;
+mod planner;
 mod prepare;
 mod print;
 mod scalar;
@@ -116,7 +117,7 @@ pub use directives::{Directives, NO_DIRECTIVES};
 pub use env::Env;
 pub use error::{DqlError, Position};
 pub use eval::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
-pub use exec::{Interrupt, Rows, RunContext};
+pub use exec::{Interrupt, MAX_BUFFER_BYTES, Rows, RunContext};
 pub use item::{Item, LazyItem};
 pub use items::{Items, Iter as ItemsIter};
 pub use key::{KeyError, KeySpan, decode_key, encode_key};

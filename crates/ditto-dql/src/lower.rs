@@ -1,7 +1,9 @@
 //! Name resolution and static checks: the parsed statement becomes a template that arguments are bound to.
 
 mod expr;
+mod hints;
 mod read;
+mod search;
 mod system;
 mod write;
 
@@ -17,10 +19,10 @@ use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{
-    AlterTemplate, CreateIndexPlan, DropIndexPlan, Head, InsertTemplate, RemoveTemplate, SelectTemplate,
-    ShowPlan, UpdateTemplate,
+    AlterTemplate, CreateIndexPlan, DropIndexPlan, Head, Hints, InsertTemplate, RemoveTemplate,
+    SelectTemplate, ShowPlan, UpdateTemplate,
 };
-use crate::scalar::Scalar;
+use crate::scalar::{At, Scalar};
 use system::show;
 
 /// Longest name of a collection, in characters.
@@ -53,6 +55,7 @@ pub(crate) struct Lowered {
 /// Resolves a statement.
 pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, DqlError> {
     let mut l = Lower::new(text);
+    l.directives = statement.directives;
     if let Some(ast::Prefix { kind, span }) = statement.prefix {
         let prefix = match kind {
             ast::PrefixKind::Explain => "EXPLAIN",
@@ -81,6 +84,8 @@ pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, Dq
 
 struct Lower<'t> {
     text: &'t Arc<str>,
+    /// Directive comments for the whole statement.
+    directives: Vec<ast::Directive>,
     /// What qualifies a field of each term of FROM: its alias, or else its collection.
     terms: Vec<SmolStr>,
     /// Variables of the quantifiers and transforms around, outermost first.
@@ -98,6 +103,7 @@ impl<'t> Lower<'t> {
     fn new(text: &'t Arc<str>) -> Self {
         Self {
             text,
+            directives: Vec::new(),
             terms: Vec::new(),
             locals: Vec::new(),
             memos: 0,
@@ -110,7 +116,8 @@ impl<'t> Lower<'t> {
     /// Resolves a SELECT inside of another statement. What they share is what belongs to one execution.
     fn inner_select(&mut self, s: ast::Select) -> Result<Arc<SelectTemplate>, DqlError> {
         let params = std::mem::take(&mut self.params);
-        let mut inner = Lower { params, memos: self.memos, ..Lower::new(self.text) };
+        let directives = self.directives.clone();
+        let mut inner = Lower { params, directives, memos: self.memos, ..Lower::new(self.text) };
         let template = inner.select(s);
         (self.params, self.memos) = (inner.params, inner.memos);
         Ok(Arc::new(template?))
@@ -149,8 +156,15 @@ impl<'t> Lower<'t> {
         if write && text.starts_with("__") {
             return self.unsupported("writing to an internal collection", name.span);
         }
-        self.terms.push(alias.unwrap_or(name).text.clone());
+        let alias = alias.unwrap_or(name);
+        if self.terms.contains(&alias.text) {
+            return self.fail(format!("{} stands for more than one term of FROM", alias.text), alias.span);
+        }
+        self.terms.push(alias.text.clone());
         Ok(Head {
+            name: alias.text.clone(),
+            hints: Hints::default(),
+            at: At(name.span.start as usize),
             collection: CollectionRef { namespace, name: name.text.clone() },
             declared: self.type_decls(&target.types)?,
         })
@@ -168,15 +182,6 @@ impl<'t> Lower<'t> {
             return self.fail("the document id `_id` cannot be declared", def.name.span);
         }
         Ok(out)
-    }
-
-    fn refuse_uses(&self, uses: &[ast::UseClause]) -> Result<(), DqlError> {
-        match uses.first() {
-            None => Ok(()),
-            Some(ast::UseClause::Ids { span, .. }) => self.unsupported("USE IDS", *span),
-            Some(ast::UseClause::Index { span, .. }) => self.unsupported("USE INDEX", *span),
-            Some(ast::UseClause::Directives(d)) => self.unsupported("USE DIRECTIVES", d.span),
-        }
     }
 
     fn fail<T>(&self, message: impl Into<String>, span: Span) -> Result<T, DqlError> {

@@ -10,14 +10,18 @@ mod system;
 mod target;
 mod update;
 
-use ditto_types::{ErrorKind, Path, Value};
+use std::sync::Arc;
+
+use ditto_types::{ErrorKind, Path, SmolStr, Value};
 
 use crate::catalog::CollectionRef;
 use crate::decl::{FieldKind, TypeDecls};
+use crate::directives::Directives;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::order::Number;
+use crate::planner::{Cond, UseIds, conditions};
 use crate::scalar::{At, Scalar};
 use crate::sort::Window;
 
@@ -26,7 +30,7 @@ pub(crate) use insert::{InsertSource, InsertTemplate};
 pub use live::LiveResult;
 pub use report::{AdvisePlan, ExplainPlan};
 pub use select::SelectPlan;
-pub(crate) use select::{Grouping, Output, OutputItem, SelectTemplate};
+pub(crate) use select::{Grouping, JoinTemplate, Output, OutputItem, SelectTemplate};
 pub(crate) use system::AlterTemplate;
 pub use system::{AlterSystemPlan, CreateIndexPlan, DropIndexPlan, ShowPlan};
 pub use target::DeletePlan;
@@ -120,8 +124,39 @@ pub enum FieldOp {
 /// What every template knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
+    /// What qualifies the fields of the collection: its alias, or else its name.
+    pub(crate) name: SmolStr,
     pub(crate) collection: CollectionRef,
     pub(crate) declared: TypeDecls,
+    pub(crate) hints: Hints,
+    /// Where the collection stands in the text.
+    pub(crate) at: At,
+}
+
+/// What a statement says about the access path of a term of FROM.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hints {
+    pub(crate) ids: Option<Arc<UseIds>>,
+    /// The indexes that may be used; none at all for a scan of the collection.
+    pub(crate) indexes: Option<Vec<SmolStr>>,
+    pub(crate) directives: Directives,
+}
+
+/// What an access path is looked for with: the parts of a template that do not depend on arguments and indexes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search {
+    pub(crate) condition: Cond,
+    /// ORDER BY, when it is by fields of the first term only.
+    pub(crate) order: Vec<(Path, bool)>,
+    /// The fields that are read; `None` for whole documents.
+    pub(crate) needs: Option<Vec<Path>>,
+}
+
+impl Search {
+    /// For a statement on one collection that looks at whole documents.
+    pub(crate) fn documents(filter: Option<&Scalar>, tail: &TailTemplate) -> Self {
+        Self { condition: conditions(filter, 0), order: tail.fields(), needs: None }
+    }
 }
 
 /// ORDER BY, LIMIT and OFFSET before binding.
@@ -150,6 +185,15 @@ impl TailTemplate {
     /// Whether LIMIT and OFFSET are known without arguments.
     pub(crate) fn is_constant(&self) -> bool {
         [&self.limit, &self.offset].into_iter().flatten().all(|(s, _)| matches!(s, Scalar::Const(_)))
+    }
+
+    /// The keys of ORDER BY with their directions, if all are fields of the first term.
+    pub(crate) fn fields(&self) -> Vec<(Path, bool)> {
+        let field = |t: &SortTerm| match &t.key {
+            Scalar::Field(0, path) => Some((Path::new(path.iter().cloned()), t.descending)),
+            _ => None,
+        };
+        self.order.iter().map(field).collect::<Option<_>>().unwrap_or_default()
     }
 
     pub(crate) fn descending(&self) -> Vec<bool> {

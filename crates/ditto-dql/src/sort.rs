@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use ditto_types::Value;
 
+use crate::error::DqlError;
+use crate::eval::weight;
+use crate::exec::check_buffer;
 use crate::order::compare;
 
 /// Values compared one after the other in the order of the language.
@@ -45,7 +48,10 @@ pub(crate) struct Window {
 pub(crate) struct Sorter<T> {
     descending: Vec<bool>,
     window: Window,
-    rows: Vec<(Vec<Option<Value>>, T)>,
+    /// Sort keys, the row, and the memory that both take.
+    rows: Vec<(Vec<Option<Value>>, T, usize)>,
+    /// Memory of all rows, when they are sorted.
+    held: usize,
     /// Rows passed over by OFFSET, when nothing is sorted.
     skipped: u64,
     /// Whether rows were cut off, so that the last of the wanted ones is the worst that can be wanted.
@@ -57,10 +63,11 @@ const SLACK: usize = 256;
 
 impl<T> Sorter<T> {
     pub(crate) fn new(descending: Vec<bool>, window: Window) -> Self {
-        Self { descending, window, rows: Vec::new(), skipped: 0, cut: false }
+        Self { descending, window, rows: Vec::new(), held: 0, skipped: 0, cut: false }
     }
 
-    fn is_sorted(&self) -> bool {
+    /// Whether rows are sorted; otherwise they need no keys.
+    pub(crate) fn sorts(&self) -> bool {
         !self.descending.is_empty()
     }
 
@@ -68,7 +75,7 @@ impl<T> Sorter<T> {
     pub(crate) fn wants_more(&self) -> bool {
         match self.window.limit {
             Some(0) => false,
-            Some(limit) if !self.is_sorted() => (self.rows.len() as u64) < limit,
+            Some(limit) if !self.sorts() => (self.rows.len() as u64) < limit,
             _ => true,
         }
     }
@@ -81,29 +88,38 @@ impl<T> Sorter<T> {
             (true, Some(wanted)) => self.rows.get(wanted.wrapping_sub(1)),
             _ => None,
         };
-        self.wants_more() && worst.is_none_or(|(worst, _)| order(&self.descending, keys, worst).is_lt())
+        self.wants_more() && worst.is_none_or(|(worst, ..)| order(&self.descending, keys, worst).is_lt())
     }
 
-    /// Adds a row with its sort keys.
-    pub(crate) fn push(&mut self, keys: Vec<Option<Value>>, row: T) {
+    /// Adds a row with its sort keys; `weight` is the memory that the row takes.
+    ///
+    /// # Errors
+    ///
+    /// More than [`MAX_BUFFER_BYTES`](crate::MAX_BUFFER_BYTES) would have to be held to sort them.
+    pub(crate) fn push(&mut self, keys: Vec<Option<Value>>, row: T, weight: usize) -> Result<(), DqlError> {
         if !self.accepts(&keys) {
-            return;
+            return Ok(());
         }
-        if !self.is_sorted() {
+        if !self.sorts() {
             if self.skipped < self.window.offset {
                 self.skipped += 1;
             } else {
-                self.rows.push((keys, row));
+                self.rows.push((keys, row, 0));
             }
-            return;
+            return Ok(());
         }
-        self.rows.push((keys, row));
-        let Some(wanted) = self.wanted() else { return };
-        if self.rows.len() >= wanted.saturating_mul(2).saturating_add(SLACK) {
+        let weight = weight + size_of::<(Vec<Option<Value>>, T, usize)>() + weight_of(&keys);
+        self.held = self.held.saturating_add(weight);
+        self.rows.push((keys, row, weight));
+        if let Some(wanted) = self.wanted()
+            && self.rows.len() >= wanted.saturating_mul(2).saturating_add(SLACK)
+        {
             self.sort();
-            self.rows.truncate(wanted);
+            let freed: usize = self.rows.drain(wanted..).map(|(_, _, weight)| weight).sum();
+            self.held = self.held.saturating_sub(freed);
             self.cut = true;
         }
+        check_buffer(self.held, "ORDER BY")
     }
 
     /// How many of the ordered rows can be wanted, counting those before the offset.
@@ -114,20 +130,25 @@ impl<T> Sorter<T> {
 
     fn sort(&mut self) {
         let descending = &self.descending;
-        self.rows.sort_by(|(a, _), (b, _)| order(descending, a, b));
+        self.rows.sort_by(|(a, ..), (b, ..)| order(descending, a, b));
     }
 
     /// The rows in order.
     pub(crate) fn finish(mut self) -> Vec<T> {
-        let offset = if self.is_sorted() {
+        let offset = if self.sorts() {
             self.sort();
             usize::try_from(self.window.offset).unwrap_or(usize::MAX)
         } else {
             0
         };
         let limit = self.window.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
-        self.rows.into_iter().skip(offset).take(limit).map(|(_, row)| row).collect()
+        self.rows.into_iter().skip(offset).take(limit).map(|(_, row, _)| row).collect()
     }
+}
+
+/// Memory of sort keys.
+fn weight_of(keys: &[Option<Value>]) -> usize {
+    keys.iter().flatten().map(weight).sum()
 }
 
 /// Compares sort keys, each ascending or descending.
@@ -155,7 +176,7 @@ mod tests {
             for descending in [false, true] {
                 let mut s = Sorter::new(vec![descending], Window { limit: Some(limit), offset });
                 for (i, k) in keys.iter().enumerate() {
-                    s.push(vec![Some(Value::Int(*k))], i);
+                    s.push(vec![Some(Value::Int(*k))], i, 0).expect("room");
                 }
                 let mut all: Vec<usize> = (0..keys.len()).collect();
                 all.sort_by_key(|i| if descending { -keys[*i] } else { keys[*i] });
@@ -171,7 +192,7 @@ mod tests {
         let mut s = Sorter::new(vec![], Window { limit: Some(2), offset: 3 });
         let mut taken = 0;
         while s.wants_more() {
-            s.push(vec![], taken);
+            s.push(vec![], taken, 0).expect("room");
             taken += 1;
         }
         assert_eq!(taken, 5);

@@ -189,23 +189,9 @@ fn unsupported() {
             "DELETE FROM __presence",
             "query/unsupported | Unsupported feature: writing to an internal collection @1:13",
         ),
-        ("SELECT * FROM a JOIN b ON a.x = b.x", "query/unsupported | Unsupported feature: JOIN @1:17"),
-        (
-            "SELECT * FROM a x LEFT OUTER JOIN b y ON x.x = y.x WHERE x.z = 1",
-            "query/unsupported | Unsupported feature: JOIN @1:19",
-        ),
         ("SELECT * FROM a CROSS JOIN b", "query/unsupported | Unsupported feature: CROSS JOIN @1:17"),
         ("SELECT * FROM a, b", "query/unsupported | Unsupported feature: Comma join @1:16"),
-        ("SELECT * FROM c USE IDS LIST :ids", "query/unsupported | Unsupported feature: USE IDS @1:17"),
         ("SELECT * FROM c USE IDS ('a', 'b')", "query/invalid | ('a', 'b') is not supported @1:25"),
-        (
-            "SELECT * FROM c USE INDEX 'i' WHERE a = 1",
-            "query/unsupported | Unsupported feature: USE INDEX @1:17",
-        ),
-        (
-            "DELETE FROM c USE DIRECTIVES '{}'",
-            "query/unsupported | Unsupported feature: USE DIRECTIVES @1:30",
-        ),
         (
             "SELECT * FROM c WHERE a IN (SELECT b FROM d)",
             "query/unsupported | Unsupported feature: a subquery @1:29",
@@ -421,4 +407,44 @@ fn the_length_is_limited() {
     let long = "c".repeat(100);
     assert!(error(&format!("SELECT * FROM {long}")).contains("cannot be longer than 99 characters"));
     assert_eq!(error(&format!("SELECT * FROM {}", &long[1..])), "no error");
+}
+
+#[test]
+fn joins() {
+    for (text, want) in [
+        (
+            "SELECT * FROM a JOIN b ON a.x = b.x",
+            "query/invalid | Joining to \"b\" disallowed without appropriate index support. Please run ADVISE for recommendations. @1:22",
+        ),
+        (
+            "SELECT * FROM a x LEFT OUTER JOIN b y ON x.x = y.x WHERE x.z = 1",
+            "query/invalid | Joining to \"y\" disallowed without appropriate index support. Please run ADVISE for recommendations. @1:35",
+        ),
+        // The sides are exchanged, so that the left one needs the index.
+        (
+            "SELECT * FROM a RIGHT JOIN b ON a.x = b._id",
+            "query/invalid | Joining to \"a\" disallowed without appropriate index support. Please run ADVISE for recommendations. @1:15",
+        ),
+        (
+            "SELECT * FROM a JOIN b ON a.x = b._id RIGHT JOIN c ON c._id = a.y",
+            "query/unsupported | RIGHT OUTER join that isn't the first join is not supported @1:39",
+        ),
+        ("SELECT x FROM a JOIN b ON a.x = b._id", "query/invalid | Ambiguous reference to field: x @1:8"),
+        ("SELECT * FROM a JOIN b ON x = b._id", "query/invalid | Ambiguous reference to field: x @1:27"),
+        ("SELECT * FROM a JOIN a ON true", "query/invalid | a stands for more than one term of FROM @1:22"),
+        (
+            "SELECT c.* FROM a JOIN b ON a.x = b._id",
+            "query/invalid | c is not a or b, the source of the rows @1:8",
+        ),
+    ] {
+        assert_eq!(error(text), want, "{text}");
+    }
+    let join = |i: usize| format!(" JOIN b b{i} ON b{i}._id = a.x");
+    let joins = |n: usize| format!("SELECT * FROM a{}", (0..n).map(join).collect::<String>());
+    assert_eq!(error(&joins(10)), "no error");
+    let too_many =
+        "query/invalid | Too many joins: the number of joined terms exceeds the maximum permitted.";
+    assert!(error(&joins(11)).starts_with(too_many), "{}", error(&joins(11)));
+    let fewer = joins(2).replace("SELECT *", r##"SELECT /*+ {"#max_joins":1} */ *"##);
+    assert!(error(&fewer).starts_with(too_many));
 }

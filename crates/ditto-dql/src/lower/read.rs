@@ -1,13 +1,16 @@
 //! SELECT: projection, grouping, and the clauses shared with the writing statements.
 
-use ditto_types::{Path, SmolStr};
+use ditto_types::{ErrorKind, Path, SmolStr};
 
-use super::Lower;
 use super::expr::{Scope, is_ordinal};
-use crate::ast::{self, ExprKind, ProjectionItem};
+use super::{Lower, search};
+use crate::ast::{self, ExprKind, JoinKind, ProjectionItem};
 use crate::error::DqlError;
 use crate::lexer::Span;
-use crate::plan::{Grouping, Output, OutputItem, SelectTemplate, SortTerm, TailTemplate};
+use crate::plan::{
+    Grouping, Head, JoinTemplate, Output, OutputItem, Search, SelectTemplate, SortTerm, TailTemplate,
+};
+use crate::planner::{Cond, conditions};
 use crate::scalar::{At, Scalar};
 
 /// Most keys of GROUP BY and of ORDER BY.
@@ -17,11 +20,7 @@ const NO_FIELDS_IN_LIMIT: &str = "LIMIT and OFFSET cannot depend on fields";
 
 impl Lower<'_> {
     pub(super) fn select(&mut self, s: ast::Select) -> Result<SelectTemplate, DqlError> {
-        let head = self.head(&s.from.target, s.from.alias.as_ref(), false)?;
-        self.refuse_uses(&s.from.uses)?;
-        if let Some(join) = s.joins.first() {
-            return self.unsupported("JOIN", join.span);
-        }
+        let (head, mut joins) = self.from(s.from, s.joins)?;
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let mut output = self.output(s.projection)?;
         let group_by = s.group_by;
@@ -48,7 +47,60 @@ impl Lower<'_> {
             Projected::Wildcard(_) => Output::Wildcard,
             Projected::Items(items) => Output::Items(items.into_iter().map(|(item, _)| item).collect()),
         };
-        Ok(SelectTemplate { head, filter, output, distinct: s.distinct.is_some(), grouping, tail })
+        let filters =
+            if joins.is_empty() { Vec::new() } else { search::by_term(filter.as_ref(), joins.len()) };
+        let order = if grouping.is_some() { Vec::new() } else { tail.fields() };
+        let mut search = Search { condition: Cond::Open, order, needs: None };
+        match filters.first() {
+            Some(first) => search.condition = conditions(first, 0),
+            None => search.condition = conditions(&filter, 0),
+        }
+        for (i, join) in joins.iter_mut().enumerate() {
+            // Of an outer join WHERE must not take away rows before it is known whether there is one.
+            let known: &[Vec<Scalar>] = if join.outer { &[] } else { filters.get(..i + 2).unwrap_or(&[]) };
+            let all = std::iter::once(&join.on).chain(known.iter().flatten());
+            join.search.condition = conditions(all, i + 1);
+        }
+        let distinct = s.distinct.is_some();
+        let mut template =
+            SelectTemplate { head, joins, filter, filters, output, distinct, grouping, tail, search };
+        search::note_needs(&mut template);
+        Ok(template)
+    }
+
+    /// The terms of FROM in the order in which they are visited.
+    fn from(
+        &mut self,
+        first: ast::FromTerm,
+        mut joins: Vec<ast::Join>,
+    ) -> Result<(Head, Vec<JoinTemplate>), DqlError> {
+        if let Some(join) = joins.iter().skip(1).find(|j| j.kind == JoinKind::Right) {
+            let message = "RIGHT OUTER join that isn't the first join is not supported";
+            let at = join.span.start as usize;
+            return Err(DqlError::at(ErrorKind::QueryUnsupported, message, self.text, at));
+        }
+        let mut first = first;
+        if let Some(join) = joins.first_mut().filter(|j| j.kind == JoinKind::Right) {
+            // Keeps the rows of the right side: the same as a LEFT JOIN with the sides exchanged.
+            std::mem::swap(&mut first, &mut join.term);
+            join.kind = JoinKind::Left;
+        }
+        let head = self.term_head(first)?;
+        let mut out = Vec::with_capacity(joins.len());
+        for join in joins {
+            let head = self.term_head(join.term)?;
+            let on = self.expr(join.on, Scope::fields("ON"))?;
+            let rule = conditions([&on], self.terms.len() - 1);
+            let outer = join.kind == JoinKind::Left;
+            out.push(JoinTemplate { head, on, outer, rule, search: Search::default() });
+        }
+        Ok((head, out))
+    }
+
+    fn term_head(&mut self, term: ast::FromTerm) -> Result<Head, DqlError> {
+        let mut head = self.head(&term.target, term.alias.as_ref(), false)?;
+        head.hints = self.hints(term.uses, &term.directives)?;
+        Ok(head)
     }
 
     fn output(&mut self, projection: ast::Projection) -> Result<Projected, DqlError> {
@@ -77,7 +129,7 @@ impl Lower<'_> {
                         return self.fail(message, name.span);
                     }
                     spread = true;
-                    (OutputItem::Spread, name.span)
+                    (OutputItem::Spread(self.term(&name.text).unwrap_or(0)), name.span)
                 }
                 ProjectionItem::Remove { path, span } => {
                     if !spread {
@@ -143,7 +195,7 @@ impl Lower<'_> {
                                 None => return projection(name, *span),
                             }
                         }
-                        OutputItem::Spread | OutputItem::Remove(_) => {
+                        OutputItem::Spread(_) | OutputItem::Remove(_) => {
                             return projection(&format!("{}.*", self.terms.concat()), *span);
                         }
                     }

@@ -12,7 +12,8 @@ use crate::decl::{FieldKind, TypeDecls};
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{
-    Change, ChangeAction, InsertSource, InsertTemplate, RemoveTemplate, SelectTemplate, UpdateTemplate,
+    Change, ChangeAction, InsertSource, InsertTemplate, RemoveTemplate, Search, SelectTemplate,
+    UpdateTemplate,
 };
 use crate::scalar::{At, Scalar};
 
@@ -39,8 +40,8 @@ impl Lower<'_> {
     }
 
     pub(super) fn update(&mut self, s: ast::Update) -> Result<UpdateTemplate, DqlError> {
-        let head = self.head(&s.from.target, None, true)?;
-        self.refuse_uses(&s.from.uses)?;
+        let mut head = self.head(&s.from.target, None, true)?;
+        head.hints = self.hints(s.from.uses, &s.from.directives)?;
         let mut changes: Vec<Change> = Vec::with_capacity(s.changes.len());
         let mut seen = BTreeSet::new();
         for change in s.changes {
@@ -56,7 +57,8 @@ impl Lower<'_> {
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
         let returning = self.returning(s.returning, &s.from.target)?;
-        Ok(UpdateTemplate { head, changes, filter, tail, returning })
+        let search = Search::documents(filter.as_ref(), &tail);
+        Ok(UpdateTemplate { head, changes, filter, tail, search, returning })
     }
 
     fn change(&mut self, change: ast::Change, declared: &TypeDecls) -> Result<Change, DqlError> {
@@ -123,12 +125,13 @@ impl Lower<'_> {
     }
 
     pub(super) fn remove(&mut self, s: ast::Remove) -> Result<RemoveTemplate, DqlError> {
-        let head = self.head(&s.from.target, None, true)?;
-        self.refuse_uses(&s.from.uses)?;
+        let mut head = self.head(&s.from.target, None, true)?;
+        head.hints = self.hints(s.from.uses, &s.from.directives)?;
         let filter = s.filter.map(|e| self.expr(e, Scope::fields("WHERE"))).transpose()?;
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
         let returning = self.returning(s.returning, &s.from.target)?;
-        Ok(RemoveTemplate { head, filter, tail, returning })
+        let search = Search::documents(filter.as_ref(), &tail);
+        Ok(RemoveTemplate { head, filter, tail, search, returning })
     }
 
     /// RETURNING is a SELECT over the documents that the statement is about.

@@ -27,6 +27,10 @@ const SPARE: usize = 16;
 impl SelectPlan {
     /// The documents whose change can alter the result, for a [`Matcher`](crate::Matcher).
     pub fn watches(&self) -> Vec<Watch> {
+        if self.is_join() {
+            let user = self.collections().filter(|c| c.namespace == Namespace::Default);
+            return user.map(|c| Watch::all(c.name.clone())).collect();
+        }
         if self.namespace() == Namespace::System {
             return Vec::new();
         }
@@ -44,6 +48,7 @@ impl SelectPlan {
     pub fn is_incremental(&self) -> bool {
         let template = self.template();
         self.namespace() == Namespace::Default
+            && template.joins.is_empty()
             && template.grouping.is_none()
             && !template.distinct
             && !self.is_volatile()
@@ -58,14 +63,15 @@ impl SelectPlan {
         };
         let output = output.iter().filter_map(|item| match item {
             OutputItem::Value(_, e) => Some(e),
-            OutputItem::Spread | OutputItem::Remove(_) => None,
+            OutputItem::Spread(_) | OutputItem::Remove(_) => None,
         });
         let grouping = template.grouping.iter().flat_map(|g| {
             let arguments = g.aggregates.iter().filter_map(|a| a.arg.as_ref());
             g.keys.iter().chain(&g.having).chain(arguments)
         });
         let order = template.tail.order.iter().map(|t| &t.key);
-        template.filter.iter().chain(output).chain(grouping).chain(order).any(is_volatile)
+        let on = template.joins.iter().map(|j| &j.on);
+        template.filter.iter().chain(on).chain(output).chain(grouping).chain(order).any(is_volatile)
     }
 
     fn sort_keys(&self, row: &dyn Row) -> Result<Vec<Option<Value>>, DqlError> {

@@ -1,33 +1,51 @@
-//! SELECT: filter, projection, grouping, ordering.
+//! SELECT: its template and plan. How it runs is in `exec`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ditto_types::{Object, Path, SmolStr, Value};
+use ditto_types::{ErrorKind, Path, SmolStr, Value};
 
-use super::{Head, TailTemplate};
-use crate::aggregate::{Accumulator, Aggregate};
-use crate::bind::{BindContext, Chosen, Selecting};
-use crate::catalog::Namespace;
+use super::{Head, Search, TailTemplate};
+use crate::aggregate::Aggregate;
+use crate::bind::{BindContext, Chosen, Selecting, index_hint, route, usable_indexes};
+use crate::catalog::{CollectionRef, Namespace};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::exec::{Poll, Rows, RunContext};
+use crate::exec::{Rows, RunContext, is_whole, project};
 use crate::item::Item;
+use crate::planner::{Cond, Route, Wish};
 use crate::scalar::Scalar;
-use crate::sort::{Keys, Sorter, Window};
+use crate::sort::Window;
 use crate::source::{Access, Row, Source, TermScan};
 use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
 pub(crate) struct SelectTemplate {
+    /// The first term of FROM, number 0.
     pub(crate) head: Head,
+    /// The terms behind it, in the order in which they are visited: numbers 1 and on.
+    pub(crate) joins: Vec<JoinTemplate>,
     pub(crate) filter: Option<Scalar>,
+    /// With joins: the conditions of which WHERE is the conjunction, by the last term that each one needs.
+    pub(crate) filters: Vec<Vec<Scalar>>,
     pub(crate) output: Output,
     pub(crate) distinct: bool,
     pub(crate) grouping: Option<Grouping>,
     pub(crate) tail: TailTemplate,
+    pub(crate) search: Search,
+}
+
+/// A joined term.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinTemplate {
+    pub(crate) head: Head,
+    pub(crate) on: Scalar,
+    /// LEFT JOIN: a row without partner stays.
+    pub(crate) outer: bool,
+    /// What ON alone says about the term: there must be an access path for it.
+    pub(crate) rule: Cond,
+    pub(crate) search: Search,
 }
 
 /// With grouping, the expressions of output, HAVING and ORDER BY read slots: the keys, then the aggregates.
@@ -49,8 +67,8 @@ pub(crate) enum Output {
 
 #[derive(Clone, Debug)]
 pub(crate) enum OutputItem {
-    /// `c.*`: all fields.
-    Spread,
+    /// `c.*`: all fields of a term.
+    Spread(usize),
     /// `MISSING path`: takes a field out again.
     Remove(Path),
     Value(SmolStr, Scalar),
@@ -68,11 +86,39 @@ impl Selecting for SelectTemplate {
     fn tail(&self) -> &TailTemplate {
         &self.tail
     }
+
+    fn search(&self) -> &Search {
+        &self.search
+    }
+
+    fn regroups(&self) -> bool {
+        self.grouping.is_some()
+    }
+}
+
+impl SelectTemplate {
+    /// Whether only the number of documents is wanted, so that no document has to be looked at.
+    pub(crate) fn is_count(&self) -> bool {
+        let everything = matches!(self.filter, None | Some(Scalar::Const(Value::Bool(true))));
+        let counts = self.grouping.as_ref().is_some_and(|g| {
+            g.keys.is_empty() && !g.explicit && g.aggregates.iter().all(Aggregate::is_count_of_rows)
+        });
+        everything && counts && self.joins.is_empty() && self.head.hints.ids.is_none()
+    }
+
+    /// The terms in the order of their numbers.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
+        std::iter::once(&self.head).chain(self.joins.iter().map(|j| &j.head))
+    }
 }
 
 /// A bound SELECT.
 #[derive(Clone, Debug)]
-pub struct SelectPlan(Chosen<SelectTemplate>);
+pub struct SelectPlan {
+    pub(crate) chosen: Chosen<SelectTemplate>,
+    /// Access paths of the joined terms, whose values are known when the rows before them are.
+    pub(crate) inner: Arc<[Route]>,
+}
 
 impl SelectPlan {
     pub(crate) fn bind(
@@ -80,245 +126,153 @@ impl SelectPlan {
         bound: Bound,
         context: &BindContext<'_>,
     ) -> Result<Self, DqlError> {
-        Chosen::new(template, bound, context).map(Self)
+        let chosen = Chosen::new(template, bound, context)?;
+        let inner = joined(&chosen, context)?;
+        Ok(Self { chosen, inner })
+    }
+
+    /// The collections that it reads, in the order of FROM as it is carried out.
+    pub fn collections(&self) -> impl Iterator<Item = &CollectionRef> {
+        self.template().heads().map(|h| &h.collection)
+    }
+
+    /// Whether rows of several terms are joined.
+    pub fn is_join(&self) -> bool {
+        !self.template().joins.is_empty()
+    }
+
+    /// Whether the answer is the number of documents, which [`Source::count`] knows.
+    pub fn is_count(&self) -> bool {
+        self.template().is_count()
+    }
+
+    /// The access paths, one for each term: whether each is a single read of the source is for the caller to see.
+    pub fn is_single_scan(&self) -> bool {
+        !self.is_join() && matches!(self.chosen.access, Access::Scan)
     }
 
     /// Name of the collection.
     pub fn collection(&self) -> &str {
-        &self.0.collection().name
+        &self.chosen.collection().name
     }
 
     /// Where the rows come from.
     pub fn access(&self) -> &Access {
-        &self.0.access
+        &self.chosen.access
     }
 
     /// Declared field kinds: a declared field is read as its kind.
     pub fn declared(&self) -> &TypeDecls {
-        self.0.declared()
+        self.chosen.declared()
     }
 
     pub(super) fn template(&self) -> &SelectTemplate {
-        &self.0.template
+        &self.chosen.template
     }
 
     pub(super) fn filter(&self) -> Option<&Scalar> {
-        self.0.template.filter.as_ref()
+        self.chosen.template.filter.as_ref()
     }
 
     pub(super) fn namespace(&self) -> Namespace {
-        self.0.collection().namespace
+        self.chosen.collection().namespace
     }
 
     /// Whether fields are read as certain kinds and not as what was written last.
     pub(super) fn reads_by_kind(&self) -> bool {
-        self.0.strict || !self.declared().is_empty()
+        self.chosen.strict || !self.declared().is_empty()
     }
 
     pub(super) fn window(&self) -> Window {
-        self.0.window
+        self.chosen.window
     }
 
     /// How many of the ordered rows can be in the result, counting those before OFFSET; `None` for all.
     pub(super) fn wanted(&self) -> Option<usize> {
-        let n = self.0.window.limit?.saturating_add(self.0.window.offset);
+        let n = self.chosen.window.limit?.saturating_add(self.chosen.window.offset);
         Some(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
     pub(super) fn scan(&self) -> TermScan<'_> {
-        self.0.scan()
+        self.chosen.scan()
     }
 
     /// The row of the result that `row` makes, without grouping.
     pub(super) fn item(&self, row: &dyn Row) -> Result<Item, DqlError> {
         match &self.template().output {
-            Output::Wildcard => Ok(row.capture()),
-            output => Ok(Item::Value(project(output, &Cx::row(row, self.bound()))?)),
+            output if is_whole(output) => Ok(row.capture()),
+            output => Ok(Item::Value(project(output, &[], &Cx::row(row, self.bound()))?)),
         }
     }
 
     pub(super) fn bound(&self) -> &Bound {
-        &self.0.bound
+        &self.chosen.bound
     }
 
     /// Whether WHERE is exactly true for `row`; without WHERE it is.
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
-        match &self.0.template.filter {
+        match &self.chosen.template.filter {
             None => Ok(true),
-            Some(f) => Ok(f.test(&Cx::row(row, &self.0.bound))? == Truth::True),
+            Some(f) => Ok(f.test(&Cx::row(row, &self.chosen.bound))? == Truth::True),
         }
     }
 
     /// Whether every document matches: there is no WHERE, or `WHERE true`.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.0.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+        matches!(self.chosen.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
     }
 
     /// Runs it on a snapshot.
     ///
     /// # Errors
     ///
-    /// Those of the source and of the interrupt; an expression or a result that is too large.
+    /// Those of the source and of the interrupt; [`ErrorKind::SizeLimitExceeded`] for an expression that builds too
+    /// much, and for more than [`MAX_BUFFER_BYTES`](crate::MAX_BUFFER_BYTES) that have to be held.
     pub fn run<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Rows, S::Error> {
-        let mut run = self.start();
-        let mut poll = Poll::new(cx);
-        source.visit(&self.0.scan(), &mut |row| {
-            poll.row()?;
-            Ok(run.push(row)?)
-        })?;
-        Ok(Rows { items: run.finish()?, profile: None })
-    }
-
-    fn start(&self) -> SelectRun<'_> {
-        let template = &*self.0.template;
-        let groups = template.grouping.as_ref().map(|g| {
-            let mut groups = BTreeMap::new();
-            if !g.explicit {
-                groups.insert(Keys(Vec::new()), accumulators(g));
-            }
-            groups
-        });
-        SelectRun {
-            plan: self,
-            groups,
-            distinct: template.distinct.then(BTreeSet::new),
-            rows: Sorter::new(template.tail.descending(), self.0.window),
-        }
+        crate::exec::select(self, source, cx)
     }
 }
 
-fn accumulators(g: &Grouping) -> Vec<Accumulator> {
-    g.aggregates.iter().map(Accumulator::new).collect()
+/// Chooses access paths for the joined terms; each needs one that ON gives, unless a scan is asked for.
+fn joined(chosen: &Chosen<SelectTemplate>, context: &BindContext<'_>) -> Result<Arc<[Route]>, DqlError> {
+    let template = &*chosen.template;
+    let text = &chosen.bound.text;
+    if let Some(join) = template.joins.get(chosen.limits.max_joins) {
+        let message = "Too many joins: the number of joined terms exceeds the maximum permitted.";
+        return Err(DqlError::at(ErrorKind::QueryInvalid, message, text, join.head.at.0));
+    }
+    let mut out = Vec::with_capacity(template.joins.len());
+    for join in &template.joins {
+        let route = route(&join.head, &join.search, false, &chosen.limits, context);
+        if !is_supported(join, &route, chosen, context) {
+            let message = format!(
+                "Joining to \"{}\" disallowed without appropriate index support. Please run ADVISE for recommendations.",
+                join.head.name
+            );
+            return Err(DqlError::at(ErrorKind::QueryInvalid, message, text, join.head.at.0));
+        }
+        out.push(route);
+    }
+    Ok(out.into())
 }
 
-/// One run of a SELECT.
-struct SelectRun<'a> {
-    plan: &'a SelectPlan,
-    groups: Option<BTreeMap<Keys, Vec<Accumulator>>>,
-    /// Result rows so far, when they must differ.
-    distinct: Option<BTreeSet<Keys>>,
-    rows: Sorter<Item>,
-}
-
-impl SelectRun<'_> {
-    /// Offers a row, which counts if WHERE is true for it. `false` means that no more rows are needed.
-    fn push(&mut self, row: &dyn Row) -> Result<bool, DqlError> {
-        if !self.rows.wants_more() {
-            return Ok(false);
-        }
-        let template = &*self.plan.0.template;
-        let cx = Cx::row(row, &self.plan.0.bound);
-        if let Some(filter) = &template.filter
-            && filter.test(&cx)? != Truth::True
-        {
-            return Ok(true);
-        }
-        match (&template.grouping, &mut self.groups) {
-            (Some(grouping), Some(groups)) => {
-                let keys = grouping
-                    .keys
-                    .iter()
-                    .map(|k| Ok(k.eval(&cx)?.map(|v| v.into_owned())))
-                    .collect::<Result<_, DqlError>>()?;
-                let group = groups.entry(Keys(keys)).or_insert_with(|| accumulators(grouping));
-                for (aggregate, accumulator) in grouping.aggregates.iter().zip(group) {
-                    match &aggregate.arg {
-                        None => accumulator.push_row(),
-                        Some(e) => accumulator.push(e.eval(&cx)?.as_deref()),
-                    }
-                }
-            }
-            _ => emit(template, &mut self.rows, &mut self.distinct, &cx, Some(row))?,
-        }
-        Ok(self.rows.wants_more())
+fn is_supported(
+    join: &JoinTemplate,
+    route: &Route,
+    chosen: &Chosen<SelectTemplate>,
+    context: &BindContext<'_>,
+) -> bool {
+    // System collections are small and have no indexes.
+    let free = join.head.hints.ids.is_some() || join.head.collection.namespace == Namespace::System;
+    if free || index_hint(&join.head, context).is_some_and(<[_]>::is_empty) {
+        return true;
     }
-
-    /// The result rows, as objects.
-    fn finish(mut self) -> Result<Vec<Item>, DqlError> {
-        let template = &*self.plan.0.template;
-        if let (Some(grouping), Some(groups)) = (&template.grouping, self.groups.take()) {
-            for (keys, accumulators) in groups {
-                let mut slots = keys.0;
-                slots.extend(accumulators.into_iter().map(Accumulator::finish));
-                let cx = Cx::group(&slots, &self.plan.0.bound);
-                if let Some(having) = &grouping.having
-                    && having.test(&cx)? != Truth::True
-                {
-                    continue;
-                }
-                emit(template, &mut self.rows, &mut self.distinct, &cx, None)?;
-            }
-        }
-        Ok(self.rows.finish())
+    if matches!(route, Route::Scan) {
+        return false;
     }
-}
-
-/// Adds the result row of a document or group.
-fn emit<'a>(
-    template: &'a SelectTemplate,
-    rows: &mut Sorter<Item>,
-    distinct: &mut Option<BTreeSet<Keys>>,
-    cx: &Cx<'a>,
-    row: Option<&dyn Row>,
-) -> Result<(), DqlError> {
-    let keys = template.tail.keys(cx)?;
-    // Of equal rows the first one counts with its sort keys, so DISTINCT has to see them all.
-    if distinct.is_none() && !rows.accepts(&keys) {
-        return Ok(());
-    }
-    // A whole document stays as it is stored.
-    if let (Output::Wildcard, None, Some(row)) = (&template.output, &distinct, row) {
-        rows.push(keys, row.capture());
-        return Ok(());
-    }
-    let row = project(&template.output, cx)?;
-    if let Some(seen) = distinct
-        && !seen.insert(Keys(vec![Some(row.clone())]))
-    {
-        return Ok(());
-    }
-    rows.push(keys, Item::Value(row));
-    Ok(())
-}
-
-fn project<'a>(output: &'a Output, cx: &Cx<'a>) -> Result<Value, DqlError> {
-    let items = match output {
-        Output::Wildcard => return Ok(cx.document(0).unwrap_or(Value::Object(Object::new()))),
-        Output::Items(items) => items,
-    };
-    let mut out = Object::new();
-    for item in items {
-        match item {
-            OutputItem::Spread => {
-                if let Some(Value::Object(fields)) = cx.document(0) {
-                    out.extend(fields);
-                }
-            }
-            OutputItem::Remove(path) => remove(&mut out, path.names()),
-            OutputItem::Value(name, e) => match e.eval(cx)? {
-                Some(v) => {
-                    out.insert(name.clone(), v.into_owned());
-                }
-                None => {
-                    // A later element of the same name stands for an earlier one, also when it is MISSING.
-                    out.remove(name);
-                }
-            },
-        }
-    }
-    Ok(Value::Object(out))
-}
-
-fn remove(object: &mut Object, path: &[SmolStr]) {
-    match path {
-        [] => {}
-        [name] => {
-            object.remove(name);
-        }
-        [name, rest @ ..] => {
-            if let Some(Value::Object(inner)) = object.get_mut(name) {
-                remove(inner, rest);
-            }
-        }
-    }
+    let indexes = usable_indexes(&join.head, context);
+    let limits = &chosen.limits;
+    let wish =
+        Wish { condition: &join.rule, indexes: &indexes, order: &[], limited: false, needs: None, limits };
+    !matches!(wish.choose(), Route::Scan)
 }

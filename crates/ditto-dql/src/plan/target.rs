@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ditto_types::Value;
 
-use super::{Head, SelectPlan, SelectTemplate, TailTemplate};
+use super::{Head, Search, SelectPlan, SelectTemplate, TailTemplate};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
@@ -22,6 +22,7 @@ pub(crate) struct RemoveTemplate {
     pub(crate) filter: Option<Scalar>,
     pub(crate) tail: TailTemplate,
     pub(crate) returning: Option<Arc<SelectTemplate>>,
+    pub(crate) search: Search,
 }
 
 impl Selecting for RemoveTemplate {
@@ -35,6 +36,10 @@ impl Selecting for RemoveTemplate {
 
     fn tail(&self) -> &TailTemplate {
         &self.tail
+    }
+
+    fn search(&self) -> &Search {
+        &self.search
     }
 }
 
@@ -118,23 +123,24 @@ pub(super) fn targets<P: Selecting, S: Source, T>(
     mut keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
 ) -> Result<Vec<T>, S::Error> {
     let template = &*chosen.template;
-    let (filter, tail) = (template.filter(), template.tail());
-    let mut rows = Sorter::new(tail.descending(), chosen.window);
+    let filter = template.filter();
+    // What an index gives in order is not sorted again.
+    let mut rows = Sorter::new(chosen.sorting(), chosen.window);
     let mut poll = Poll::new(cx);
+    if !rows.wants_more() {
+        return Ok(Vec::new());
+    }
     source.visit(&chosen.scan(), &mut |row| {
         poll.row()?;
-        if !rows.wants_more() {
-            return Ok(false);
-        }
         let cx = Cx::row(row, &chosen.bound);
         let matches = match filter {
             None => true,
             Some(f) => f.test(&cx)? == Truth::True,
         };
         if matches {
-            let keys = tail.keys(&cx)?;
+            let keys = if rows.sorts() { template.tail().keys(&cx)? } else { Vec::new() };
             if rows.accepts(&keys) {
-                rows.push(keys, keep(row)?);
+                rows.push(keys, keep(row)?, 0)?;
             }
         }
         Ok(rows.wants_more())

@@ -6,7 +6,7 @@ use ditto_types::{ErrorKind, MAX_DEPTH, Path, SmolStr, Value};
 
 use super::insert::check_fields;
 use super::target::{returning, targets};
-use super::{FieldOp, Head, SelectPlan, SelectTemplate, TailTemplate, check_kind, shown};
+use super::{FieldOp, Head, Search, SelectPlan, SelectTemplate, TailTemplate, check_kind, shown};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::{FieldKind, TypeDecls};
 use crate::env::Bound;
@@ -24,6 +24,7 @@ pub(crate) struct UpdateTemplate {
     pub(crate) filter: Option<Scalar>,
     pub(crate) tail: TailTemplate,
     pub(crate) returning: Option<Arc<SelectTemplate>>,
+    pub(crate) search: Search,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +54,10 @@ impl Selecting for UpdateTemplate {
 
     fn tail(&self) -> &TailTemplate {
         &self.tail
+    }
+
+    fn search(&self) -> &Search {
+        &self.search
     }
 }
 

@@ -1,0 +1,30 @@
+//! What a run did, for PROFILE.
+
+/// Counts and times of one run. Times are in nanoseconds and 0 without a clock.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    /// By the number of the term.
+    pub(crate) terms: Vec<TermStats>,
+    /// Rows that fulfil all conditions.
+    pub(crate) matched: u64,
+    /// Rows or groups that came to be projected.
+    pub(crate) projected: u64,
+    /// Groups before HAVING.
+    pub(crate) groups: u64,
+    /// Rows of the result.
+    pub(crate) rows: u64,
+    /// Time in the source, for the first term.
+    pub(crate) source_ns: u64,
+    /// Time in everything that is done with its rows.
+    pub(crate) rows_ns: u64,
+    /// Time for groups, order and cutting after the last row.
+    pub(crate) finish_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TermStats {
+    /// Rows that the source gave.
+    pub(crate) visited: u64,
+    /// Rows that the conditions which can be tested here kept.
+    pub(crate) kept: u64,
+}
