@@ -43,6 +43,15 @@ fn kinds_of_value_under_one_name() {
             // A new counter from 0 hides the register.
             (ALL, r#"{"_id":1,"cnt":1}"#),
             ("SELECT cnt FROM COLLECTION c (cnt REGISTER)", r#"{"cnt":10}"#),
+            (
+                "UPDATE COLLECTION c (cnt REGISTER) SET x = cnt WHERE cnt = 10 RETURNING cnt, x",
+                r#"[1] {"cnt":10,"x":10}"#,
+            ),
+            ("DELETE FROM c WHERE cnt = 10", "[]"),
+            (
+                "EVICT FROM COLLECTION c (cnt REGISTER) WHERE cnt = 10 RETURNING *",
+                r#"[1] {"_id":1,"cnt":10,"x":10}"#,
+            ),
         ],
     );
     script(
@@ -420,4 +429,17 @@ fn strict_mode() {
             (ALL, r#"{"_id":1,"m":{"a":1},"n":6}"#),
         ],
     );
+}
+
+/// More than the choice of documents keeps in memory is read a second time.
+#[test]
+fn documents_that_take_much_memory_are_read_again() {
+    let f = Fixture::new();
+    let text = "x".repeat(4_000_000);
+    for i in 0..18 {
+        f.insert("c", &format!(r#"{{"_id":{i},"v":"{text}"}}"#));
+    }
+    assert_eq!(f.run("UPDATE c SET n = _id + 1").mutated_document_ids().len(), 18);
+    assert_eq!(f.rows("SELECT count(*) AS k, sum(n) AS s FROM c"), [r#"{"k":18,"s":171}"#]);
+    assert_eq!(f.run("DELETE FROM c WHERE _id >= 0 RETURNING _id").item_count(), 18);
 }
