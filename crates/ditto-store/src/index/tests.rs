@@ -1,3 +1,5 @@
+mod histories;
+
 use std::sync::Arc;
 
 use ditto_dql::{

@@ -189,12 +189,13 @@ impl Run<'_> {
     fn write(&self, plan: Plan) -> Result<QueryResult, StoreError> {
         let (request, indexes) = (self.request.clone(), self.indexes.clone());
         let run = move |core: &mut Core, unit: &mut Unit| {
+            // Before it counts as begun, since it may be planned again.
+            if !core.indexes.includes(&indexes) {
+                return Err(StoreError::IndexGone);
+            }
             if !request.begin() {
                 // Its caller has given it up and does not wait.
                 return Err(StoreError::Cancelled);
-            }
-            if !core.indexes.includes(&indexes) {
-                return Err(StoreError::IndexGone);
             }
             core.request = Some(request);
             let result = mutate::run(core, unit, &plan);
