@@ -155,9 +155,11 @@ impl From<ditto::DittoError> for DittoError {
             K::PersistenceDirectoryLocked => Self::PersistenceDirectoryLocked { reason, code },
             K::QueryInvalid => Self::QueryInvalid { reason, code, line, column },
             K::QueryArguments => Self::QueryArguments { reason, code, line, column },
-            K::QueryEvaluation | K::QueryExecution | K::QueryUnsupported => {
-                Self::QueryFailed { reason, code, line, column }
-            }
+            K::QueryEvaluation
+            | K::QueryExecution
+            | K::QueryUnsupported
+            | K::QueryTimeout
+            | K::QueryCancelled => Self::QueryFailed { reason, code, line, column },
             K::StoreBackend | K::StoreCorrupt | K::StoreVersion | K::DocumentId => {
                 Self::Store { reason, code }
             }

@@ -469,3 +469,16 @@ fn a_used_cancellation_refuses_further_requests() {
     assert_eq!(run().unwrap_err().kind(), ErrorKind::QueryCancelled);
     assert!(!f.store.cancel_request("nonsense"));
 }
+
+/// dql.md 8 and 11.1: accepted, and without effect; in particular not on a collection of the user with the same name.
+#[test]
+fn subscriptions_to_system_collections_are_inert() {
+    let f = Fixture::new();
+    f.run("INSERT INTO vitals DOCUMENTS ({'_id':1})");
+    let query = f.store.compile_subscription("SELECT * FROM system:vitals", &Object::new()).unwrap();
+    assert!(f.store.view(&query).unwrap().is_empty());
+    assert!(f.store.changes(&query, 0, 10, 1000).unwrap().docs.is_empty());
+    assert!(f.store.own_changes(&query, 0, 10).unwrap().unwrap().is_empty());
+    assert!(f.store.view_page(&query, None, 10, 1000).unwrap().docs.is_empty());
+    assert_eq!(query.collection(), "system:vitals");
+}

@@ -63,11 +63,14 @@ fn without_qualifiers_the_newest_are_kept() {
     assert!(kept(&r).is_empty());
 }
 
+/// Qualifiers; text, type, rows and error of a request; the qualifier that keeps it.
+type Case<'a> = (&'a str, &'a str, &'static str, u64, Option<&'a StoreError>, Option<&'a str>);
+
 #[test]
 fn each_qualifier_keeps_what_it_says() {
     let failed = StoreError::DuplicateIds;
     let timeout = StoreError::Timeout { seconds: 1 };
-    let cases: &[(&str, &str, &'static str, u64, Option<&StoreError>, Option<&str>)] = &[
+    let cases: &[Case<'_>] = &[
         (r#"{"threshold":0}"#, "A", "select", 0, None, Some("threshold")),
         (r#"{"threshold":9000000000000}"#, "A", "select", 0, None, None),
         (r#"{"counts":5}"#, "A", "select", 5, None, Some("counts")),

@@ -90,10 +90,10 @@ fn statement(s: &Statement) -> Object {
     put_number(&mut row, "executions", executions);
     put_number(&mut row, "errors", get(&stats.errors));
     put_number(&mut row, "resultCount", get(&stats.results));
-    if executions > 0 {
+    if let Some(mean) = get(&stats.total_ns).checked_div(executions) {
         let mut times = Object::new();
         put_number(&mut times, "total", get(&stats.total_ns));
-        put_number(&mut times, "mean", get(&stats.total_ns) / executions);
+        put_number(&mut times, "mean", mean);
         put_number(&mut times, "max", get(&stats.longest_ns));
         put(&mut row, "times", Value::Object(times));
         put(&mut row, "lastUsed", time_text(get(&stats.last_ms)));
