@@ -13,12 +13,18 @@ use crate::row::DocRow;
 #[derive(Clone)]
 pub struct CompiledQuery {
     pub(crate) plan: SelectPlan,
+    collection: String,
 }
 
 impl CompiledQuery {
-    /// Name of the collection.
+    pub(crate) fn new(plan: SelectPlan) -> Self {
+        let collection = plan.collections().next().map(ToString::to_string).unwrap_or_default();
+        Self { plan, collection }
+    }
+
+    /// Name of the collection; one of the system has `system:` in front, so that no document is ever in it.
     pub fn collection(&self) -> &str {
-        self.plan.collection()
+        &self.collection
     }
 
     /// Whether every document of the collection matches.

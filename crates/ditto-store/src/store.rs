@@ -271,7 +271,7 @@ impl Store {
         self.inner.open()?;
         let restricted = self.settings().dql_restrict_subscriptions;
         match ditto_dql::prepare_subscription(text, restricted)?.bind(args, &BindContext::bare())? {
-            Plan::Select(plan) => Ok(Arc::new(CompiledQuery { plan })),
+            Plan::Select(plan) => Ok(Arc::new(CompiledQuery::new(plan))),
             _ => Err(not_a_select()),
         }
     }

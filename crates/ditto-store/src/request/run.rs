@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, BindContext, Env, Plan, Rows, RunContext, SelectPlan};
+use ditto_dql::{Access, BindContext, Env, Namespace, Plan, Rows, RunContext, SelectPlan};
 use ditto_types::Object;
 
 use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos, other};
@@ -179,8 +179,7 @@ impl Run<'_> {
             Place::Read(reader) => rows(reader.db()?),
             Place::Own => {
                 let reader = shared.readers.get()?;
-                // One statement of the engine is a snapshot by itself.
-                if is_one_read(plan.access()) { rows(reader.db()?) } else { reader.snapshot(rows) }
+                if is_one_read(plan) { rows(reader.db()?) } else { reader.snapshot(rows) }
             }
         }
     }
@@ -214,10 +213,14 @@ impl Run<'_> {
     }
 }
 
-fn is_one_read(access: &Access) -> bool {
-    match access {
-        Access::Scan => true,
-        Access::Ids(ids) => ids.len() <= 1,
-        Access::Index(_) | Access::Union(_) | Access::Intersect(_) => false,
-    }
+/// Whether the engine answers it with one statement, which is a snapshot by itself.
+fn is_one_read(plan: &SelectPlan) -> bool {
+    let stored = plan.collections().all(|c| c.namespace == Namespace::Default);
+    stored
+        && !plan.is_join()
+        && match plan.access() {
+            Access::Scan => true,
+            Access::Ids(ids) => ids.len() <= 1,
+            Access::Index(_) | Access::Union(_) | Access::Intersect(_) => false,
+        }
 }
