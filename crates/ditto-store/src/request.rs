@@ -84,7 +84,8 @@ pub(crate) struct Request {
     pub(crate) plan_ns: AtomicU64,
     clock: Arc<dyn WallClock>,
     phase: AtomicU8,
-    cancel: Cancellation,
+    cancelled: AtomicBool,
+    cancel: Option<Cancellation>,
     timeout: Option<Duration>,
     warn_every: Option<Duration>,
     warned: AtomicU64,
@@ -120,7 +121,8 @@ impl Request {
 
     /// Fails when the request was cancelled or its time is up; warns when it is slow.
     pub(crate) fn poll(&self) -> Result<(), StoreError> {
-        if self.cancel.is_cancelled() {
+        let given = self.cancel.as_ref().is_some_and(Cancellation::is_cancelled);
+        if given || self.cancelled.load(Ordering::Acquire) {
             return Err(StoreError::Cancelled);
         }
         if self.timeout.is_none() && self.warn_every.is_none() {
@@ -254,7 +256,8 @@ impl Requests {
             plan_ns: AtomicU64::new(0),
             clock: self.clock.clone(),
             phase: AtomicU8::new(Phase::Waiting as u8),
-            cancel: b.cancel.cloned().unwrap_or_default(),
+            cancelled: AtomicBool::new(false),
+            cancel: b.cancel.cloned(),
             timeout: seconds(b.settings.dql_request_timeout_seconds),
             warn_every: seconds(b.settings.dql_slow_request_warn_seconds),
             warned: AtomicU64::new(0),
@@ -329,7 +332,7 @@ impl Requests {
     pub(crate) fn cancel(&self, id: &str) -> bool {
         let active = self.active();
         let found = active.iter().find(|r| r.id_text() == id);
-        found.inspect(|r| r.cancel.cancel()).is_some()
+        found.inspect(|r| r.cancelled.store(true, Ordering::Release)).is_some()
     }
 
     /// What `request_info()` gives.

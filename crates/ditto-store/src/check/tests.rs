@@ -23,7 +23,7 @@ fn checked(tamper: &str) -> CheckReport {
         if_absent: false,
         keys: vec![IndexKey { path: Path::new(["n"]), descending: false, include_missing: true }],
     };
-    crate::index::create::create(&store.inner.desk, &index).unwrap();
+    crate::index::create::create(&store.inner.desk, &index, || Ok(())).unwrap();
     store.close();
     let db = Db::open(&dir.path().join(schema::DB_FILE), Mode::Write).unwrap();
     db.batch(tamper).unwrap();

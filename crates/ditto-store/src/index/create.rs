@@ -25,8 +25,13 @@ const STEP_BYTES: usize = 4 * 1024 * 1024;
 /// Creates an index outside of a transaction. Returns whether it did: with IF NOT EXISTS there may be one.
 ///
 /// Blocks until the index is complete. An index of this name that somebody else is still building counts as one that
-/// exists.
-pub(crate) fn create(desk: &Desk, plan: &CreateIndexPlan) -> Result<bool, StoreError> {
+/// exists. `poll` is asked before each step; its error ends the work, and nothing of the index is left.
+pub(crate) fn create(
+    desk: &Desk,
+    plan: &CreateIndexPlan,
+    poll: impl Fn() -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    poll()?;
     let begin = plan.clone();
     let first = desk.write(move |core, unit| {
         core.in_savepoint(unit, |core, _, _| {
@@ -37,13 +42,15 @@ pub(crate) fn create(desk: &Desk, plan: &CreateIndexPlan) -> Result<bool, StoreE
     })?;
     let Some((id, coll, mut next)) = first else { return Ok(false) };
     while let Some(from) = next {
-        let stepped = desk.write(move |core, unit| {
-            core.in_savepoint(unit, |core, _, _| {
-                let index = core.indexes.of(coll).iter().find(|i| i.def.id == id).cloned();
-                let index = index.ok_or_else(|| {
-                    StoreError::Execution("the index was dropped before it was complete".to_string())
-                })?;
-                step(core, &index, from)
+        let stepped = poll().and_then(|()| {
+            desk.write(move |core, unit| {
+                core.in_savepoint(unit, |core, _, _| {
+                    let index = core.indexes.of(coll).iter().find(|i| i.def.id == id).cloned();
+                    let index = index.ok_or_else(|| {
+                        StoreError::Execution("the index was dropped before it was complete".to_string())
+                    })?;
+                    step(core, &index, from)
+                })
             })
         });
         next = match stepped {
@@ -77,6 +84,7 @@ pub(crate) fn create_at_once(core: &mut Core, plan: &CreateIndexPlan) -> Result<
     let Some(index) = register(core, plan)? else { return Ok(false) };
     let mut next = Some(rid_range(index.coll).0);
     while let Some(from) = next {
+        core.poll()?;
         next = step(core, &index, from)?;
     }
     Ok(true)

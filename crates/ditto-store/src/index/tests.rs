@@ -51,7 +51,7 @@ fn plan(name: &str, keys: &[&str]) -> CreateIndexPlan {
 }
 
 fn create_index(store: &Store, name: &str, keys: &[&str]) -> Result<bool, StoreError> {
-    create::create(&store.inner.desk, &plan(name, keys))
+    create::create(&store.inner.desk, &plan(name, keys), || Ok(()))
 }
 
 fn drop_plan(name: &str) -> DropIndexPlan {
@@ -127,11 +127,11 @@ fn names_are_unique_in_a_collection_and_only_names_count() {
     let e = create_index(&store, "ix", &["b"]).unwrap_err();
     assert_eq!(e.to_string(), "an index with the given name already exists on the given collection");
     let absent = CreateIndexPlan { if_absent: true, ..plan("ix", &["b"]) };
-    assert!(!create::create(&store.inner.desk, &absent).unwrap());
+    assert!(!create::create(&store.inner.desk, &absent, || Ok(())).unwrap());
     assert_eq!(def(&store, "ix").unwrap().keys, plan("ix", &["a"]).keys);
     // The same name in another collection, and the same keys under another name.
     let other = CreateIndexPlan { collection: "d".into(), ..plan("ix", &["a"]) };
-    assert!(create::create(&store.inner.desk, &other).unwrap());
+    assert!(create::create(&store.inner.desk, &other, || Ok(())).unwrap());
     assert!(create_index(&store, "iy", &["a"]).unwrap());
     drop_index(&store, drop_plan("ix")).unwrap();
     let e = drop_index(&store, drop_plan("ix")).unwrap_err();
@@ -152,7 +152,7 @@ fn there_are_limits() {
     assert!(e.to_string().contains("at most 64 indexes"), "{e}");
     let other = |keys: &[&str]| {
         let plan = CreateIndexPlan { collection: "d".into(), ..plan("ix", keys) };
-        create::create(&store.inner.desk, &plan)
+        create::create(&store.inner.desk, &plan, || Ok(()))
     };
     assert!(other(&["a"; 17]).is_err());
     assert!(other(&[]).is_err());

@@ -147,7 +147,8 @@ impl Run<'_> {
             Plan::Explain(plan) => Ok(QueryResult::rows(vec![plan.row.into()])),
             Plan::Advise(plan) => other::advise(plan, |index| self.plan(index, false)),
             Plan::CreateIndex(plan) if matches!(self.place, Place::Own) => {
-                index::create::create(&self.store.desk, &plan).map(|_| QueryResult::default())
+                let poll = || self.request.poll();
+                index::create::create(&self.store.desk, &plan, poll).map(|_| QueryResult::default())
             }
             plan => {
                 let result = self.write(plan)?;

@@ -69,7 +69,7 @@ impl History {
             12 => {
                 let n = usize::from(choice) % KEYS.len();
                 let absent = CreateIndexPlan { if_absent: true, ..plan(&format!("i{n}"), KEYS[n]) };
-                create::create(&self.store.inner.desk, &absent).unwrap();
+                create::create(&self.store.inner.desk, &absent, || Ok(())).unwrap();
             }
             _ => {
                 let name = format!("i{}", usize::from(choice) % KEYS.len());
