@@ -4,8 +4,9 @@
 #[path = "support/harness.rs"]
 mod harness;
 
-use ditto_dql::normalize;
-use harness::describe;
+use ditto_dql::{StatementKind, normalize, prepare};
+use harness::{describe, docs, try_select};
+use proptest::prelude::*;
 
 fn read(text: &str) -> String {
     normalize(text).unwrap_or_else(|e| describe(&e))
@@ -343,4 +344,211 @@ fn system_statements() {
         ("ALTER SYSTEM SET x 1", "query/invalid | expected '=' or TO, found number 1 @1:20"),
         ("ALTER TABLE x", "query/invalid | expected SYSTEM, found TABLE @1:7"),
     ]);
+}
+
+/// Pieces of statements, so that a random row of them often is one.
+const PIECES: &[&str] = &[
+    "a",
+    "b.c",
+    "`x y`",
+    ":p",
+    "1",
+    "-2",
+    "1.5",
+    "'s'",
+    "\"t\"",
+    "*",
+    "+",
+    "-",
+    "/",
+    "||",
+    "=",
+    "<>",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{'k':",
+    "}",
+    ",",
+    ",",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "BETWEEN",
+    "LIKE",
+    "ESCAPE",
+    "IS",
+    "NULL",
+    "MISSING",
+    "TRUE",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "count(*)",
+    "lower(",
+    "CAST(",
+    "AS",
+    "ANY",
+    "EVERY",
+    "SATISFIES",
+    "ARRAY",
+    "OBJECT",
+    "FOR",
+    "WITHIN",
+    ":",
+    ".",
+    "->",
+    "tombstone()",
+    "DISTINCT",
+    "FROM",
+    "c",
+    "d",
+    "JOIN",
+    "LEFT",
+    "ON",
+    "USE",
+    "IDS",
+    "LIST",
+    "INDEX",
+    "DIRECTIVES",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "HAVING",
+    "ORDER",
+    "DESC",
+    "LIMIT",
+    "OFFSET",
+    "RETURNING",
+    "SET",
+    "UNSET",
+    "APPLY",
+    "INCREMENT",
+    "RESTART",
+    "WITH",
+    "COLLECTION",
+    "MAP",
+    "COUNTER",
+    "/*+ {} */",
+    "--+ {}\n",
+    "-- c\n",
+    ";",
+    "system:",
+    "default:",
+    "position(",
+    "trim(",
+    "FROM c WHERE",
+    "FROM c ORDER BY",
+    "SET a =",
+];
+
+const BEGINNINGS: &[&str] = &[
+    "SELECT",
+    "SELECT a,",
+    "SELECT * FROM c",
+    "SELECT * FROM c WHERE",
+    "EXPLAIN",
+    "PROFILE",
+    "ADVISE",
+    "INSERT INTO c",
+    "INSERT INTO c DOCUMENTS (",
+    "UPDATE c SET a =",
+    "UPDATE c",
+    "DELETE FROM c",
+    "EVICT FROM c",
+    "CREATE INDEX i ON c (",
+    "DROP INDEX",
+    "ALTER SYSTEM SET x =",
+    "SHOW",
+    "",
+];
+
+/// Expressions without more parentheses than they need, so that precedence decides.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "a", "b", "o.x", "c.a", "list", "_id", ":p", "0", "1", "2.5", "'s'", "\"a\"", "null", "TRUE",
+        "missing", "[]",
+    ]);
+    leaf.prop_map(str::to_owned).prop_recursive(5, 24, 3, |inner| {
+        let e = inner.clone();
+        let binary = prop::sample::select(vec![
+            "=", "!=", "<", ">=", "+", "-", "*", "/", "%", "||", "<<", "and", "OR", "xor", "IN", "NOT IN",
+            "LIKE", "not like", "ILIKE",
+        ]);
+        prop_oneof![
+            4 => (e.clone(), binary, e.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            2 => e.clone().prop_map(|a| format!("({a})")),
+            1 => e.clone().prop_map(|a| format!("NOT {a}")),
+            1 => e.clone().prop_map(|a| format!("- {a}")),
+            1 => e.clone().prop_map(|a| format!("{a} IS NOT MISSING")),
+            1 => (e.clone(), e.clone(), e.clone()).prop_map(|(a, b, c)| format!("{a} between {b} and {c}")),
+            1 => (e.clone(), e.clone(), e.clone()).prop_map(|(a, b, c)| format!("{a} IN ({b}, {c})")),
+            1 => (e.clone(), e.clone()).prop_map(|(a, b)| format!("coalesce({a}, {b})")),
+            1 => (e.clone(), e.clone()).prop_map(|(a, b)| format!("[{a}, {{'k': {b}}}]")),
+            1 => (e.clone(), e.clone(), e.clone())
+                .prop_map(|(a, b, c)| format!("CASE {a} WHEN {b} THEN {c} ELSE {a} END")),
+            1 => (e.clone(), e.clone()).prop_map(|(a, b)| format!("any v in {a} satisfies v = {b} end")),
+            1 => (e.clone(), e).prop_map(|(a, b)| format!("array i : v for i:v in {a} when {b} end")),
+        ]
+    })
+}
+
+/// Statements around two expressions.
+const STATEMENTS: &[&str] = &[
+    "select {a} as x, {b} from c where {a} order by {b} desc limit 3;",
+    "SELECT count(*), max({a}) AS m FROM c -- comment\n WHERE {b} GROUP BY {a} HAVING count(*) > 0",
+    "update c set q = {a}, r.s = {b} unset t where {a} order by {b} limit 2 returning *, {a}",
+    "UPDATE c SET q -> (r = {a}, s -> tombstone()) WHERE {b}",
+    "delete from c where {a} offset 1 limit :p returning {b} as z",
+    "insert into d select {a} as k, {b} from c",
+    "INSERT INTO d VALUES ({'k': 1, 'v': {a}}) RETURNING {b}",
+    "SELECT * FROM c x JOIN d ON {a} WHERE {b}",
+    "alter system set x = {a}",
+];
+
+/// What a statement that can be prepared is.
+fn prepared(text: &str) -> Option<(StatementKind, std::collections::BTreeSet<ditto_types::SmolStr>)> {
+    prepare(text).map(|p| (p.kind(), p.parameters().clone())).ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    /// A statement keeps its normal form, and what is no statement is an error and no panic.
+    #[test]
+    fn the_normal_form_is_its_own(
+        beginning in prop::sample::select(BEGINNINGS),
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14),
+    ) {
+        let text = format!("{beginning} {}", pieces.join(" "));
+        if let Ok(normal) = normalize(&text) {
+            prop_assert_eq!(normalize(&normal), Ok(normal.clone()), "{}", text);
+            prop_assert_eq!(prepared(&text), prepared(&normal), "{}", text);
+        }
+    }
+
+    /// The normal form means what the statement means.
+    #[test]
+    fn the_normal_form_means_the_same(
+        statement in prop::sample::select(STATEMENTS),
+        a in expression(),
+        b in expression(),
+    ) {
+        let text = statement.replace("{a}", &a).replace("{b}", &b);
+        if let Ok(normal) = normalize(&text) {
+            prop_assert_eq!(normalize(&normal), Ok(normal.clone()), "{}", text);
+            prop_assert_eq!(prepared(&text), prepared(&normal), "{} is {}", text, normal);
+        }
+        let text = format!("SELECT {a} AS x FROM c WHERE {b} OR true");
+        if let Ok(normal) = normalize(&text) {
+            let rows = docs(r#"[{"_id":1,"a":1,"b":"s","o":{"x":2.5},"list":[1,"a",null]},{"_id":"z","a":null}]"#);
+            let run = |text: &str| try_select(text, r#"{"p":[1,2.5]}"#, &rows).map_err(|e| e.message().to_owned());
+            let (given, normal_rows) = (run(&text), run(&normal));
+            prop_assert_eq!(format!("{given:?}"), format!("{normal_rows:?}"), "{} is {}", text, normal);
+        }
+    }
 }
