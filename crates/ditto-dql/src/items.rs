@@ -1,6 +1,7 @@
 //! The rows of a result as a list whose parts may be shared with other results.
 
 use std::fmt;
+use std::ops::Index;
 use std::sync::Arc;
 
 use ditto_types::Value;
@@ -89,6 +90,19 @@ impl From<Vec<Item>> for Items {
     fn from(items: Vec<Item>) -> Self {
         let to = items.len();
         Self::window([Arc::from(items)], 0, to)
+    }
+}
+
+/// Row `index`. Panics, as a slice does, when there are fewer rows.
+impl Index<usize> for Items {
+    type Output = Item;
+
+    fn index(&self, index: usize) -> &Item {
+        let len = self.len();
+        match self.get(index) {
+            Some(item) => item,
+            None => panic!("row {index} of a result of {len}"),
+        }
     }
 }
 

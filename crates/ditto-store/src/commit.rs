@@ -33,6 +33,8 @@ pub struct Change {
     pub old: Option<Arc<Doc>>,
     /// State after the commit; `None` when it was evicted.
     pub new: Option<Arc<Doc>>,
+    /// Row ids of the old and the new state: the place of the document in the order of arrival. 0 where there is none.
+    pub(crate) positions: (i64, i64),
     derived: OnceLock<(Arc<Doc>, Arc<VersionVector>)>,
 }
 
@@ -42,8 +44,9 @@ impl Change {
         (id, key, digest): (DocId, KeyHash, Digest),
         old: Option<Arc<Doc>>,
         new: Option<Arc<Doc>>,
+        positions: (i64, i64),
     ) -> Self {
-        Self { collection, id, key, digest, old, new, derived: OnceLock::new() }
+        Self { collection, id, key, digest, old, new, positions, derived: OnceLock::new() }
     }
 
     /// What the new state has beyond [`Change::base`]; empty when the document was evicted.

@@ -296,7 +296,8 @@ impl Core {
         limit(&id, body.len())?;
         let flags = if new.is_alive() { 0 } else { FLAG_DEAD };
         let (seq, src) = (Param::Int(unit.seq as i64), Param::Int(unit.src.into()));
-        let rid = if let Some(rid) = held.as_ref().and_then(|h| h.rid) {
+        let held_rid = held.as_ref().and_then(|h| h.rid);
+        let rid = if let Some(rid) = held_rid {
             self.db.exec(
                 "UPDATE docs SET seq = ?2, digest = ?3, src = ?4, flags = ?5, body = ?6 WHERE rid = ?1",
                 &[Param::Int(rid), seq, Param::Blob(&digest.0), src, Param::Int(flags), Param::Blob(&body)],
@@ -331,7 +332,8 @@ impl Core {
         entries::update(&self.db, self.indexes.of(coll), (rid, &id), old.as_deref(), Some(&new))?;
         let was_alive = old.as_ref().is_some_and(|d| d.is_alive());
         self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
-        effects.touched.push(Touched { coll, id, key, digest, old, new: Some(new) });
+        let positions = (held_rid.unwrap_or_default(), rid);
+        effects.touched.push(Touched { coll, id, key, digest, old, new: Some(new), positions });
         Ok((digest, true))
     }
 
@@ -350,7 +352,8 @@ impl Core {
         self.counts.add(coll, -i64::from(held.doc.is_alive()));
         effects.evicted.insert(coll);
         let (digest, old) = (held.digest, Some(held.doc));
-        effects.touched.push(Touched { coll, id, key, digest, old, new: None });
+        let positions = (held.rid.unwrap_or_default(), 0);
+        effects.touched.push(Touched { coll, id, key, digest, old, new: None, positions });
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ditto_dql::Item;
+use ditto_dql::{Item, Items};
 use ditto_types::{DocId, Value};
 
 /// The immutable result of one statement (API-054).
@@ -10,15 +10,15 @@ use ditto_types::{DocId, Value};
 /// Rows that are whole documents stay in their stored form until somebody looks at them.
 #[derive(Clone, Debug, Default)]
 pub struct QueryResult {
-    items: Arc<Items>,
+    items: Arc<Rows>,
     mutated: Arc<Vec<DocId>>,
     /// Set once the commit that the statement belongs to has succeeded; never for SELECT.
     commit: Option<CommitSlot>,
 }
 
 #[derive(Debug, Default)]
-struct Items {
-    lazy: Vec<Item>,
+struct Rows {
+    lazy: Items,
     /// All of them decoded, once somebody has asked for that.
     values: OnceLock<Vec<Value>>,
 }
@@ -27,8 +27,8 @@ struct Items {
 pub(crate) type CommitSlot = Arc<OnceLock<u64>>;
 
 impl QueryResult {
-    pub(crate) fn rows(items: Vec<Item>) -> Self {
-        Self { items: Arc::new(Items { lazy: items, values: OnceLock::new() }), ..Self::default() }
+    pub(crate) fn rows(items: impl Into<Items>) -> Self {
+        Self { items: Arc::new(Rows { lazy: items.into(), values: OnceLock::new() }), ..Self::default() }
     }
 
     pub(crate) fn mutation(mutated: Vec<DocId>, returned: Vec<Item>, commit: CommitSlot) -> Self {
@@ -37,13 +37,13 @@ impl QueryResult {
 
     /// With one row more.
     pub(crate) fn with_row(self, row: Value) -> Self {
-        let mut items = self.items.lazy.clone();
+        let mut items: Vec<Item> = self.items.lazy.iter().cloned().collect();
         items.push(row.into());
-        Self { items: Arc::new(Items { lazy: items, values: OnceLock::new() }), ..self }
+        Self { mutated: self.mutated, commit: self.commit, ..Self::rows(items) }
     }
 
     /// The rows, undecoded where they are whole documents. Each can be kept beyond the result.
-    pub fn lazy_items(&self) -> &[Item] {
+    pub fn lazy_items(&self) -> &Items {
         &self.items.lazy
     }
 
@@ -61,8 +61,8 @@ impl QueryResult {
     /// The rows, decoded; without copying what only this handle of the result has.
     pub fn into_items(self) -> Vec<Value> {
         match Arc::try_unwrap(self.items) {
-            Ok(Items { lazy, values }) => {
-                values.into_inner().unwrap_or_else(|| lazy.into_iter().map(Item::into_value).collect())
+            Ok(Rows { lazy, values }) => {
+                values.into_inner().unwrap_or_else(|| lazy.iter().map(Item::value).collect())
             }
             Err(shared) => shared.lazy.iter().map(Item::value).collect(),
         }
@@ -84,29 +84,6 @@ impl QueryResult {
     pub fn commit_id(&self) -> Option<u64> {
         self.commit.as_ref()?.get().copied()
     }
-
-    /// Whether `other` has the same rows. Floats are the same when their bits are, so that a NaN equals itself.
-    pub(crate) fn same_rows(&self, other: &QueryResult) -> bool {
-        let (ours, theirs) = (&self.items, &other.items);
-        Arc::ptr_eq(ours, theirs)
-            || (self.item_count() == other.item_count()
-                && self.iter().zip(other.iter()).all(|(a, b)| same(&a, &b)))
-    }
-}
-
-fn all_same(a: &[Value], b: &[Value]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-}
-
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-        (Value::Array(a), Value::Array(b)) => all_same(a, b),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && same(a, b))
-        }
-        _ => a == b,
-    }
 }
 
 #[cfg(test)]
@@ -114,19 +91,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_compare_by_bits() {
-        let r = |v: Vec<Value>| QueryResult::rows(v.into_iter().map(Item::from).collect());
-        let nan = r(vec![Value::from(vec![Value::Float(f64::NAN)])]);
-        assert!(nan.same_rows(&nan.clone()));
-        assert!(nan.same_rows(&r(vec![Value::from(vec![Value::Float(f64::NAN)])])));
-        assert!(!r(vec![Value::Float(0.0)]).same_rows(&r(vec![Value::Float(-0.0)])));
-        assert!(!r(vec![Value::Int(1)]).same_rows(&r(vec![Value::Float(1.0)])));
-        assert!(!r(vec![Value::Int(1)]).same_rows(&r(vec![])));
-    }
-
-    #[test]
     fn items_are_moved_out_of_the_last_handle() {
-        let r = QueryResult::rows(vec![Value::Int(1).into()]);
+        let r = QueryResult::rows(vec![Item::from(Value::Int(1))]);
         let other = r.clone();
         assert_eq!(r.into_items(), other.clone().into_items());
         assert_eq!(other.items(), [Value::Int(1)]);

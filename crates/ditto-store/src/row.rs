@@ -51,6 +51,8 @@ impl<'a> Reading<'a> {
 pub(crate) struct ViewRow<'a> {
     id_bytes: &'a [u8],
     id: OnceCell<DocId>,
+    /// Its row id.
+    rid: i64,
     body: &'a [u8],
     view: DocView<'a>,
     dict: &'a Arc<Dict>,
@@ -60,6 +62,7 @@ pub(crate) struct ViewRow<'a> {
 
 impl<'a> ViewRow<'a> {
     pub(crate) fn new(
+        rid: i64,
         id: &'a [u8],
         body: &'a [u8],
         dict: &'a Arc<Dict>,
@@ -67,7 +70,7 @@ impl<'a> ViewRow<'a> {
     ) -> Result<Self, ditto_crdt::DecodeError> {
         let view = DocView::new(body, &**dict)?;
         let damage = Cell::new(None);
-        Ok(Self { id_bytes: id, id: OnceCell::new(), body, view, dict, reading, damage })
+        Ok(Self { id_bytes: id, id: OnceCell::new(), rid, body, view, dict, reading, damage })
     }
 
     /// What was wrong with the bytes that were read so far.
@@ -92,6 +95,10 @@ impl Row for ViewRow<'_> {
             // What stands in for a damaged id is never seen: the damage ends the visit.
             self.sound(DocId::from_bytes(self.id_bytes)).unwrap_or_else(|| DocId::from(false))
         })
+    }
+
+    fn position(&self) -> i64 {
+        self.rid
     }
 
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
@@ -198,6 +205,7 @@ pub(crate) struct DocRow<'a> {
     id_value: OnceCell<Value>,
     doc: &'a Doc,
     reading: Reading<'a>,
+    position: i64,
 }
 
 impl<'a> DocRow<'a> {
@@ -207,13 +215,22 @@ impl<'a> DocRow<'a> {
 
     /// With declared kinds.
     pub(crate) fn reading(id: &'a DocId, doc: &'a Doc, reading: Reading<'a>) -> Self {
-        Self { id, id_value: OnceCell::new(), doc, reading }
+        Self { id, id_value: OnceCell::new(), doc, reading, position: 0 }
+    }
+
+    /// With its place in the order of arrival.
+    pub(crate) fn at(self, position: i64) -> Self {
+        Self { position, ..self }
     }
 }
 
 impl Row for DocRow<'_> {
     fn id(&self) -> &DocId {
         self.id
+    }
+
+    fn position(&self) -> i64 {
+        self.position
     }
 
     fn field(&self, path: &[SmolStr]) -> Option<Value> {

@@ -60,7 +60,8 @@ impl Scanned {
         if !self.alive || query.is_whole_collection() {
             return Ok(self.alive);
         }
-        with_row(db, dict, (row.blob(0)?, row.blob(5)?), Reading::NEWEST, |r| {
+        // Where it stands does not matter to a condition.
+        with_row(db, dict, (0, row.blob(0)?, row.blob(5)?), Reading::NEWEST, |r| {
             Ok(query.plan.matches(r).unwrap_or_else(|e| {
                 tracing::debug!(error = %e, "a query condition cannot be evaluated on a document");
                 false

@@ -77,13 +77,13 @@ impl<'a> StoreSource<'a> {
         for id in ids {
             let khash = khash_to_sql(self.hash_key.key_hash(&scan.collection.name, id));
             let go_on = self.db.query_one(
-                "SELECT flags, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                "SELECT flags, body, rid FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
                 &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
                 |r| {
                     if r.int(0)? & FLAG_DEAD != 0 {
                         return Ok(true);
                     }
-                    self.with_row(id.as_bytes(), r.blob(1)?, reading, visit)
+                    self.with_row((r.int(2)?, id.as_bytes(), r.blob(1)?), reading, visit)
                 },
             )?;
             if go_on == Some(false) {
@@ -96,12 +96,11 @@ impl<'a> StoreSource<'a> {
     /// Hands one stored document to the executor.
     fn with_row(
         &self,
-        id: &[u8],
-        body: &[u8],
+        document: (i64, &[u8], &[u8]),
         reading: Reading<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<bool, StoreError> {
-        with_row(self.db, self.dict, (id, body), reading, |row| visit(row))
+        with_row(self.db, self.dict, document, reading, |row| visit(row))
     }
 }
 
@@ -122,9 +121,9 @@ impl Source for StoreSource<'_> {
             Access::Scan => {
                 let (first, last) = rid_range(coll);
                 self.db.query(
-                    "SELECT id, body FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
+                    "SELECT id, body, rid FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
                     &[Param::Int(first), Param::Int(last)],
-                    |r| self.with_row(r.blob(0)?, r.blob(1)?, reading, visit),
+                    |r| self.with_row((r.int(2)?, r.blob(0)?, r.blob(1)?), reading, visit),
                 )
             }
             Access::Index(index) => self.visit_entries(scan.collection, index, reading, visit),
@@ -152,16 +151,16 @@ pub(crate) fn unsupported(construct: &str) -> DqlError {
     DqlError::new(ErrorKind::QueryUnsupported, format!("Unsupported feature: {construct}"))
 }
 
-/// Reads the stored form of a document, its id and its body, in place and hands it to `f`. Damage that `f` met is the
+/// Reads the stored form of a document, its row id, id and body, in place and hands it to `f`. Damage that `f` met is the
 /// error.
 pub(crate) fn with_row<T>(
     db: &Db,
     dict: &Arc<Dict>,
-    (id, body): (&[u8], &[u8]),
+    (rid, id, body): (i64, &[u8], &[u8]),
     reading: Reading<'_>,
     f: impl FnOnce(&ViewRow<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let row = ViewRow::new(id, body, dict, reading).map_err(|e| damaged_bytes(db, id, &e))?;
+    let row = ViewRow::new(rid, id, body, dict, reading).map_err(|e| damaged_bytes(db, id, &e))?;
     let out = f(&row)?;
     match row.damage() {
         Some(e) => Err(damaged_bytes(db, id, &e)),

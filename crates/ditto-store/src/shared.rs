@@ -1,7 +1,7 @@
 //! What the handles of a store, its writer and its observers share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ditto_types::HashKey;
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
+        this: Weak<Self>,
         identity: StoreIdentity,
         hash_key: HashKey,
         dict: Arc<Dict>,
@@ -45,7 +46,7 @@ impl Shared {
     ) -> Self {
         Self {
             identity,
-            observers: Observers::new(dict.clone(), hash_key.clone(), readers.clone()),
+            observers: Observers::new(this),
             hash_key,
             dict,
             readers,

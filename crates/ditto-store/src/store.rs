@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -77,15 +77,20 @@ impl Store {
         let settings = SettingsCell::open(&*options.environment);
         let requests =
             Requests::new(settings, options.clock.clone(), &options.database, &options.environment);
-        let shared = Arc::new(Shared::new(
-            identity,
-            hash_key.clone(),
-            dict.shared().clone(),
-            readers,
-            requests,
-            index::create::open(&db, dict.shared())?,
-            state.head,
-        ));
+        let indexes = index::create::open(&db, dict.shared())?;
+        let new = |this: &Weak<Shared>| {
+            Shared::new(
+                this.clone(),
+                identity,
+                hash_key.clone(),
+                dict.shared().clone(),
+                readers,
+                requests,
+                indexes,
+                state.head,
+            )
+        };
+        let shared = Arc::new_cyclic(new);
         let core = Core::new(db, dict, state, hash_key, options.clock, options.random, shared.clone())?;
         let desk = Desk::new(Writer::new(core, shared.clone(), lock), shared.clone());
         let thread = std::thread::Builder::new()
@@ -219,11 +224,7 @@ impl Store {
         callback: SignalCallback,
     ) -> Result<Observation, StoreError> {
         self.inner.open()?;
-        let plan = match ditto_dql::prepare_observer(text)?.bind(args, &BindContext::bare())? {
-            Plan::Select(plan) => plan,
-            _ => return Err(not_a_select()),
-        };
-        self.inner.shared.observers.register(plan, text, args, callback)
+        self.inner.shared.observers.register(ditto_dql::prepare_observer(text)?, args, callback)
     }
 
     /// The observers that are active now (API-053).

@@ -20,6 +20,8 @@ pub(crate) struct Touched {
     pub(crate) digest: Digest,
     pub(crate) old: Option<Arc<Doc>>,
     pub(crate) new: Option<Arc<Doc>>,
+    /// Row ids of the old and the new state; 0 where there is none.
+    pub(crate) positions: (i64, i64),
 }
 
 /// What one statement or batch did. Joins its unit only when it succeeded as a whole.
@@ -75,6 +77,7 @@ impl Unit {
                     let kept = e.get_mut();
                     kept.new = t.new;
                     kept.digest = t.digest;
+                    kept.positions.1 = t.positions.1;
                     if kept.old.is_none() && kept.new.is_none() {
                         e.remove();
                     }
@@ -96,7 +99,7 @@ impl Unit {
         let changes = self
             .touched
             .into_values()
-            .map(|t| Change::new(name(t.coll), (t.id, t.key, t.digest), t.old, t.new))
+            .map(|t| Change::new(name(t.coll), (t.id, t.key, t.digest), t.old, t.new, t.positions))
             .collect();
         Commit {
             seq: self.seq,

@@ -332,3 +332,138 @@ fn only_selects_can_be_observed() {
     }
     assert!(f.store.observers().is_empty());
 }
+
+#[test]
+fn a_row_that_enters_a_full_window_pushes_another_out_and_back() {
+    let f = Fixture::new();
+    for n in 0..50 {
+        f.insert("c", &format!(r#"{{"_id":"{n}","n":{n}}}"#));
+    }
+    let (_o, got) = observe(&f, "SELECT n FROM c ORDER BY n LIMIT 2 OFFSET 1", "{}");
+    assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"n":1}"#, r#"{"n":2}"#]);
+    f.insert("c", r#"{"_id":"x","n":0.5}"#);
+    assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"n":0.5}"#, r#"{"n":1}"#]);
+    // Behind the window, and before it without a change of what it shows.
+    f.insert("c", r#"{"_id":"y","n":30.5}"#);
+    f.run("UPDATE c SET other = 1 WHERE n = 0");
+    assert!(got.recv_timeout(QUIET).is_err());
+    // More than the spare rows.
+    f.run("DELETE FROM c WHERE n < 40");
+    assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"n":41}"#, r#"{"n":42}"#]);
+}
+
+#[test]
+fn a_transaction_arrives_as_one_result() {
+    let f = Fixture::new();
+    let (_o, got) = observe(&f, "SELECT n FROM c ORDER BY n", "{}");
+    got.recv_timeout(SOON).unwrap();
+    let items = (0..200).map(|n| {
+        let sent = doc(&format!(r#"{{"n":{n}}}"#), stamp(T0, 1));
+        item("c", &format!("{n:03}"), ItemBody::Full(sent))
+    });
+    f.store.apply(batch(items.collect())).unwrap();
+    assert_eq!(got.recv_timeout(SOON).unwrap().len(), 200);
+    assert!(got.recv_timeout(QUIET).is_err());
+}
+
+#[test]
+fn results_that_were_delivered_do_not_change() {
+    let f = Fixture::new();
+    let results: Arc<Mutex<Vec<QueryResult>>> = Arc::default();
+    let kept = results.clone();
+    let callback = Box::new(move |r| kept.lock().unwrap().push(r));
+    f.store.observe("SELECT * FROM c ORDER BY n", &Object::new(), callback).unwrap();
+    let count = |n: usize| eventually("a result", || results.lock().unwrap().len() == n);
+    count(1);
+    for n in 0..300usize {
+        f.insert("c", &format!(r#"{{"_id":"{n}","n":{}}}"#, (n * 7) % 300));
+        count(n + 2);
+    }
+    for (n, result) in results.lock().unwrap().iter().enumerate() {
+        assert_eq!(result.item_count(), n);
+        let values: Vec<_> =
+            result.iter().filter_map(|v| v.get("n").and_then(ditto_types::Value::as_i64)).collect();
+        assert!(values.len() == n && values.is_sorted(), "{values:?}");
+    }
+}
+
+#[test]
+fn declared_kinds_are_read_as_in_a_statement() {
+    let f = Fixture::new();
+    let (_o, got) = observe(&f, "SELECT n FROM COLLECTION c (n COUNTER) WHERE n >= 0", "{}");
+    assert!(got.recv_timeout(SOON).unwrap().is_empty());
+    // A register of that name is not the counter.
+    f.insert("c", r#"{"_id":"a","n":5}"#);
+    assert!(got.recv_timeout(QUIET).is_err());
+    f.run("UPDATE COLLECTION c (n COUNTER) APPLY n INCREMENT BY 2 WHERE _id = 'a'");
+    assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"n":2}"#]);
+}
+
+#[test]
+fn joins_follow_both_sides() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":"a","d":"x"}"#);
+    let (_o, got) = observe(&f, "SELECT c._id, d.k FROM c JOIN d ON d._id = c.d", "{}");
+    assert!(got.recv_timeout(SOON).unwrap().is_empty());
+    f.insert("d", r#"{"_id":"x","k":1}"#);
+    assert_eq!(got.recv_timeout(SOON).unwrap().len(), 1);
+    f.run("DELETE FROM c");
+    assert!(got.recv_timeout(SOON).unwrap().is_empty());
+}
+
+#[test]
+fn system_collections_are_looked_at_again_and_fire_when_something_is_new() {
+    let f = Fixture::new();
+    f.run("ALTER SYSTEM SET live_query_system_collection_refresh_interval = 20");
+    let (_o, got) = observe(&f, "SELECT name FROM system:collections ORDER BY name", "{}");
+    assert!(got.recv_timeout(SOON).unwrap().is_empty());
+    f.insert("c", r#"{"_id":"a"}"#);
+    assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"name":"c"}"#]);
+    f.insert("c", r#"{"_id":"b"}"#);
+    assert!(got.recv_timeout(QUIET).is_err());
+    f.insert("d", r#"{"_id":"a"}"#);
+    assert_eq!(got.recv_timeout(SOON).unwrap().len(), 2);
+}
+
+#[test]
+fn callbacks_that_block_do_not_keep_others_from_theirs() {
+    let f = Fixture::new();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    for _ in 0..12 {
+        let gate = gate.clone();
+        let wait = Box::new(move |_| assert!(gate.lock().unwrap().recv().is_err(), "nothing is sent"));
+        f.store.observe("SELECT * FROM c", &Object::new(), wait).unwrap();
+    }
+    let (_o, got) = observe(&f, "SELECT n FROM c", "{}");
+    assert!(got.recv_timeout(SOON).unwrap().is_empty());
+    f.insert("c", r#"{"_id":"a","n":1}"#);
+    assert_eq!(got.recv_timeout(SOON).unwrap().len(), 1);
+    drop(open);
+}
+
+#[test]
+fn each_of_many_observers_hears_of_its_own_document_only() {
+    let f = Fixture::new();
+    let (results, got) = mpsc::channel();
+    for n in 0..500 {
+        let results = results.clone();
+        let callback = Box::new(move |r: QueryResult| drop(results.send((n, rows(&r)))));
+        f.store
+            .observe("SELECT v FROM c WHERE owner = :n", &object(&format!(r#"{{"n":{n}}}"#)), callback)
+            .unwrap();
+    }
+    for _ in 0..500 {
+        assert!(got.recv_timeout(SOON).unwrap().1.is_empty());
+    }
+    for n in (0..500).step_by(50) {
+        f.insert("c", &format!(r#"{{"_id":"{n}","owner":{n},"v":1}}"#));
+        assert_eq!(got.recv_timeout(SOON).unwrap(), (n, vec![r#"{"v":1}"#.to_string()]));
+    }
+    // It goes from one to another.
+    f.run("UPDATE c SET owner = 7 WHERE _id = '50'");
+    let mut heard = [got.recv_timeout(SOON).unwrap(), got.recv_timeout(SOON).unwrap()];
+    heard.sort();
+    assert_eq!(heard, [(7, vec![r#"{"v":1}"#.to_string()]), (50, vec![])]);
+    assert!(got.recv_timeout(QUIET).is_err());
+}

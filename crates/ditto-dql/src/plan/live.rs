@@ -19,7 +19,7 @@ use crate::items::Items;
 use crate::matcher::Watch;
 use crate::scalar::Scalar;
 use crate::source::{Access, Row, Source};
-use ordered::{Entry, Ordered};
+use ordered::{Arrival, Entry, First, Ordered};
 
 /// Rows beyond LIMIT that are kept, so that not each row that leaves makes it necessary to ask the store again.
 const SPARE: usize = 16;
@@ -31,7 +31,7 @@ impl SelectPlan {
             let user = self.collections().filter(|c| c.namespace == Namespace::Default);
             return user.map(|c| Watch::all(c.name.clone())).collect();
         }
-        if self.namespace() == Namespace::System {
+        if self.reads_system() {
             return Vec::new();
         }
         vec![match self.filter() {
@@ -47,8 +47,8 @@ impl SelectPlan {
     /// the same at any time.
     pub fn is_incremental(&self) -> bool {
         let template = self.template();
-        self.namespace() == Namespace::Default
-            && template.joins.is_empty()
+        !self.is_join()
+            && !self.reads_system()
             && template.grouping.is_none()
             && !template.distinct
             && !self.is_volatile()
@@ -72,6 +72,11 @@ impl SelectPlan {
         let order = template.tail.order.iter().map(|t| &t.key);
         let on = template.joins.iter().map(|j| &j.on);
         template.filter.iter().chain(on).chain(output).chain(grouping).chain(order).any(is_volatile)
+    }
+
+    /// Whether it reads a system collection, whose rows change without commits.
+    pub fn reads_system(&self) -> bool {
+        self.collections().any(|c| c.namespace == Namespace::System)
     }
 
     fn sort_keys(&self, row: &dyn Row) -> Result<Vec<Option<Value>>, DqlError> {
@@ -113,9 +118,12 @@ impl LiveResult {
         let wanted = plan.wanted();
         let kept = wanted.map(|n| n.saturating_add(SPARE));
         let descending = plan.template().tail.descending();
-        // A scan comes in the order of positions, so that the first rows are the ones.
-        let in_order = descending.is_empty() && *plan.access() == Access::Scan;
-        let mut first = ordered::First::new(descending, kept, in_order);
+        let arrival = match plan.access() {
+            Access::Scan if descending.is_empty() => Arrival::InOrder,
+            _ if plan.chosen.is_ordered() => Arrival::ByKeys,
+            _ => Arrival::Any,
+        };
+        let mut first = First::new(descending, kept, arrival);
         if wanted != Some(0) {
             let mut poll = Poll::new(cx);
             source.visit(&plan.scan(), &mut |row| {

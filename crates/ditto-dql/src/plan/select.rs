@@ -166,16 +166,17 @@ impl SelectPlan {
         self.chosen.declared()
     }
 
+    /// Whether it is bound in strict mode: undeclared fields are read as registers only.
+    pub fn is_strict(&self) -> bool {
+        self.chosen.strict
+    }
+
     pub(super) fn template(&self) -> &SelectTemplate {
         &self.chosen.template
     }
 
     pub(super) fn filter(&self) -> Option<&Scalar> {
         self.chosen.template.filter.as_ref()
-    }
-
-    pub(super) fn namespace(&self) -> Namespace {
-        self.chosen.collection().namespace
     }
 
     /// Whether fields are read as certain kinds and not as what was written last.
@@ -209,8 +210,13 @@ impl SelectPlan {
         &self.chosen.bound
     }
 
-    /// Whether WHERE is exactly true for `row`; without WHERE it is.
+    /// Whether WHERE is exactly true for `row`, which without WHERE it is, and USE IDS names it.
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
+        if let (Some(_), Access::Ids(ids)) = (&self.template().head.hints.ids, self.access())
+            && ids.binary_search(row.id()).is_err()
+        {
+            return Ok(false);
+        }
         match &self.chosen.template.filter {
             None => Ok(true),
             Some(f) => Ok(f.test(&Cx::row(row, &self.chosen.bound))? == Truth::True),

@@ -156,7 +156,7 @@ fn step(core: &mut Core, index: &Arc<Index>, from: i64) -> Result<Option<i64>, S
                 return Ok(false);
             }
             documents += 1;
-            let document = (row.blob(1)?, row.blob(2)?);
+            let document = (rid, row.blob(1)?, row.blob(2)?);
             let key = with_row(db, dict, document, Reading::NEWEST, |row| {
                 Ok(index.def.entry(|path| row.field(path)))
             })?;

@@ -138,12 +138,9 @@ impl<'a> Candidates<'a> {
                 };
                 body.clear();
                 body.extend_from_slice(stored);
-                self.current.replace(Some(Kept::Stored {
-                    rid: r.int(2)?,
-                    digest: Digest(r.array(3)?),
-                    body,
-                }));
-                with_row(db, dict, (id, stored), reading, |row| visit(row))
+                let rid = r.int(2)?;
+                self.current.replace(Some(Kept::Stored { rid, digest: Digest(r.array(3)?), body }));
+                with_row(db, dict, (rid, id, stored), reading, |row| visit(row))
             },
         )
     }

@@ -39,7 +39,7 @@ impl StoreSource<'_> {
             }
             let rid = row.int(0)?;
             self.check_alive(rid, (!row.is_null(2)).then(|| row.int(2)).transpose()?)?;
-            self.with_row(row.blob(1)?, row.blob(3)?, reading, visit)
+            self.with_row((rid, row.blob(1)?, row.blob(3)?), reading, visit)
         })
     }
 
@@ -151,7 +151,7 @@ impl StoreSource<'_> {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         for rid in rids {
-            if !self.document(*rid, |_, r| self.with_row(r.blob(0)?, r.blob(2)?, reading, visit))? {
+            if !self.document(*rid, |_, r| self.with_row((*rid, r.blob(0)?, r.blob(2)?), reading, visit))? {
                 break;
             }
         }
@@ -198,6 +198,10 @@ impl Row for CoveredRow<'_> {
         })
     }
 
+    fn position(&self) -> i64 {
+        self.rid
+    }
+
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         for (key, value) in self.index.keys.iter().zip(&self.values) {
             if let Some(inside) = path.strip_prefix(key.path.names()) {
@@ -220,7 +224,7 @@ impl CoveredRow<'_> {
     /// Reads the document itself.
     fn read<T>(&self, f: impl FnOnce(&dyn Row) -> T) -> Option<T> {
         let read = self.source.document(self.rid, |db, r| {
-            let stored = (r.blob(0)?, r.blob(2)?);
+            let stored = (self.rid, r.blob(0)?, r.blob(2)?);
             with_row(db, self.source.dict, stored, Reading::NEWEST, |row| Ok(f(row)))
         });
         self.sound(read)

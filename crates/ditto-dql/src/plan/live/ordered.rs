@@ -133,35 +133,48 @@ impl Ordered {
     }
 }
 
+/// In which order rows are offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// By sort keys and position.
+    InOrder,
+    /// By sort keys; those that have equal ones in any order.
+    ByKeys,
+    Any,
+}
+
 /// Collects the first rows of those it is offered.
 pub(super) struct First {
     descending: Vec<bool>,
     /// How many are wanted; `None` for all.
     kept: Option<usize>,
-    /// Whether they come in order.
-    in_order: bool,
+    arrival: Arrival,
     entries: Vec<Entry>,
-    /// Whether rows were left out. The entries before `sorted` are in order then, and later rows must come before the
-    /// last of them.
+    /// Whether rows were left out. The wanted ones come first in `entries` then, in order.
     cut: bool,
+    /// Whether no later row can be among the first.
+    full: bool,
 }
 
 impl First {
-    pub(super) fn new(descending: Vec<bool>, kept: Option<usize>, in_order: bool) -> Self {
-        Self { descending, kept, in_order, entries: Vec::new(), cut: false }
+    pub(super) fn new(descending: Vec<bool>, kept: Option<usize>, arrival: Arrival) -> Self {
+        Self { descending, kept, arrival, entries: Vec::new(), cut: false, full: false }
     }
 
     /// Whether a row can be among the first.
     pub(super) fn accepts(&mut self, keys: &[Option<Value>], position: i64) -> bool {
         let Some(kept) = self.kept else { return true };
-        if self.in_order && self.entries.len() >= kept {
+        let Some(worst) = self.entries.get(kept.wrapping_sub(1)) else { return true };
+        self.full = match self.arrival {
+            Arrival::InOrder => true,
+            Arrival::ByKeys => order(&self.descending, keys, &worst.keys).is_gt(),
+            Arrival::Any => false,
+        };
+        if self.full {
             self.cut = true;
             return false;
         }
-        !self.cut
-            || self.entries.get(kept.wrapping_sub(1)).is_some_and(|worst| {
-                compare(&self.descending, (keys, position), (&worst.keys, worst.position)).is_lt()
-            })
+        !self.cut || compare(&self.descending, (keys, position), (&worst.keys, worst.position)).is_lt()
     }
 
     /// Adds a row that is accepted.
@@ -178,7 +191,7 @@ impl First {
 
     /// Whether no later row can be among the first.
     pub(super) fn is_full(&self) -> bool {
-        self.in_order && self.cut
+        self.full
     }
 
     /// The rows in order, and whether they are all there were.

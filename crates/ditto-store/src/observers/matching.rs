@@ -1,0 +1,190 @@
+//! From commits to the observers that they concern.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use ditto_crdt::Doc;
+use ditto_dql::Matcher;
+use ditto_types::DocId;
+
+use super::Observers;
+use super::pool::State;
+use super::task::Query;
+use crate::commit::{Change, Commit};
+use crate::row::DocRow;
+
+/// Commits that wait to be matched at most; beyond that every observer of their collections runs again.
+const MAX_BACKLOG: usize = 256;
+
+/// Changes of a commit that the writer looks at itself, to see whether they concern anybody.
+const AT_ONCE: usize = 8;
+
+/// The conditions of all observers.
+#[derive(Default)]
+pub(super) struct Index {
+    matcher: Matcher,
+    queries: HashMap<u64, Arc<Query>>,
+}
+
+/// A document that changed, as an observer sees it: its states with their positions, where they match.
+pub(super) struct Moved {
+    pub(super) seq: u64,
+    pub(super) id: DocId,
+    pub(super) old: Option<(i64, Arc<Doc>)>,
+    pub(super) new: Option<(i64, Arc<Doc>)>,
+}
+
+/// What a commit means for an observer.
+enum Hit {
+    Changes(Vec<Moved>),
+    /// Its query has to run again.
+    Stale,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, id: u64, query: &Arc<Query>) {
+        self.matcher.insert(id, query.plan.watches());
+        self.queries.insert(id, query.clone());
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.matcher.remove(id);
+        self.queries.remove(&id);
+    }
+
+    /// Whether some of the commit's documents may concern an observer.
+    fn concerns(&self, commit: &Commit) -> bool {
+        let mut found = Vec::new();
+        for change in &commit.changes {
+            if self.matcher.watches(&change.collection) {
+                for doc in states(change) {
+                    self.matcher.candidates(&change.collection, &DocRow::new(&change.id, doc), &mut found);
+                    if !found.is_empty() {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The observers that the commit concerns.
+    fn hits(&self, commit: &Commit) -> BTreeMap<u64, Hit> {
+        let mut hits = BTreeMap::new();
+        let mut found = Vec::new();
+        for change in &commit.changes {
+            if !self.matcher.watches(&change.collection) {
+                continue;
+            }
+            found.clear();
+            for doc in states(change) {
+                self.matcher.candidates(&change.collection, &DocRow::new(&change.id, doc), &mut found);
+            }
+            Matcher::in_order(&mut found);
+            for id in &found {
+                let Some(query) = self.queries.get(id) else { continue };
+                if let Some(Hit::Stale) = hits.get(id) {
+                    continue;
+                }
+                match moved(query, change, commit.seq) {
+                    Ok(None) => {}
+                    Ok(Some(moved)) => match hits.entry(*id).or_insert_with(|| Hit::Changes(Vec::new())) {
+                        Hit::Changes(changes) => changes.push(moved),
+                        Hit::Stale => {}
+                    },
+                    Err(Again) => drop(hits.insert(*id, Hit::Stale)),
+                }
+            }
+        }
+        hits
+    }
+}
+
+/// The query has to run again.
+struct Again;
+
+/// What a change means for a query; `None` for nothing.
+fn moved(query: &Query, change: &Change, seq: u64) -> Result<Option<Moved>, Again> {
+    let matching = |state: Option<&Arc<Doc>>, position: i64| match state {
+        Some(doc) if doc.is_alive() => match query.plan.matches(&query.row(&change.id, doc, position)) {
+            Ok(true) => Ok(Some((position, doc.clone()))),
+            Ok(false) => Ok(None),
+            // The run will say what is wrong.
+            Err(_) => Err(Again),
+        },
+        _ => Ok(None),
+    };
+    let (from, to) = change.positions;
+    let (old, new) = (matching(change.old.as_ref(), from)?, matching(change.new.as_ref(), to)?);
+    match (&old, &new) {
+        (None, None) => Ok(None),
+        _ if query.incremental => Ok(Some(Moved { seq, id: change.id.clone(), old, new })),
+        _ => Err(Again),
+    }
+}
+
+/// The states of a changed document, before and after, in which it is not deleted.
+fn states(change: &Change) -> impl Iterator<Item = &Doc> {
+    [&change.old, &change.new].into_iter().filter_map(|doc| doc.as_deref().filter(|d| d.is_alive()))
+}
+
+impl Observers {
+    /// Takes note of a durable commit. Called by the writer, so it only hands the commit over, and only when it may
+    /// concern somebody.
+    pub(crate) fn on_commit(&self, commit: &Arc<Commit>) {
+        if self.0.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if commit.changes.len() <= AT_ONCE
+            && let Ok(index) = self.0.index.try_read()
+            && !index.concerns(commit)
+        {
+            return;
+        }
+        let mut state = self.0.lock();
+        if state.commits.len() < MAX_BACKLOG {
+            state.commits.push_back(commit.clone());
+        } else {
+            let hit = |id: &u64, state: &State| {
+                state.observers.get(id).is_some_and(|o| {
+                    commit.changes.iter().any(|c| o.query().collections.iter().any(|w| *w == c.collection))
+                })
+            };
+            let ids: Vec<u64> = state.observers.keys().copied().filter(|id| hit(id, &state)).collect();
+            for id in ids {
+                if let Some(o) = state.observers.get_mut(&id) {
+                    o.set_stale();
+                    self.queue_if_due(&mut state, id);
+                }
+            }
+        }
+        self.wake(&mut state);
+    }
+
+    /// Gives the waiting commits to the observers that they concern, without the lock while they are looked at.
+    pub(super) fn match_commits<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.matching = true;
+        while let Some(commit) = state.commits.pop_front() {
+            drop(state);
+            let hits = {
+                let index = self.0.index.read().unwrap_or_else(PoisonError::into_inner);
+                index.hits(&commit)
+            };
+            state = self.0.lock();
+            for (id, hit) in hits {
+                let Some(o) = state.observers.get_mut(&id) else { continue };
+                match hit {
+                    Hit::Changes(changes) => o.add(changes),
+                    Hit::Stale => o.set_stale(),
+                }
+                self.queue_if_due(&mut state, id);
+            }
+        }
+        state.matching = false;
+        if state.runnable.len() > 1 {
+            self.wake(&mut state);
+        }
+        state
+    }
+}
