@@ -273,6 +273,10 @@ fn insert_of_rows() {
                 "INSERT INTO d SELECT * FROM c ON ID CONFLICT DO UPDATE RETURNING _id, v, w",
                 r#"[1,2,3] {"_id":1,"v":1} {"_id":2,"v":2,"w":20} {"_id":3,"v":3,"w":30}"#,
             ),
+            (
+                "INSERT INTO j SELECT c._id AS _id, d.w AS w FROM c JOIN d ON d._id = c._id WHERE d.w > 0 RETURNING *",
+                r#"[2,3] {"_id":2,"w":20} {"_id":3,"w":30}"#,
+            ),
             ("INSERT INTO e SELECT 1 AS _id, sum(v) AS total FROM c", "[1]"),
             ("SELECT * FROM e", r#"{"_id":1,"total":6}"#),
             // It does not meet its own rows.
@@ -361,17 +365,37 @@ fn removals() {
     );
 }
 
-/// Targets are chosen before the first one is written: a statement never meets its own work.
+/// Targets are chosen before the first one is written: a statement never meets its own work, whatever way it finds its
+/// documents.
 #[test]
 fn statements_do_not_meet_their_own_writes() {
-    let f = Fixture::new();
-    let documents: Vec<String> = (0..500).map(|i| format!(r#"{{"_id":{i},"n":{i}}}"#)).collect();
-    f.insert("c", &format!("[{}]", documents.join(",")));
-    assert_eq!(f.run("UPDATE c SET n = n + 1000 WHERE n >= 0").mutated_document_ids().len(), 500);
-    assert_eq!(f.rows("SELECT min(n) AS a, max(n) AS b FROM c"), [r#"{"a":1000,"b":1499}"#]);
-    assert_eq!(f.run("INSERT INTO c SELECT n AS _id, n FROM c").mutated_document_ids().len(), 500);
-    assert_eq!(f.run("DELETE FROM c WHERE n >= 1000").mutated_document_ids().len(), 1000);
-    f.clean();
+    for index in ["", "CREATE INDEX i ON c (n)", "CREATE INDEX i ON c (n DESC)"] {
+        let f = Fixture::new();
+        if !index.is_empty() {
+            f.run(index);
+        }
+        let documents: Vec<String> = (0..500).map(|i| format!(r#"{{"_id":{i},"n":{i}}}"#)).collect();
+        f.insert("c", &format!("[{}]", documents.join(",")));
+        assert_eq!(f.run("UPDATE c SET n = n + 1000 WHERE n >= 0").mutated_document_ids().len(), 500);
+        assert_eq!(f.rows("SELECT min(n) AS a, max(n) AS b FROM c"), [r#"{"a":1000,"b":1499}"#]);
+        // Upwards and downwards, and over two parts of the index.
+        assert_eq!(
+            f.run("UPDATE c SET n = n - 1 WHERE n < 1250 OR n > 1260").mutated_document_ids().len(),
+            489
+        );
+        assert_eq!(f.rows("SELECT sum(n) AS s FROM c"), [format!(r#"{{"s":{}}}"#, 500 * 1249 + 250 - 489)]);
+        let r = f.run("UPDATE c SET n = n * 2 WHERE n > 0 ORDER BY n DESC LIMIT 3 RETURNING n");
+        assert_eq!(rows(&r), [r#"{"n":2996}"#, r#"{"n":2994}"#, r#"{"n":2992}"#], "{index}");
+        assert_eq!(
+            f.run("INSERT INTO c SELECT _id + 10000 AS _id, n FROM c WHERE n > 0")
+                .mutated_document_ids()
+                .len(),
+            500
+        );
+        assert_eq!(f.run("DELETE FROM c WHERE n >= 999").mutated_document_ids().len(), 1000);
+        assert!(f.rows("SELECT * FROM c WHERE n > 0").is_empty());
+        f.clean();
+    }
 }
 
 /// The matrix of dql.md 3.4, both columns.
