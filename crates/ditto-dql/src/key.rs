@@ -98,6 +98,11 @@ pub(crate) fn push_component(value: Option<&Value>, descending: bool, out: &mut 
     component(value, descending, out, &mut Kinds::default());
 }
 
+/// The value of an ascending component, if the bytes are one.
+pub(crate) fn read_component(bytes: &[u8]) -> Option<Option<Value>> {
+    read::component(bytes).ok()
+}
+
 /// The first byte string behind all that begin with `prefix`; `None` when there is none.
 pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let kept = prefix.iter().rposition(|b| *b != u8::MAX)?;

@@ -72,9 +72,11 @@
 //! | `catalog`, `directives` | [`IndexDef`], [`Catalog`]; [`Directives`] to the planner |
 //! | `key` | [`encode_key`]: values as bytes in the order of the language |
 //! | `planner` | which access path a condition gets |
+//! | `explain`, `advise` | plans as values; indexes that a statement could use |
 //! | `decl` | [`TypeDecls`] of `COLLECTION c (f TYPE)` |
 //! | `error` | [`DqlError`] with its [`Position`] |
 
+mod advise;
 mod aggregate;
 mod arith;
 mod ast;

@@ -45,6 +45,7 @@ pub(crate) enum Template {
 
 /// A checked statement with what its execution needs to know.
 pub(crate) struct Lowered {
+    pub(crate) prefix: Option<ast::PrefixKind>,
     pub(crate) template: Template,
     /// Parameters with the indexes of [`Scalar::Param`].
     pub(crate) params: BTreeMap<SmolStr, usize>,
@@ -56,14 +57,6 @@ pub(crate) struct Lowered {
 pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, DqlError> {
     let mut l = Lower::new(text);
     l.directives = statement.directives;
-    if let Some(ast::Prefix { kind, span }) = statement.prefix {
-        let prefix = match kind {
-            ast::PrefixKind::Explain => "EXPLAIN",
-            ast::PrefixKind::Profile => "PROFILE",
-            ast::PrefixKind::Advise { .. } => "ADVISE",
-        };
-        return l.unsupported(prefix, span);
-    }
     let template = match statement.body {
         Body::Select(s) => Template::Select(Arc::new(l.select(*s)?)),
         Body::Insert(s) => Template::Insert(Arc::new(l.insert(*s)?)),
@@ -79,7 +72,7 @@ pub(crate) fn lower(text: &Arc<str>, statement: Statement) -> Result<Lowered, Dq
         Body::AlterSystem(s) => Template::AlterSystem(Arc::new(l.alter_system(s)?)),
         Body::Show(s) => Template::Show(Arc::new(show(s))),
     };
-    Ok(Lowered { template, params: l.params, memos: l.memos })
+    Ok(Lowered { prefix: statement.prefix.map(|p| p.kind), template, params: l.params, memos: l.memos })
 }
 
 struct Lower<'t> {

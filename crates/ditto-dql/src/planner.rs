@@ -11,6 +11,7 @@ mod route;
 mod set;
 
 pub(crate) use choose::Wish;
-pub(crate) use condition::{Cond, conditions};
+pub(crate) use condition::{Cond, FieldCond, Grade, Test, conditions};
 pub(crate) use limits::Limits;
 pub(crate) use route::{IdTest, Route, UseIds};
+pub(crate) use set::Interval;

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
 
-use crate::ast::{Body, ProjectionItem, Select, Statement, UseClause};
+use crate::advise::advise;
+use crate::ast::{Body, PrefixKind, ProjectionItem, Select, Statement, UseClause};
 use crate::bind::BindContext;
 use crate::env::Bound;
 use crate::error::DqlError;
+use crate::explain;
 use crate::lexer::Span;
 use crate::lower::{Lowered, Template, lower};
 use crate::parser::parse;
-use crate::plan::{AlterSystemPlan, DeletePlan, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan};
+use crate::plan::{
+    AlterSystemPlan, DeletePlan, ExplainPlan, InsertPlan, Plan, SelectPlan, TailTemplate, UpdatePlan,
+};
 use crate::print::statement_text;
 
 /// What a statement does.
@@ -46,6 +50,7 @@ pub enum StatementKind {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     text: Arc<str>,
+    prefix: Option<PrefixKind>,
     template: Template,
     /// Parameters in the order of their indexes.
     params: Arc<[SmolStr]>,
@@ -144,13 +149,13 @@ fn first_word(text: &str) -> Span {
 
 fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
     let text: Arc<str> = text.into();
-    let Lowered { template, params: indexes, memos } = lower(&text, statement)?;
+    let Lowered { prefix, template, params: indexes, memos } = lower(&text, statement)?;
     let mut params = vec![SmolStr::default(); indexes.len()];
     for (name, i) in &indexes {
         params[*i] = name.clone();
     }
     let names = Arc::new(indexes.into_keys().collect());
-    let prepared = Prepared { text, template, memos, names, params: params.into() };
+    let prepared = Prepared { text, prefix, template, memos, names, params: params.into() };
     // A wrong constant is a fault of the text.
     if let Some(tail) = prepared.tail().filter(|t| t.is_constant()) {
         tail.window(&Bound::bare(prepared.text()), ErrorKind::QueryInvalid)?;
@@ -206,7 +211,8 @@ impl Prepared {
     /// Whether the statement changes documents: INSERT, UPDATE, DELETE and EVICT.
     pub fn is_mutation(&self) -> bool {
         use StatementKind::{Delete, Evict, Insert, Update};
-        matches!(self.kind(), Insert | Update | Delete | Evict)
+        let runs = matches!(self.prefix, None | Some(PrefixKind::Profile));
+        runs && matches!(self.kind(), Insert | Update | Delete | Evict)
     }
 
     /// Names of the parameters used.
@@ -221,6 +227,26 @@ impl Prepared {
     /// [`ErrorKind::QueryArguments`] for a missing argument or a LIMIT or OFFSET that is no row count,
     /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply.
     pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
+        Ok(match self.prefix {
+            None => self.bind_body(args, cx)?,
+            Some(PrefixKind::Profile) => Plan::Profile(Box::new(self.bind_body(args, cx)?)),
+            Some(PrefixKind::Explain) => {
+                let plan = explain::plan(&self.bind_body(args, cx)?);
+                Plan::Explain(ExplainPlan { row: Value::Object(Object::from([("plan".into(), plan)])) })
+            }
+            // The advice does not depend on values, and a join that needs an index cannot be bound before it has one.
+            Some(PrefixKind::Advise { provision, explain }) => {
+                let advice = Plan::Advise(advise(&self.template, &self.text, provision, cx));
+                if !explain {
+                    return Ok(advice);
+                }
+                let plan = explain::plan(&advice);
+                Plan::Explain(ExplainPlan { row: Value::Object(Object::from([("plan".into(), plan)])) })
+            }
+        })
+    }
+
+    fn bind_body(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         let args =
             self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
         let bound = Bound::new(self.text.clone(), args, cx.env.clone(), self.memos);

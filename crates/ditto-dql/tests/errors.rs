@@ -178,9 +178,6 @@ fn syntax() {
 #[test]
 fn unsupported() {
     table(&[
-        ("EXPLAIN SELECT * FROM c", "query/unsupported | Unsupported feature: EXPLAIN @1:1"),
-        ("PROFILE SELECT * FROM c", "query/unsupported | Unsupported feature: PROFILE @1:1"),
-        ("ADVISE AND PROVISION SELECT * FROM c", "query/unsupported | Unsupported feature: ADVISE @1:1"),
         (
             "DELETE FROM system:indexes",
             "query/unsupported | Unsupported feature: writing to a system collection @1:13",

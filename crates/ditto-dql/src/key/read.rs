@@ -125,6 +125,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// One ascending component, and nothing else.
+pub(super) fn component(bytes: &[u8]) -> Result<Option<Value>, KeyError> {
+    let mut r = Reader::new(bytes);
+    let value = r.component()?;
+    if r.is_empty() { Ok(value) } else { Err(KeyError) }
+}
+
 pub(super) fn decode(keys: &[IndexKey], bytes: &[u8]) -> Result<Vec<Option<Value>>, KeyError> {
     let mut r = Reader::new(bytes);
     let mut out = Vec::with_capacity(keys.len());

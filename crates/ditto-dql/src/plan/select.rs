@@ -106,6 +106,11 @@ impl SelectTemplate {
         everything && counts && self.joins.is_empty() && self.head.hints.ids.is_none()
     }
 
+    /// The terms with what is looked for in each.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = (&Head, &Search)> {
+        std::iter::once((&self.head, &self.search)).chain(self.joins.iter().map(|j| (&j.head, &j.search)))
+    }
+
     /// The terms in the order of their numbers.
     pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
         std::iter::once(&self.head).chain(self.joins.iter().map(|j| &j.head))

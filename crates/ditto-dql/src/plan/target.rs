@@ -60,6 +60,10 @@ impl DeletePlan {
         Ok(Self { chosen: Chosen::new(template, bound, context)?, returning })
     }
 
+    pub(crate) fn chosen(&self) -> &Chosen<RemoveTemplate> {
+        &self.chosen
+    }
+
     /// Name of the collection.
     pub fn collection(&self) -> &str {
         &self.chosen.collection().name

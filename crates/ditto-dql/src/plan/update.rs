@@ -81,6 +81,10 @@ impl UpdatePlan {
         Ok(Self { chosen: Chosen::new(template, bound, context)?, returning })
     }
 
+    pub(crate) fn chosen(&self) -> &Chosen<UpdateTemplate> {
+        &self.chosen
+    }
+
     /// Name of the collection.
     pub fn collection(&self) -> &str {
         &self.chosen.collection().name
