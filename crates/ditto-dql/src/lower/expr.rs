@@ -16,7 +16,7 @@ use crate::scalar::{At, Case, Each, Like, Memo, Quantified, Regexp, Scalar, Tran
 const MAX_AGGREGATES: usize = 256;
 
 /// An IN list with more elements than this is sorted once.
-const SHORT_LIST: usize = 8;
+const SHORT_LIST: usize = 2;
 
 /// The clause that the reach of variables is.
 const IN_REACH: &str = "a quantifier or transform";
