@@ -65,8 +65,6 @@ pub(crate) struct Accumulator {
     greatest: Option<Value>,
     /// All numbers, for MEDIAN.
     numbers: Vec<Value>,
-    /// Bytes of the values kept.
-    held: usize,
 }
 
 impl Accumulator {
@@ -80,7 +78,6 @@ impl Accumulator {
             least: None,
             greatest: None,
             numbers: Vec::new(),
-            held: 0,
         }
     }
 
@@ -91,20 +88,23 @@ impl Accumulator {
 
     /// Takes the value of the argument for a row. COUNT skips NULL, MISSING and false; MIN and MAX skip
     /// NULL and MISSING; the others take numbers only.
-    pub(crate) fn push(&mut self, value: Option<&Value>) {
-        let Some(value) = value.filter(|v| **v != Value::Null) else { return };
+    ///
+    /// Returns how many bytes more it holds now.
+    pub(crate) fn push(&mut self, value: Option<&Value>) -> usize {
+        let Some(value) = value.filter(|v| **v != Value::Null) else { return 0 };
         let number = Number::of(value);
         match self.function {
-            AggregateFn::Count if *value == Value::Bool(false) => return,
+            AggregateFn::Count if *value == Value::Bool(false) => return 0,
             AggregateFn::Count | AggregateFn::Min | AggregateFn::Max => {}
-            _ if number.is_none() => return,
+            _ if number.is_none() => return 0,
             _ => {}
         }
+        let mut held = 0;
         if let Some(seen) = &mut self.seen {
             if !seen.insert(Keys(vec![Some(value.clone())])) {
-                return;
+                return 0;
             }
-            self.held = self.held.saturating_add(weight(value));
+            held = weight(value);
         }
         match self.function {
             AggregateFn::Count => self.count += 1,
@@ -117,23 +117,18 @@ impl Accumulator {
                     None => {}
                 }
             }
-            AggregateFn::Min => extreme(&mut self.least, value, Ordering::Less),
-            AggregateFn::Max => extreme(&mut self.greatest, value, Ordering::Greater),
+            AggregateFn::Min => held += extreme(&mut self.least, value, Ordering::Less),
+            AggregateFn::Max => held += extreme(&mut self.greatest, value, Ordering::Greater),
             AggregateFn::Mid => {
-                extreme(&mut self.least, value, Ordering::Less);
-                extreme(&mut self.greatest, value, Ordering::Greater);
+                held += extreme(&mut self.least, value, Ordering::Less);
+                held += extreme(&mut self.greatest, value, Ordering::Greater);
             }
             AggregateFn::Median => {
                 self.numbers.push(value.clone());
-                self.held = self.held.saturating_add(size_of::<Value>());
+                held += size_of::<Value>();
             }
         }
-    }
-
-    /// Bytes of the values it keeps, which grow with the rows only for DISTINCT and MEDIAN.
-    #[allow(dead_code, reason = "the executor's bound on memory counts it")]
-    pub(crate) fn held(&self) -> usize {
-        self.held
+        held
     }
 
     /// The result; MISSING if there was no value to aggregate, except for COUNT.
@@ -158,10 +153,14 @@ impl Accumulator {
     }
 }
 
-fn extreme(kept: &mut Option<Value>, value: &Value, wanted: Ordering) {
-    if kept.as_ref().is_none_or(|e| compare_values(value, e) == wanted) {
-        *kept = Some(value.clone());
+/// Keeps the value if it goes before or behind the one kept. Returns how many bytes more that takes.
+fn extreme(kept: &mut Option<Value>, value: &Value, wanted: Ordering) -> usize {
+    if kept.as_ref().is_some_and(|e| compare_values(value, e) != wanted) {
+        return 0;
     }
+    let before = kept.as_ref().map_or(0, weight);
+    *kept = Some(value.clone());
+    weight(value).saturating_sub(before)
 }
 
 /// The number halfway between two, as a float.

@@ -71,10 +71,10 @@ impl<'p> Groups<'p> {
         for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut group.accumulators) {
             match &aggregate.arg {
                 None => accumulator.push_row(),
-                Some(e) => accumulator.push(e.eval(cx)?.as_deref()),
+                Some(e) => self.held += accumulator.push(e.eval(cx)?.as_deref()),
             }
         }
-        Ok(())
+        check_buffer(self.held, "the aggregates")
     }
 
     /// The slots of each group, keys and then aggregates, in the order of the keys.
