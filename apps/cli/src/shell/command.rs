@@ -80,7 +80,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         }
         "\\unset" if rest.is_empty() => Err("\\unset needs a name".to_owned()),
         "\\unset" => Ok(Command::Unset(parameter(rest)?)),
-        other => Err(format!("unknown command `{}`; \\help lists them", other.escape_debug())),
+        other => Err(format!("unknown command `{}`; \\help lists them", super::fault::printable(other))),
     }
 }
 
