@@ -144,7 +144,7 @@ impl DittoError {
 impl From<ditto::DittoError> for DittoError {
     fn from(e: ditto::DittoError) -> Self {
         use ErrorKind as K;
-        let reason = e.reason().to_owned();
+        let reason = reason(&e);
         let code = e.kind().code().to_owned();
         let place = e.position();
         let line = place.and_then(|p| u32::try_from(p.line).ok());
@@ -177,6 +177,17 @@ impl From<ditto::DittoError> for DittoError {
             _ => Self::Internal { reason, code },
         }
     }
+}
+
+/// The text with its causes, which cannot cross as errors of their own.
+fn reason(e: &ditto::DittoError) -> String {
+    let mut text = e.reason().to_owned();
+    let mut cause = std::error::Error::source(e);
+    while let Some(e) = cause {
+        text.push_str(&format!(": {e}"));
+        cause = e.source();
+    }
+    text
 }
 
 /// An exception that leaves a callback of the app arrives as an error instead of ending the process.

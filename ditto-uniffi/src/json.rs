@@ -23,6 +23,18 @@ pub(crate) fn query(text: String, arguments: Option<String>) -> Result<Query, Di
     Ok(Query { text, args })
 }
 
+/// The items of a JSON array.
+pub(crate) fn rows(text: &str) -> Result<Vec<Value>, DittoError> {
+    match json::from_str(text) {
+        Ok(Value::Array(rows)) => Ok(rows),
+        Ok(other) => {
+            let reason = format!("rows must be an array, not {}", other.type_name());
+            Err(DittoError::new(ErrorKind::InvalidJson, reason))
+        }
+        Err(e) => Err(DittoError::new(ErrorKind::InvalidJson, format!("rows: {e}"))),
+    }
+}
+
 /// The text of a JSON array.
 pub(crate) fn array(values: &[Value]) -> Result<String, DittoError> {
     serde_json::to_string(values).map_err(|e| DittoError::new(ErrorKind::Internal, e.to_string()))

@@ -1,7 +1,7 @@
 //! The surface of the Ditto SDK for Swift, Kotlin and Python: a thin layer over the Rust SDK without logic of its own.
 //!
 //! What cannot cross as it is gets another shape here: closures are interfaces that the app implements, documents are
-//! JSON text (one text per result, bytes as `{"$bytes":"<base64>"}`), and errors are one enum with a stable code.
+//! JSON text (one text for all rows of a result, bytes as `{"$bytes":"<base64>"}`), and errors are one enum with a stable code.
 //! The doc comments of exported items are what users of the other languages read.
 //!
 //! | module | owns |
@@ -9,19 +9,23 @@
 //! | [`error`] | the error enum and the one conversion into it |
 //! | [`config`], [`transport_config`] | settings |
 //! | [`instance`] | [`instance::Ditto`], the entry object |
-//! | [`store`], [`transaction`], [`observer`] | local data |
+//! | [`store`], [`transaction`], [`observer`], [`result`], [`differ`] | local data |
+//! | [`sync_status`] | how far sync is |
 //! | [`sync`], [`presence`], [`bus`] | the mesh |
 //! | `json` | documents and arguments as text |
 
 pub mod bus;
 pub mod config;
+pub mod differ;
 pub mod error;
 pub mod instance;
 mod json;
 pub mod observer;
 pub mod presence;
+pub mod result;
 pub mod store;
 pub mod sync;
+pub mod sync_status;
 pub mod transaction;
 pub mod transport_config;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::DittoError;
 use crate::json;
-use crate::store::QueryResult;
+use crate::result::QueryResult;
 
 /// What an app implements to get the results of a live query.
 ///
@@ -13,14 +13,14 @@ use crate::store::QueryResult;
 #[uniffi::export(with_foreign)]
 pub trait QueryObserver: Send + std::marker::Sync {
     /// Takes the current result. An error is logged and has no other effect.
-    fn on_result(&self, result: QueryResult) -> Result<(), DittoError>;
+    fn on_result(&self, result: Arc<QueryResult>) -> Result<(), DittoError>;
 }
 
 /// As the plain observer, with control over when the next result may come.
 #[uniffi::export(with_foreign)]
 pub trait QueryObserverWithSignalNext: Send + std::marker::Sync {
     /// Takes the current result. Nothing more comes until the signal is called, at any time and from any thread.
-    fn on_result(&self, result: QueryResult, signal: Arc<SignalNext>) -> Result<(), DittoError>;
+    fn on_result(&self, result: Arc<QueryResult>, signal: Arc<SignalNext>) -> Result<(), DittoError>;
 }
 
 /// Marks an observer as ready for the next result.

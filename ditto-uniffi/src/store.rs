@@ -1,44 +1,17 @@
-//! The store handle and results.
+//! The store handle.
 
 use std::sync::Arc;
 
 use crate::error::DittoError;
 use crate::json;
 use crate::observer::{QueryObserver, QueryObserverWithSignalNext, SignalNext, StoreObserver, report};
+use crate::result::QueryResult;
 use crate::transaction::Transaction;
 
 /// Gateway to the local data. It never waits for peers; what others wrote arrives through subscriptions.
 #[derive(uniffi::Object)]
 pub struct Store {
     pub(crate) inner: ditto::Store,
-}
-
-/// The result of one statement.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct QueryResult {
-    /// All rows in order: the text of a JSON array of objects. Bytes appear as an object with the one field $bytes,
-    /// which holds base64.
-    pub items_json: String,
-    /// Number of rows.
-    pub item_count: u64,
-    /// Ids of the documents that the statement changed: the text of a JSON array, absent when there are none.
-    pub mutated_document_ids_json: Option<String>,
-    /// Names the local store state after a mutating statement; grows with every commit of this device.
-    pub commit_id: Option<u64>,
-}
-
-impl TryFrom<ditto::QueryResult> for QueryResult {
-    type Error = DittoError;
-
-    fn try_from(r: ditto::QueryResult) -> Result<Self, DittoError> {
-        let ids = r.mutated_document_ids();
-        Ok(Self {
-            items_json: json::array(r.values())?,
-            item_count: r.item_count() as u64,
-            mutated_document_ids_json: (!ids.is_empty()).then(|| json::array(&ids)).transpose()?,
-            commit_id: r.commit_id(),
-        })
-    }
 }
 
 /// How a transaction is opened.
@@ -55,13 +28,18 @@ impl Store {
     /// Runs one statement on the local store. On an error nothing of it is kept.
     ///
     /// The arguments are the text of a JSON object of placeholder names without the colon.
-    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<QueryResult, DittoError> {
-        self.inner.execute(json::query(query, arguments)?).await?.try_into()
+    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+        Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
+    }
+
+    /// Checks the text of a statement without running it, for editors and tools.
+    pub fn check_syntax(&self, statement: String) -> Result<(), DittoError> {
+        Ok(self.inner.check_syntax(&statement)?)
     }
 
     /// As execute, but blocks the calling thread.
-    pub fn execute_sync(&self, query: String, arguments: Option<String>) -> Result<QueryResult, DittoError> {
-        self.inner.execute_sync(json::query(query, arguments)?)?.try_into()
+    pub fn execute_sync(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+        Ok(QueryResult::new(self.inner.execute_sync(json::query(query, arguments)?)?))
     }
 
     /// Calls the observer with the current result of a SELECT soon after, and again whenever it has changed.
@@ -75,7 +53,7 @@ impl Store {
         observer: Arc<dyn QueryObserver>,
     ) -> Result<Arc<StoreObserver>, DittoError> {
         let handler = move |result: ditto::QueryResult| {
-            report(result.try_into().and_then(|result| observer.on_result(result)));
+            report(observer.on_result(QueryResult::new(result)));
         };
         Ok(StoreObserver::new(self.inner.register_observer(json::query(query, arguments)?, handler)?))
     }
@@ -90,7 +68,7 @@ impl Store {
     ) -> Result<Arc<StoreObserver>, DittoError> {
         let handler = move |result: ditto::QueryResult, signal: ditto::SignalNext| {
             let signal = Arc::new(SignalNext::new(signal));
-            report(result.try_into().and_then(|result| observer.on_result(result, signal)));
+            report(observer.on_result(QueryResult::new(result), signal));
         };
         let query = json::query(query, arguments)?;
         Ok(StoreObserver::new(self.inner.register_observer_with_signal_next(query, handler)?))

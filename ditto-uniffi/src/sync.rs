@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::DittoError;
 use crate::json;
+use crate::sync_status::{PeerSyncStatus, SyncEvents};
 
 /// Starts and stops networking, and says what this device wants from others.
 #[derive(uniffi::Object)]
@@ -45,6 +46,16 @@ impl Sync {
     ) -> Result<Arc<SyncSubscription>, DittoError> {
         let inner = self.inner.register_subscription(json::query(query, arguments)?)?;
         Ok(Arc::new(SyncSubscription { inner }))
+    }
+
+    /// How far sync with each peer is.
+    pub async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
+        Ok(self.inner.status().await?.into_iter().map(Into::into).collect())
+    }
+
+    /// Connections that come, go and are refused, and the progress of sync, from now on.
+    pub fn events(&self) -> Arc<SyncEvents> {
+        Arc::new(SyncEvents::new(self.inner.events()))
     }
 
     /// The subscriptions that are active now.

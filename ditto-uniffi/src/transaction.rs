@@ -1,10 +1,12 @@
 //! Transactions that are driven by hand.
 
+use std::sync::Arc;
+
 use ditto::TransactionCompletionAction;
 
 use crate::error::DittoError;
 use crate::json;
-use crate::store::QueryResult;
+use crate::result::QueryResult;
 
 /// A running transaction: several statements that apply together or not at all.
 ///
@@ -29,8 +31,8 @@ pub struct TransactionInfo {
 impl Transaction {
     /// Runs one statement; it sees the earlier changes of this transaction. A failing statement leaves no trace, and
     /// the transaction stays usable.
-    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<QueryResult, DittoError> {
-        self.inner.execute(json::query(query, arguments)?).await?.try_into()
+    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+        Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
     }
 
     /// Applies all changes. Returns the commit id if there was something to apply. Later use is an error.

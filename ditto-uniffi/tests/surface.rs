@@ -8,11 +8,13 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use ditto_uniffi::config::{DittoConfig, DittoConfigConnect, Durability};
+use ditto_uniffi::differ::{Diff, Differ};
 use ditto_uniffi::error::DittoError;
 use ditto_uniffi::instance::Ditto;
 use ditto_uniffi::observer::{QueryObserver, QueryObserverWithSignalNext, SignalNext, StoreObserver};
 use ditto_uniffi::presence::PresenceHandler;
-use ditto_uniffi::store::{QueryResult, TransactionOptions};
+use ditto_uniffi::result::QueryResult;
+use ditto_uniffi::store::TransactionOptions;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SELECT: &str = "SELECT * FROM c ORDER BY _id";
@@ -50,7 +52,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn insert(ditto: &Ditto, id: i64) -> QueryResult {
+fn insert(ditto: &Ditto, id: i64) -> Arc<QueryResult> {
     let args = format!(r#"{{"doc":{{"_id":{id}}}}}"#);
     ditto.store().execute_sync("INSERT INTO c DOCUMENTS (:doc)".into(), Some(args)).unwrap()
 }
@@ -81,8 +83,8 @@ impl Recorder {
 }
 
 impl QueryObserver for Recorder {
-    fn on_result(&self, result: QueryResult) -> Result<(), DittoError> {
-        self.record(result.items_json)
+    fn on_result(&self, result: Arc<QueryResult>) -> Result<(), DittoError> {
+        self.record(result.items_json())
     }
 }
 
@@ -98,11 +100,42 @@ fn statements_cross_as_text_and_keep_their_kinds() {
     let doc = r#"{"_id":"x","b":{"$bytes":"AAH/"},"f":1.0,"i":1}"#;
     let insert = "INSERT INTO c DOCUMENTS (:doc)".to_owned();
     let result = run(ditto.store().execute(insert, Some(format!(r#"{{"doc":{doc}}}"#)))).unwrap();
-    assert_eq!(result.mutated_document_ids_json.as_deref(), Some(r#"["x"]"#));
-    assert!(result.commit_id.is_some());
+    assert_eq!(result.mutated_document_ids_json().unwrap().as_deref(), Some(r#"["x"]"#));
+    assert!(result.commit_id().is_some());
     let result = run(ditto.store().execute("SELECT * FROM c".into(), None)).unwrap();
-    assert_eq!((result.items_json, result.item_count), (format!("[{doc}]"), 1));
-    assert_eq!(result.mutated_document_ids_json, None);
+    assert_eq!((result.items_json(), result.item_count()), (format!("[{doc}]"), 1));
+    assert_eq!(result.mutated_document_ids_json().unwrap(), None);
+}
+
+#[test]
+fn rows_are_taken_one_by_one_by_page_or_together() {
+    let (_dir, ditto) = open();
+    (0..5).for_each(|id| drop(insert(&ditto, id)));
+    let result = ditto.store().execute_sync(SELECT.into(), None).unwrap();
+    assert_eq!(result.page_json(3, 10), r#"[{"_id":3},{"_id":4}]"#);
+    assert_eq!((result.page_json(1, 1), result.page_json(9, 1)), (r#"[{"_id":1}]"#.into(), "[]".into()));
+    let item = result.item(4).unwrap();
+    assert!(result.item(5).is_none() && result.item(u64::MAX).is_none());
+    drop(result);
+    assert_eq!((item.json_string(), item.cbor_data()), (r#"{"_id":4}"#.into(), b"\xa1\x63_id\x04".to_vec()));
+}
+
+#[test]
+fn a_differ_compares_with_the_last_result() {
+    let (_dir, ditto) = open();
+    let differ = Differ::new();
+    let select = || ditto.store().execute_sync(SELECT.into(), None).unwrap();
+    insert(&ditto, 2);
+    insert(&ditto, 3);
+    assert_eq!(differ.diff_result(select()).insertions, [0, 1]);
+    insert(&ditto, 1);
+    ditto.store().execute_sync("DELETE FROM c WHERE _id = 3".into(), None).unwrap();
+    ditto.store().execute_sync("UPDATE c SET x = 1 WHERE _id = 2".into(), None).unwrap();
+    let want = Diff { insertions: vec![0], deletions: vec![1], updates: vec![1], moves: vec![] };
+    assert_eq!(differ.diff_result(select()), want);
+    let swapped = differ.diff_json(r#"[{"_id":2,"x":1},{"_id":1}]"#.into()).unwrap();
+    assert_eq!(swapped.moves.len(), 1, "{swapped:?}");
+    assert!(matches!(differ.diff_json("{}".into()), Err(DittoError::Validation { .. })));
 }
 
 #[test]
@@ -173,8 +206,8 @@ fn a_callback_may_cancel_itself() {
 fn signals_hold_results_back() {
     struct Keeper(Mutex<Sender<(String, Arc<SignalNext>)>>);
     impl QueryObserverWithSignalNext for Keeper {
-        fn on_result(&self, result: QueryResult, signal: Arc<SignalNext>) -> Result<(), DittoError> {
-            self.0.lock().unwrap().send((result.items_json, signal)).unwrap();
+        fn on_result(&self, result: Arc<QueryResult>, signal: Arc<SignalNext>) -> Result<(), DittoError> {
+            self.0.lock().unwrap().send((result.items_json(), signal)).unwrap();
             Ok(())
         }
     }
@@ -200,7 +233,7 @@ fn transactions_are_driven_by_hand() {
     let (_dir, ditto) = open();
     let store = ditto.store();
     let options = || TransactionOptions { hint: Some("test".into()), is_read_only: false };
-    let count = || store.execute_sync("SELECT * FROM c".into(), None).unwrap().item_count;
+    let count = || store.execute_sync("SELECT * FROM c".into(), None).unwrap().item_count();
     let txn = run(store.begin(options())).unwrap();
     assert_eq!(txn.info().hint.as_deref(), Some("test"));
     run(txn.execute("INSERT INTO c DOCUMENTS ({'_id': 1})".into(), None)).unwrap();

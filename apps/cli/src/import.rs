@@ -273,8 +273,8 @@ pub(crate) async fn export(args: ExportArgs) -> Result<(), Failure> {
     let statement = format!("SELECT * FROM {} ORDER BY _id", quote(&args.collection));
     let result = instance.ditto.store().execute(statement).await?;
     let write = |mut out: Box<dyn Write>| -> io::Result<()> {
-        for value in result.values() {
-            writeln!(out, "{}", json::to_string(value))?;
+        for item in result.items() {
+            writeln!(out, "{}", item.json_string())?;
         }
         out.flush()
     };

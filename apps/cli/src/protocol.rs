@@ -123,12 +123,13 @@ fn fault_value(f: &Fault) -> Value {
     }
 }
 
-/// `items`, `mutatedDocumentIds` and `commitId` of a result.
+/// `items`, `mutatedDocumentIds` and `commitId` of a result; the latter is null for statements that only read.
 pub(crate) fn result_members(result: &QueryResult) -> Object {
+    let commit = result.commit_id().filter(|_| result.is_mutation());
     Object::from([
-        (SmolStr::new_static("items"), Value::Array(result.values().to_vec())),
+        (SmolStr::new_static("items"), Value::Array(result.values())),
         (SmolStr::new_static("mutatedDocumentIds"), Value::Array(result.mutated_document_ids())),
-        (SmolStr::new_static("commitId"), result.commit_id().map_or(Value::Null, Value::from)),
+        (SmolStr::new_static("commitId"), commit.map_or(Value::Null, Value::from)),
     ])
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._bus import MAX_RELIABLE_BYTES, MAX_UNRELIABLE_BYTES, Bus, BusMessage, BusMessages
 from ._config import DittoConfig, DittoConfigConnect, DittoConfigConnectSmallPeersOnly, Durability
+from ._differ import Diff, Differ, DiffMove
 from ._errors import (
     DittoBusError,
     DittoBusPayloadTooLargeError,
@@ -22,8 +23,10 @@ from ._errors import (
     DittoPeerNotFoundError,
     DittoPersistenceDirectoryLockedError,
     DittoQueryArgumentsError,
+    DittoQueryCancelledError,
     DittoQueryError,
     DittoQueryInvalidError,
+    DittoQueryTimeoutError,
     DittoQueryUnsupportedError,
     DittoSizeLimitExceededError,
     DittoStoreCorruptError,
@@ -52,6 +55,16 @@ from ._presence import (
 from ._result import QueryResult, QueryResultItem
 from ._store import QueryExecutor, Store
 from ._sync import Sync, SyncSubscription
+from ._sync_status import (
+    PeerConnected,
+    PeerDisconnected,
+    PeerSyncStatus,
+    SyncEvent,
+    SyncEvents,
+    SyncNotice,
+    SyncProgress,
+    SyncState,
+)
 from ._transaction import Transaction, TransactionCompletionAction, TransactionInfo, TransactionScope
 from ._transport_config import (
     Connect,
@@ -75,6 +88,9 @@ __all__ = [
     "Connection",
     "ConnectionType",
     "DeliverOn",
+    "Diff",
+    "DiffMove",
+    "Differ",
     "Ditto",
     "DittoBusError",
     "DittoBusPayloadTooLargeError",
@@ -93,8 +109,10 @@ __all__ = [
     "DittoPeerNotFoundError",
     "DittoPersistenceDirectoryLockedError",
     "DittoQueryArgumentsError",
+    "DittoQueryCancelledError",
     "DittoQueryError",
     "DittoQueryInvalidError",
+    "DittoQueryTimeoutError",
     "DittoQueryUnsupportedError",
     "DittoSizeLimitExceededError",
     "DittoStoreCorruptError",
@@ -111,7 +129,10 @@ __all__ = [
     "LanConfig",
     "Listen",
     "Peer",
+    "PeerConnected",
+    "PeerDisconnected",
     "PeerOS",
+    "PeerSyncStatus",
     "PeerToPeer",
     "Presence",
     "PresenceGraph",
@@ -126,6 +147,11 @@ __all__ = [
     "Store",
     "StoreObserver",
     "Sync",
+    "SyncEvent",
+    "SyncEvents",
+    "SyncNotice",
+    "SyncProgress",
+    "SyncState",
     "SyncSubscription",
     "TcpListenConfig",
     "Transaction",

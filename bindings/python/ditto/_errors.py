@@ -93,6 +93,18 @@ class DittoQueryArgumentsError(DittoQueryError):
     default_code = "query/arguments-invalid"
 
 
+class DittoQueryTimeoutError(DittoQueryError):
+    """The statement took longer than ``dql_request_timeout_seconds`` allows; nothing of it is kept."""
+
+    default_code = "query/timeout"
+
+
+class DittoQueryCancelledError(DittoQueryError):
+    """The statement was cancelled; nothing of it is kept."""
+
+    default_code = "query/cancelled"
+
+
 class DittoQueryUnsupportedError(DittoQueryError):
     """The statement is valid, but not allowed here."""
 
@@ -205,6 +217,8 @@ _BY_CODE: dict[str, type[DittoError]] = {
         DittoPersistenceDirectoryLockedError,
         DittoQueryInvalidError,
         DittoQueryArgumentsError,
+        DittoQueryTimeoutError,
+        DittoQueryCancelledError,
         DittoQueryUnsupportedError,
         DittoStoreCorruptError,
         DittoDocumentIdError,

@@ -8,11 +8,19 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+
+from . import _json
+
+if TYPE_CHECKING:
+    from ._instance import Ditto
 
 logger: Final = logging.getLogger("ditto")
 
 DeliverOn = Literal["loop", "thread"]
+
+H = TypeVar("H", bound="QueryHandle")
 
 
 class Handle(Protocol):
@@ -119,3 +127,60 @@ def delivery_loop(deliver_on: str, handler: Callable[..., object]) -> asyncio.Ab
         raise RuntimeError(
             'no event loop is running here: call from a coroutine or use deliver_on="thread"'
         ) from e
+
+
+class NativeQueryHandle(Protocol):
+    """What the native handles of observers and subscriptions have in common."""
+
+    def cancel(self) -> None: ...
+    def is_cancelled(self) -> bool: ...
+    def query_string(self) -> str: ...
+    def query_arguments_json(self) -> str: ...
+
+
+class QueryHandle:
+    """Handle of something that was registered with a query and lives until it is cancelled or the instance closes.
+
+    Dropping it does not cancel; as a context manager it cancels at the end of the block.
+    """
+
+    def __init__(self, ditto: Ditto, native: NativeQueryHandle) -> None:
+        self._ditto = ditto
+        self._native = native
+
+    def cancel(self) -> None:
+        """Ends it. Repeating is harmless."""
+        self._end()
+        self._ditto._handles.release(self)
+
+    def _end(self) -> None:
+        self._native.cancel()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it has ended, by `cancel` or because the instance closed."""
+        return self._native.is_cancelled()
+
+    @property
+    def query_string(self) -> str:
+        """Text of the query."""
+        return self._native.query_string()
+
+    @property
+    def query_arguments(self) -> dict[str, Any]:
+        """Arguments given at registration."""
+        arguments: dict[str, Any] = _json.decode(self._native.query_arguments_json())
+        return arguments
+
+    @property
+    def ditto(self) -> Ditto:
+        """The instance that it belongs to."""
+        return self._ditto
+
+    def __enter__(self: H) -> H:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()

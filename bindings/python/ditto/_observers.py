@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
 from ._errors import native_errors
-from ._handles import DeliverOn, Gate, delivery_loop, logger, post
+from ._handles import DeliverOn, Gate, QueryHandle, delivery_loop, logger, post
 from ._result import QueryResult
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SignalNext = Callable[[], None]
 """Asks for the next result. Repeating it is harmless, at any time and from any thread."""
 
 
-class StoreObserver:
+class StoreObserver(QueryHandle):
     """Handle of a live query.
 
     It lives until `cancel` or until the instance closes, also if the handle is dropped. As a context manager it
@@ -31,8 +31,7 @@ class StoreObserver:
     """
 
     def __init__(self, ditto: Ditto, native: _ffi.StoreObserver, gate: Gate) -> None:
-        self._ditto = ditto
-        self._native = native
+        super().__init__(ditto, native)
         self._gate = gate
 
     def cancel(self) -> None:
@@ -40,43 +39,16 @@ class StoreObserver:
 
         It may be called from the handler itself. From another thread it waits for a handler that is running.
         """
-        self._end()
-        self._ditto._handles.release(self)
+        super().cancel()
 
     def _end(self) -> None:
-        self._native.cancel()
+        super()._end()
         self._gate.close()
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the observer has ended, by `cancel` or because the instance closed."""
-        cancelled: bool = self._gate.closed or self._native.is_cancelled()
-        return cancelled
-
-    @property
-    def query_string(self) -> str:
-        """Text of the query."""
-        text: str = self._native.query_string()
-        return text
-
-    @property
-    def query_arguments(self) -> dict[str, Any]:
-        """Arguments given at registration."""
-        arguments: dict[str, Any] = _json.decode(self._native.query_arguments_json())
-        return arguments
-
-    @property
-    def ditto(self) -> Ditto:
-        """The instance that it belongs to."""
-        return self._ditto
-
-    def __enter__(self) -> StoreObserver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cancel()
+        return self._gate.closed or super().is_cancelled
 
 
 class _LoopDelivery(_ffi.QueryObserverWithSignalNext):

@@ -56,6 +56,16 @@ class Store:
         with native_errors:
             return QueryResult(await self._native.execute(text, encoded))
 
+    def check_syntax(self, statement: str) -> None:
+        """Checks the text of a statement without running it, for editors and tools.
+
+        Raises:
+            DittoQueryInvalidError: The statement is not valid; ``line`` and ``column`` say where.
+        """
+        text, _ = _json.encode_query(statement, None)
+        with native_errors:
+            self._native.check_syntax(text)
+
     def execute_sync(self, query: str, arguments: Mapping[str, Any] | None = None) -> QueryResult:
         """As `execute`, but blocks the calling thread."""
         refuse_nested(self)

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
 from ._errors import native_errors
+from ._handles import QueryHandle
+from ._sync_status import PeerSyncStatus, SyncEvents, status_from_native
 
 if TYPE_CHECKING:
     from ._instance import Ditto
 
 
-class SyncSubscription:
-    """Handle of one subscription. Dropping it does not cancel; as a context manager it cancels at the end."""
+class SyncSubscription(QueryHandle):
+    """Handle of one subscription. Dropping it does not cancel; as a context manager it cancels at the end.
 
-    def __init__(self, ditto: Ditto, native: _ffi.SyncSubscription) -> None:
-        self._ditto = ditto
-        self._native = native
-
-    def cancel(self) -> None:
-        """Stops pulling; documents that are already here stay. Repeating is harmless."""
-        self._end()
-        self._ditto._handles.release(self)
-
-    def _end(self) -> None:
-        self._native.cancel()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled, or the instance closed."""
-        cancelled: bool = self._native.is_cancelled()
-        return cancelled
-
-    @property
-    def query_string(self) -> str:
-        """Text of the query."""
-        text: str = self._native.query_string()
-        return text
-
-    @property
-    def query_arguments(self) -> dict[str, Any]:
-        """Arguments given at registration."""
-        arguments: dict[str, Any] = _json.decode(self._native.query_arguments_json())
-        return arguments
-
-    @property
-    def ditto(self) -> Ditto:
-        """The instance that it belongs to."""
-        return self._ditto
-
-    def __enter__(self) -> SyncSubscription:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cancel()
+    After `cancel` nothing more is pulled; documents that are already here stay.
+    """
 
 
 class Sync:
@@ -109,6 +70,15 @@ class Sync:
         subscription = SyncSubscription(self._ditto, native)
         self._ditto._handles.hold(subscription)
         return subscription
+
+    async def status(self) -> list[PeerSyncStatus]:
+        """How far sync with each peer is."""
+        with native_errors:
+            return [status_from_native(peer) for peer in await self._native.status()]
+
+    def events(self) -> SyncEvents:
+        """Connections that come and go and the progress of sync, from now on, as an async iterator."""
+        return SyncEvents(self._ditto, self._native.events())
 
     @property
     def subscriptions(self) -> frozenset[SyncSubscription]:

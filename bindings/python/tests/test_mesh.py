@@ -17,8 +17,11 @@ from ditto import (
     DittoError,
     DittoPeerNotFoundError,
     DittoSizeLimitExceededError,
+    PeerConnected,
     PeerOS,
     PresenceGraph,
+    SyncEvent,
+    SyncProgress,
 )
 
 Eventually = Callable[..., Awaitable[None]]
@@ -265,3 +268,41 @@ async def test_a_wrong_shared_key_is_kept_out(
     assert c.presence.graph.remote_peers == ()
     key = a.config.to_dict()["connect"]["privateKey"]
     assert key == "W1JFREFDVEVEXQ==", "the config of an open instance holds no secret"
+
+
+async def test_status_and_events_tell_how_far_sync_is(pair: tuple[Ditto, Ditto], eventually: Eventually) -> None:
+    a, b = pair
+    await b.sync.stop()
+    feed = b.sync.events()
+    events: list[SyncEvent] = []
+
+    async def follow() -> None:
+        async for event in feed:
+            events.append(event)
+
+    following = asyncio.create_task(follow())
+    await b.sync.start()
+    b.sync.register_subscription("SELECT * FROM c")
+    inserted = await a.store.execute("INSERT INTO c DOCUMENTS ({'_id': 1})")
+
+    def live() -> bool:
+        return any(isinstance(e, SyncProgress) and e.state.name == "live" and e.documents_received == 1 for e in events)
+
+    await eventually(live, "a live subscription with its document")
+    connected = [e for e in events if isinstance(e, PeerConnected)]
+    assert [e.peer_key for e in connected] == [a.peer_key]
+
+    async def confirmed() -> bool:
+        status = await a.sync.status()
+        synced = [peer.synced_up_to_local_commit_id or 0 for peer in status if peer.peer_key == b.peer_key]
+        return inserted.commit_id is not None and synced != [] and synced[0] >= inserted.commit_id
+
+    while not await confirmed():
+        await asyncio.sleep(0.02)
+    (status,) = await b.sync.status()
+    assert status.is_connected
+    assert status.documents_received == 1
+    assert [state.name for state in status.subscriptions.values()] == ["live"]
+    assert status.last_update_received_time is not None
+    await b.close()
+    await following

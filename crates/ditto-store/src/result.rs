@@ -84,6 +84,11 @@ impl QueryResult {
     pub fn commit_id(&self) -> Option<u64> {
         self.commit.as_ref()?.get().copied()
     }
+
+    /// Whether it is the result of a mutating statement, also of one that changed nothing.
+    pub fn is_mutation(&self) -> bool {
+        self.commit.is_some()
+    }
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@
 //! |---|---|
 //! | `instance` | [`Ditto`]: opening, closing and the parts |
 //! | `config`, `transport_config` | [`DittoConfig`], [`TransportConfig`] |
-//! | `store`, `transaction`, `observer`, `query`, `result` | local data |
+//! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
 //! | `sync`, `presence`, `bus` | the mesh, from the app's side |
 //! | `node`, `replication`, `sync_store` | the task and the thread that run the machines |
@@ -62,6 +62,7 @@ mod callback_gate;
 mod config;
 mod differ;
 mod error;
+mod executor;
 mod identity;
 mod instance;
 mod node;
@@ -84,10 +85,11 @@ pub use differ::{Diff, DiffMove, Differ};
 pub use ditto_bus::Reliability;
 pub use ditto_mesh::{ConnectionEvent, PeerKey, PresenceConnection, PresenceGraph, PresencePeer};
 pub use ditto_net::multicast_available;
-pub use ditto_store::CheckReport;
+pub use ditto_store::{Cancellation, CheckReport};
 pub use ditto_sync::{PeerSyncStatus, SyncProgress, SyncState};
 pub use ditto_types as types;
 pub use error::{DittoError, ErrorKind, Position};
+pub use executor::QueryExecutor;
 pub use identity::generate_shared_key;
 pub use instance::Ditto;
 pub use node::MeshEvent;

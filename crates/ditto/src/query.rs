@@ -7,6 +7,8 @@ use crate::DittoError;
 
 /// A statement with its arguments: `"SELECT …"`, or `("SELECT … WHERE x = :x", args)` where `args` is any
 /// serialisable map or struct whose names are the placeholders without the colon (API-048).
+///
+/// Several maps are merged: `("SELECT …", common, special)`. Where both have a name, the later one wins (API-047).
 pub trait IntoQuery {
     /// Splits into the text and the encoded arguments.
     ///
@@ -47,6 +49,20 @@ impl<Q: Into<String>, A: Serialize> IntoQuery for (Q, A) {
     }
 }
 
+impl<Q: Into<String>, A: Serialize, B: Serialize> IntoQuery for (Q, A, B) {
+    fn into_query(self) -> Result<Query, DittoError> {
+        Query { text: self.0.into(), args: to_object(&self.1)? }.with_args(self.2)
+    }
+}
+
+impl Query {
+    /// Adds arguments; names that were there get the new value (API-047).
+    pub fn with_args(mut self, args: impl Serialize) -> Result<Self, DittoError> {
+        self.args.extend(to_object(&args)?);
+        Ok(self)
+    }
+}
+
 /// Encodes any serialisable map or struct. `()` and `None` stand for "no arguments".
 fn to_object(args: &impl Serialize) -> Result<Object, DittoError> {
     match to_value(args)? {
@@ -78,6 +94,12 @@ mod tests {
         let q = ("x", serde_json::json!({"a": 1, "b": 1.0})).into_query().unwrap();
         assert_eq!(q.args["a"], Value::Int(1));
         assert_eq!(q.args["b"], Value::Float(1.0));
+        let many = ("x", serde_json::json!({"a": 1, "b": 1}), serde_json::json!({"b": 2, "c": 3}));
+        let q = many.into_query().unwrap().with_args(serde_json::json!({"c": 4})).unwrap();
+        assert_eq!(
+            (&q.args["a"], &q.args["b"], &q.args["c"]),
+            (&Value::Int(1), &Value::Int(2), &Value::Int(4))
+        );
         let e = ("x", [1, 2]).into_query().unwrap_err();
         assert_eq!(e.kind(), ErrorKind::QueryArguments);
     }

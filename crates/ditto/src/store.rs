@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use ditto_store::Cancellation;
 use ditto_types::Object;
 
 use crate::DittoError;
 use crate::instance::Inner;
 use crate::observer::{self, SignalNext, StoreObserver};
-use crate::query::IntoQuery;
-use crate::result::QueryResult;
+use crate::query::{IntoQuery, Query};
+use crate::result::{QueryResult, State};
 use crate::runtime::blocking;
 use crate::transaction::{self, Transaction, TransactionCompletionAction, TransactionOptions};
 
@@ -26,18 +27,30 @@ impl Store {
     /// a missing argument is [`ErrorKind::QueryArguments`](crate::ErrorKind::QueryArguments). Inside a
     /// transaction of the same store use [`Transaction::execute`]; here it is
     /// [`ErrorKind::NestedTransaction`](crate::ErrorKind::NestedTransaction).
+    ///
+    /// Dropping the future before it is done cancels the statement: it then either leaves no trace, or was done already.
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
+        let cancellation = CancelOnDrop(Cancellation::new());
+        self.execute_cancellable(query, &cancellation.0).await
+    }
+
+    /// As [`Store::execute`], but ended soon after `cancellation` is used, with
+    /// [`ErrorKind::QueryCancelled`](crate::ErrorKind::QueryCancelled).
+    pub async fn execute_cancellable(
+        &self,
+        query: impl IntoQuery,
+        cancellation: &Cancellation,
+    ) -> Result<QueryResult, DittoError> {
         transaction::refuse_nested(&self.inner)?;
         let query = query.into_query()?;
-        let store = self.inner.store()?;
-        blocking(move || Ok(QueryResult::new(store.execute(&query.text, &query.args)?))).await
+        let (store, cancellation) = (self.inner.store()?, cancellation.clone());
+        blocking(move || run(&store, &query, &cancellation)).await
     }
 
     /// [`Store::execute`] for code that is not async. It blocks the calling thread.
     pub fn execute_sync(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
         transaction::refuse_nested(&self.inner)?;
-        let query = query.into_query()?;
-        Ok(QueryResult::new(self.inner.store()?.execute(&query.text, &query.args)?))
+        run(&self.inner.store()?, &query.into_query()?, &Cancellation::new())
     }
 
     /// Checks the text of a statement without running it: for editors and tools.
@@ -60,8 +73,11 @@ impl Store {
     ) -> Result<StoreObserver, DittoError> {
         let query = query.into_query()?;
         let store = self.inner.store()?;
-        let handle =
-            store.observe(&query.text, &query.args, Box::new(move |r| handler(QueryResult::new(r))))?;
+        let handle = store.observe(
+            &query.text,
+            &query.args,
+            Box::new(move |r| handler(QueryResult::new(r, State::None))),
+        )?;
         Ok(observer::register(&self.inner, handle, query))
     }
 
@@ -77,7 +93,7 @@ impl Store {
         let handle = store.observe_with_signal(
             &query.text,
             &query.args,
-            Box::new(move |r, signal| handler(QueryResult::new(r), SignalNext::new(signal))),
+            Box::new(move |r, signal| handler(QueryResult::new(r, State::None), SignalNext::new(signal))),
         )?;
         Ok(observer::register(&self.inner, handle, query))
     }
@@ -141,4 +157,23 @@ impl Store {
         self.inner.store()?.compile_subscription(text, args)?;
         Ok(())
     }
+}
+
+/// Ends a statement that nobody waits for any more.
+struct CancelOnDrop(Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn run(
+    store: &ditto_store::Store,
+    query: &Query,
+    cancellation: &Cancellation,
+) -> Result<QueryResult, DittoError> {
+    let before = store.head();
+    let rows = store.execute_cancellable(&query.text, &query.args, cancellation)?;
+    Ok(QueryResult::new(rows, State::At(before)))
 }

@@ -11,7 +11,7 @@ use ditto_types::ErrorKind;
 use crate::DittoError;
 use crate::instance::Inner;
 use crate::query::IntoQuery;
-use crate::result::QueryResult;
+use crate::result::{QueryResult, State};
 use crate::runtime::blocking;
 use crate::store::Store;
 
@@ -45,7 +45,7 @@ pub struct TransactionOptions {
 /// Facts about a transaction (API-105).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionInfo {
-    /// Unique id.
+    /// Unique id, in the form of a UUID (API-111).
     pub id: String,
     /// The hint given when it was opened.
     pub hint: Option<String>,
@@ -59,6 +59,8 @@ pub struct Transaction {
     info: TransactionInfo,
     /// `None` once finished. Behind a lock because statements run on another thread.
     state: Arc<Mutex<Option<ditto_store::Transaction>>>,
+    /// What its results say about the store: the snapshot, or for one that writes the commit, once there is one.
+    seen: State,
 }
 
 impl Transaction {
@@ -67,11 +69,11 @@ impl Transaction {
     /// A failing statement leaves no trace, and the transaction stays usable (API-118).
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
         let query = query.into_query()?;
-        let state = self.state.clone();
+        let (state, seen) = (self.state.clone(), self.seen.clone());
         blocking(move || {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             let txn = state.as_mut().ok_or_else(finished)?;
-            Ok(QueryResult::new(txn.execute(&query.text, &query.args)?))
+            Ok(QueryResult::new(txn.execute(&query.text, &query.args)?, seen))
         })
         .await
     }
@@ -90,11 +92,19 @@ impl Transaction {
     ///
     /// Every use after it is [`ErrorKind::TransactionClosed`]. A commit returns the commit id of a mutating transaction.
     pub async fn finish(&self, action: TransactionCompletionAction) -> Result<Option<u64>, DittoError> {
-        let state = self.state.clone();
+        let (state, seen) = (self.state.clone(), self.seen.clone());
+        let head = self.store.inner.store().map(|store| store.head()).ok();
         blocking(move || {
             let txn = state.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(finished)?;
             match action {
-                TransactionCompletionAction::Commit => Ok(txn.commit()?),
+                TransactionCompletionAction::Commit => {
+                    let commit = txn.commit()?;
+                    if let (State::Transaction(slot), Some(commit)) = (&seen, commit.or(head)) {
+                        // Only one commit reaches this: the transaction was taken.
+                        let _ = slot.set(commit);
+                    }
+                    Ok(commit)
+                }
                 TransactionCompletionAction::Rollback => {
                     txn.rollback()?;
                     Ok(None)
@@ -113,10 +123,22 @@ pub(crate) async fn begin(store: &Store, options: TransactionOptions) -> Result<
     let inner = store.inner.store()?;
     let opened =
         ditto_store::TransactionOptions { read_only: options.is_read_only, hint: options.hint.clone() };
+    let head = inner.head();
     let txn = blocking(move || Ok(inner.begin(opened)?)).await?;
-    let info =
-        TransactionInfo { id: txn.id().to_string(), hint: options.hint, is_read_only: options.is_read_only };
-    Ok(Transaction { store: store.clone(), info, state: Arc::new(Mutex::new(Some(txn))) })
+    let seen = if options.is_read_only { State::At(head) } else { State::Transaction(Arc::default()) };
+    let info = TransactionInfo { id: new_id(), hint: options.hint, is_read_only: options.is_read_only };
+    tracing::debug!(id = info.id, number = txn.id(), hint = info.hint, "transaction begins");
+    Ok(Transaction { store: store.clone(), info, state: Arc::new(Mutex::new(Some(txn))), seen })
+}
+
+/// A random UUID.
+fn new_id() -> String {
+    let mut bytes = [0; 16];
+    crate::random::fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 pub(crate) async fn run<T, F>(

@@ -1,9 +1,10 @@
 //! What the shell knows, and how it runs one statement or command.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use ditto::types::{Object, Value, json};
-use ditto::{Ditto, DittoError, ErrorKind, Query, QueryResult};
+use ditto::{Cancellation, Ditto, DittoError, Query, QueryResult};
 
 use super::command::{self, Command};
 use super::interrupt::Interrupts;
@@ -94,28 +95,32 @@ impl Session {
         outcome
     }
 
-    /// Runs a statement with the session's values; Ctrl-C ends the wait.
+    /// Runs a statement with the session's values; Ctrl-C cancels it.
     pub(crate) async fn execute(&self, text: &str) -> Result<QueryResult, DittoError> {
         self.execute_with(text, self.params.clone()).await
     }
 
     pub(crate) async fn execute_with(&self, text: &str, args: Object) -> Result<QueryResult, DittoError> {
-        let store = self.ditto.store();
+        let (store, cancellation) = (self.ditto.store(), Cancellation::new());
+        let mut running =
+            pin!(store.execute_cancellable(Query { text: text.to_owned(), args }, &cancellation));
         tokio::select! {
-            result = store.execute(Query { text: text.to_owned(), args }) => result,
-            () = self.interrupts.wait() => Err(DittoError::new(ErrorKind::QueryExecution, "cancelled by Ctrl-C")),
+            result = &mut running => return result,
+            () = self.interrupts.wait() => cancellation.cancel(),
         }
+        // It ends soon, and tells whether it was cancelled or done already.
+        running.await
     }
 
     /// Shows rows, and what a mutation did.
     pub(crate) fn show(&self, result: &QueryResult) -> Outcome {
         let changed = result.mutated_document_ids().len();
-        let has_rows = result.commit_id().is_none() || result.item_count() > 0;
+        let has_rows = !result.is_mutation() || result.item_count() > 0;
         if has_rows && !print::rows(result, self.format, &self.interrupts) {
             output::note(format_args!("cancelled"));
             return Outcome::Failed(1);
         }
-        if let Some(commit) = result.commit_id() {
+        if let (true, Some(commit)) = (result.is_mutation(), result.commit_id()) {
             output::note(format_args!("{}, commit {commit}", print::counted(changed, "document")));
         }
         Outcome::Done
