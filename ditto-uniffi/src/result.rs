@@ -38,7 +38,8 @@ impl QueryResult {
 
     /// At most that many rows from the index on: the text of a JSON array.
     pub fn page_json(&self, first: u64, count: u64) -> String {
-        let (first, count) = (usize::try_from(first).unwrap_or(usize::MAX), usize::try_from(count).unwrap_or(usize::MAX));
+        let (first, count) =
+            (usize::try_from(first).unwrap_or(usize::MAX), usize::try_from(count).unwrap_or(usize::MAX));
         self.inner.page_json_string(first, count)
     }
 

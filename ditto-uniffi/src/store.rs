@@ -28,7 +28,11 @@ impl Store {
     /// Runs one statement on the local store. On an error nothing of it is kept.
     ///
     /// The arguments are the text of a JSON object of placeholder names without the colon.
-    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+    pub async fn execute(
+        &self,
+        query: String,
+        arguments: Option<String>,
+    ) -> Result<Arc<QueryResult>, DittoError> {
         Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
     }
 
@@ -38,7 +42,11 @@ impl Store {
     }
 
     /// As execute, but blocks the calling thread.
-    pub fn execute_sync(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+    pub fn execute_sync(
+        &self,
+        query: String,
+        arguments: Option<String>,
+    ) -> Result<Arc<QueryResult>, DittoError> {
         Ok(QueryResult::new(self.inner.execute_sync(json::query(query, arguments)?)?))
     }
 

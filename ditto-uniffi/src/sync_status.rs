@@ -176,7 +176,9 @@ impl From<ditto::MeshEvent> for SyncEvent {
                 bytes_received: p.bytes_received,
             },
             ditto::MeshEvent::Connection(event) => Self::Notice { text: event.to_string() },
-            ditto::MeshEvent::Rejected { reason } => Self::Notice { text: format!("a peer refused a document: {reason}") },
+            ditto::MeshEvent::Rejected { reason } => {
+                Self::Notice { text: format!("a peer refused a document: {reason}") }
+            }
             other => Self::Notice { text: format!("{other:?}") },
         }
     }

@@ -31,7 +31,11 @@ pub struct TransactionInfo {
 impl Transaction {
     /// Runs one statement; it sees the earlier changes of this transaction. A failing statement leaves no trace, and
     /// the transaction stays usable.
-    pub async fn execute(&self, query: String, arguments: Option<String>) -> Result<Arc<QueryResult>, DittoError> {
+    pub async fn execute(
+        &self,
+        query: String,
+        arguments: Option<String>,
+    ) -> Result<Arc<QueryResult>, DittoError> {
         Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
     }
 

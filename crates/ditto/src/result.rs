@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ditto_types::{ErrorKind, Value, cbor, json};
+use ditto_types::{ErrorKind, Object, Value, cbor};
 use serde::de::DeserializeOwned;
 
 use crate::DittoError;
@@ -138,6 +138,11 @@ impl QueryResultItem {
         self.decoded.get_or_init(|| decode(&self.rows, self.index))
     }
 
+    /// The row's fields; `None` only for a row that is no object. Decodes as [`QueryResultItem::value`] does.
+    pub fn fields(&self) -> Option<&Object> {
+        self.value().as_object()
+    }
+
     /// The row's value, without keeping it here.
     pub fn into_value(self) -> Value {
         let Self { rows, index, decoded } = self;
@@ -189,9 +194,9 @@ impl QueryResultItem {
 }
 
 fn decode(rows: &ditto_store::QueryResult, index: usize) -> Value {
-    rows.items()[index].clone()
+    rows.lazy_items()[index].value()
 }
 
 fn write_json(rows: &ditto_store::QueryResult, index: usize, out: &mut String) {
-    out.push_str(&json::to_string(&rows.items()[index]));
+    rows.lazy_items()[index].write_json(out);
 }
