@@ -6,7 +6,7 @@ use crate::error::DittoError;
 use crate::json;
 
 /// The immutable result of one statement. It holds its rows undecoded until it is freed.
-#[derive(uniffi::Object)]
+#[derive(Debug, uniffi::Object)]
 pub struct QueryResult {
     pub(crate) inner: ditto::QueryResult,
 }
@@ -62,7 +62,7 @@ impl QueryResult {
 }
 
 /// One row of a result; it may outlive the result.
-#[derive(uniffi::Object)]
+#[derive(Debug, uniffi::Object)]
 pub struct QueryResultItem {
     pub(crate) inner: ditto::QueryResultItem,
 }
