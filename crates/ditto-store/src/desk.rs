@@ -204,9 +204,13 @@ impl Desk {
 
     /// The next task of the queue, if it can share a commit.
     fn next_task(&self) -> Option<Box<dyn Task>> {
-        match self.lock().queue.pop_front_if(|job| matches!(job, Job::Task(_)))? {
+        let mut state = self.lock();
+        match state.queue.pop_front()? {
             Job::Task(task) => Some(task),
-            Job::Lend(_) => None,
+            lend => {
+                state.queue.push_front(lend);
+                None
+            }
         }
     }
 
