@@ -24,7 +24,8 @@ fn stores_agree_with_the_reference() {
     let config = ProptestConfig {
         cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/differential.regressions"))),
-        max_shrink_iters: 2_000,
+        // In ms; `PROPTEST_MAX_SHRINK_ITERS=0` shows the history as it failed.
+        max_shrink_time: 60_000,
         ..ProptestConfig::default()
     };
     let tally = std::cell::RefCell::new(Tally::default());

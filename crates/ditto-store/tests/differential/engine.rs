@@ -16,7 +16,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(name: &'static str, indexed: bool, in_transactions: bool) -> Self {
-        let dir = temp_dir();
+        let dir = memory_dir();
         let store = Store::open(StoreOptions::new(dir.path(), DatabaseId::DEFAULT)).unwrap();
         Self { name, indexed, in_transactions, store, _dir: dir }
     }
@@ -42,6 +42,11 @@ impl Engine {
         let report = self.store.check().unwrap();
         if report.is_clean() { Ok(()) } else { Err(format!("{}: {:#?}", self.name, report.problems)) }
     }
+}
+
+/// In memory where there is such a place: nothing here is about the disk, and syncing it takes most of the time.
+fn memory_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| temp_dir())
 }
 
 impl Drop for Engine {

@@ -271,11 +271,13 @@ pub(crate) fn cast(v: Value, to: &str) -> Option<Value> {
         ("integer", Value::Bool(b)) => Some(Value::Int(b.into())),
         ("integer", Value::Float(f)) if f.abs() < 1e15 => Some(Value::Int(f.trunc() as i64)),
         ("float", Value::Float(f)) => Some(Value::Float(f)),
+        ("float", Value::Bool(b)) => Some(Value::Float(f64::from(u8::from(b)))),
         ("float", Value::Int(i)) => Some(Value::Float(i as f64)),
         ("float", Value::UInt(u)) => Some(Value::Float(u as f64)),
         ("boolean", Value::Bool(b)) => Some(Value::Bool(b)),
         // Zero is false (docs/dql.md).
         ("boolean", Value::Int(i)) => Some(Value::Bool(i != 0)),
+        ("boolean", Value::Float(f)) => Some(Value::Bool(f != 0.0)),
         _ => None,
     }
 }
