@@ -78,7 +78,8 @@ pub(crate) fn call(name: &str, arguments: Arguments) -> Option<Value> {
                 (_, false) => a(2),
             };
         }
-        "ifmissing" => return arguments.into_iter().flatten().next(),
+        // As coalesce: none of them is NULL.
+        "ifmissing" => return Some(arguments.into_iter().flatten().next().unwrap_or(Value::Null)),
         "ifnull" => {
             let mut last = None;
             for v in arguments {
