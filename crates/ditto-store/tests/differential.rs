@@ -11,6 +11,8 @@ mod engine;
 #[path = "differential/history.rs"]
 mod history;
 
+use std::collections::BTreeMap;
+
 use history::{History, Tally};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
@@ -39,7 +41,10 @@ fn stores_agree_with_the_reference() {
     }
     let tally = tally.into_inner();
     println!("{tally:?}");
+    assert_eq!(tally.unsupported, BTreeMap::new(), "statements that the engine refuses as a whole");
     // A test that only compares errors, or only empty results, would compare nothing.
     assert!(tally.rows > tally.statements / 2, "{tally:?}");
     assert!(tally.errors < tally.statements / 4, "{tally:?}");
+    // Nor would one whose indexes are never used.
+    assert!(tally.index_scans > tally.statements / 10, "{tally:?}");
 }

@@ -3,7 +3,7 @@
 use ditto_store::{QueryResult, Store, StoreError, StoreOptions, TransactionOptions};
 use ditto_testkit::reference::{Answer, Text};
 use ditto_testkit::{TempDir, temp_dir};
-use ditto_types::{DatabaseId, DocId, Object, Value};
+use ditto_types::{DatabaseId, DocId, Object, Value, json};
 
 /// A store and how statements reach it.
 pub(crate) struct Engine {
@@ -35,6 +35,12 @@ impl Engine {
         let answers = statements.iter().map(|t| answer(transaction.execute(&t.text, &t.args))).collect();
         transaction.commit().unwrap();
         answers
+    }
+
+    /// Whether the plan of a statement uses an index.
+    pub(crate) fn scans_index(&self, statement: &Text) -> bool {
+        let plan = self.store.execute(&format!("EXPLAIN {}", statement.text), &statement.args);
+        plan.is_ok_and(|plan| rows(&plan).iter().any(|row| json::to_string(row).contains("\"indexScan\"")))
     }
 
     /// What the store finds wrong with its file.
