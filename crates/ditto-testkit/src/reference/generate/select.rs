@@ -107,7 +107,7 @@ fn path(tape: &mut Tape, names: &Names) -> Expr {
 fn sort_key(tape: &mut Tape, names: &Names) -> SortKey {
     let by = if tape.chance(1, 4) { value(tape, names, 1) } else { path(tape, names) };
     // `ORDER BY 1` means something else in SQL and is refused.
-    let by = if matches!(by, Expr::Literal(_)) { path(tape, names) } else { by };
+    let by = if matches!(by, Expr::Literal(_) | Expr::Negate(_)) { path(tape, names) } else { by };
     SortKey { by, alias: None, descending: tape.chance(1, 2) }
 }
 
