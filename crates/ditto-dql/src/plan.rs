@@ -69,6 +69,13 @@ pub enum Plan {
     ClearHistory,
 }
 
+impl Plan {
+    /// How it is carried out, as EXPLAIN shows it.
+    pub fn explain(&self) -> Value {
+        crate::explain::plan(self)
+    }
+}
+
 /// What INSERT does with a document that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConflictPolicy {

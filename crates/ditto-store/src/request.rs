@@ -8,10 +8,10 @@ mod other;
 mod run;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ditto_dql::{DqlError, Interrupt};
+use ditto_dql::{DqlError, Interrupt, Plan};
 use ditto_types::{DatabaseId, ErrorKind, Object, Value};
 
 use crate::StoreError;
@@ -89,8 +89,8 @@ pub(crate) struct Request {
     timeout: Option<Duration>,
     warn_every: Option<Duration>,
     warned: AtomicU64,
-    /// Shows how the statement is carried out.
-    pub(crate) plan: OnceLock<Value>,
+    /// How the statement is carried out, while it is.
+    plan: Mutex<Option<Arc<Plan>>>,
 }
 
 /// A request that has ended.
@@ -113,6 +113,17 @@ impl Request {
     /// The value of `_id` and of `request_info().request_id`.
     pub(crate) fn id_text(&self) -> String {
         id_text(self.id)
+    }
+
+    /// Notes how the statement is carried out.
+    pub(crate) fn show(&self, plan: &Arc<Plan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
+    }
+
+    /// How the statement is carried out; `None` when it is not, or not yet.
+    pub(crate) fn explain(&self) -> Option<Value> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        plan.map(|p| p.explain())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -261,7 +272,7 @@ impl Requests {
             timeout: seconds(b.settings.dql_request_timeout_seconds),
             warn_every: seconds(b.settings.dql_slow_request_warn_seconds),
             warned: AtomicU64::new(0),
-            plan: OnceLock::new(),
+            plan: Mutex::default(),
         });
         self.active().push(request.clone());
         request
@@ -281,6 +292,8 @@ impl Requests {
                 active.swap_remove(i);
             }
         }
+        // It may hold large arguments, which the history must not.
+        *request.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let elapsed_ns = nanos(request.elapsed());
         let outcome = match error {
             None => Outcome::Completed,

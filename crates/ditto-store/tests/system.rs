@@ -88,6 +88,7 @@ fn active_requests_include_the_one_that_asks() {
         assert_eq!(row.get("app_id"), Some(&Value::from("a1b2c3d4-0000-4000-8000-000000000001")));
         assert_eq!(row.get("times").unwrap().get("start"), Some(&Value::from("2027-01-15T08:00:00.000Z")));
         assert!(row.get("resultCount").is_none(), "zero values are left out");
+        assert!(operators(row.get("plan").unwrap()).contains(&"scan".to_string()));
     }
     f.run("ALTER SYSTEM SET dql_strict_mode = true");
     assert_eq!(f.rows("SELECT featureFlags FROM system:active_requests"), [r#"{"featureFlags":"0x1"}"#]);
@@ -481,4 +482,95 @@ fn subscriptions_to_system_collections_are_inert() {
     assert!(f.store.own_changes(&query, 0, 10).unwrap().unwrap().is_empty());
     assert!(f.store.view_page(&query, None, 10, 1000).unwrap().docs.is_empty());
     assert_eq!(query.collection(), "system:vitals");
+}
+
+/// Names of the operators of a plan, depth first.
+fn operators(plan: &Value) -> Vec<String> {
+    let mut out: Vec<String> =
+        plan.get("#operator").and_then(Value::as_str).map(str::to_string).into_iter().collect();
+    let children = match plan {
+        Value::Object(o) => o.values().collect(),
+        Value::Array(a) => a.iter().collect(),
+        _ => Vec::new(),
+    };
+    out.extend(children.into_iter().flat_map(operators));
+    out
+}
+
+/// dql.md 6.3: the rows as without PROFILE, then one about the request.
+#[test]
+fn profile_adds_one_row() {
+    let f = Fixture::new();
+    f.run("INSERT INTO c DOCUMENTS ({'_id':1,'n':1}), ({'_id':2,'n':2})");
+    for (text, rows, query_type) in [
+        ("SELECT * FROM c WHERE n > 0", 2, "select"),
+        ("UPDATE c SET m = 1 WHERE n = 1", 0, "update"),
+        ("UPDATE c SET m = 2 WHERE n = 1 RETURNING m", 1, "update"),
+    ] {
+        let result = f.run(&format!("PROFILE {text}"));
+        let items = result.items();
+        assert_eq!(items.len(), rows + 1, "{text}");
+        let profile = items[rows].get("~request_profile").unwrap();
+        assert_eq!(profile.get("queryType"), Some(&Value::from(query_type)));
+        assert_eq!(profile.get("requestType"), Some(&Value::from("SDK")));
+        assert_eq!(profile.get("state"), Some(&Value::from("completed")));
+        assert_eq!(profile.get("resultCount"), Some(&Value::Int(rows as i64)));
+        assert_eq!(profile.get("text"), Some(&Value::from(format!("PROFILE {text}"))));
+        for member in ["_id", "app_id", "featureFlags", "plan"] {
+            assert!(profile.get(member).is_some(), "{text}: {member}");
+        }
+        let times = profile.get("times").unwrap();
+        for member in ["elapsed", "plan"] {
+            assert!(matches!(times.get(member), Some(Value::Int(ns)) if *ns > 0), "{text}: {member}");
+        }
+        assert_eq!(times.get("start"), Some(&Value::from("2027-01-15T08:00:00.000Z")));
+        assert!(!operators(profile.get("plan").unwrap()).is_empty());
+        assert_eq!(result.commit_id().is_some(), query_type == "update");
+    }
+    let stats = one(&f, "PROFILE SELECT * FROM c WHERE false");
+    let plan = json(stats.get("~request_profile").unwrap().get("plan").unwrap());
+    assert!(plan.contains("#operator"), "{plan}");
+    // The mutations were executed, and ids are still told.
+    assert_eq!(f.rows("SELECT m FROM c WHERE n = 1"), [r#"{"m":2}"#]);
+    assert_eq!(f.run("PROFILE DELETE FROM c").mutated_document_ids().len(), 2);
+    // A transaction profiles too, a read-only one what it may run.
+    for read_only in [false, true] {
+        let tx = f.store.begin(TransactionOptions { read_only, hint: None }).unwrap();
+        assert_eq!(tx.execute("PROFILE SELECT * FROM c", &Object::new()).unwrap().item_count(), 1);
+        tx.rollback().unwrap();
+    }
+}
+
+fn json(v: &Value) -> String {
+    ditto_types::json::to_string(v)
+}
+
+#[test]
+fn explain_runs_nothing() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":1}"#);
+    for text in
+        ["SELECT * FROM c", "DELETE FROM c", "CREATE INDEX i ON c (a)", "ADVISE SELECT * FROM c WHERE a = 1"]
+    {
+        let row = one(&f, &format!("EXPLAIN {text}"));
+        assert!(!operators(row.get("plan").unwrap()).is_empty(), "{text}");
+    }
+    assert_eq!(f.rows("SELECT * FROM c"), [r#"{"_id":1}"#]);
+    assert!(f.rows("SELECT * FROM system:indexes").is_empty());
+}
+
+#[test]
+fn advise_and_provision_creates_the_indexes() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":1,"a":1}"#);
+    let text = "SELECT * FROM c WHERE a = 1";
+    let advice = one(&f, &format!("ADVISE {text}"));
+    assert!(advice.get("advice").unwrap().get("createdIndexes").is_none());
+    assert!(f.rows("SELECT * FROM system:indexes").is_empty());
+    let advice = one(&f, &format!("ADVISE AND PROVISION {text}"));
+    let created = json(advice.get("advice").unwrap().get("createdIndexes").unwrap());
+    assert_eq!(created, r#"["adv_c_a"]"#);
+    assert_eq!(f.rows("SELECT _id FROM system:indexes"), [r#"{"_id":"c.adv_c_a"}"#]);
+    let explained = json(&one(&f, &format!("EXPLAIN {text}")));
+    assert!(explained.contains("adv_c_a"), "{explained}");
 }

@@ -133,13 +133,6 @@ impl Run<'_> {
     fn plan(&self, plan: Plan, profile: bool) -> Result<QueryResult, StoreError> {
         let requests = &self.store.shared.requests;
         match plan {
-            Plan::Select(plan) => {
-                let Rows { mut items, profile: stats } = self.read(&plan, profile)?;
-                if profile {
-                    items.push(system::profile(requests, self.request, items.len() as u64, stats).into());
-                }
-                Ok(QueryResult::rows(items))
-            }
             Plan::Profile(plan) => self.plan(*plan, true),
             Plan::AlterSystem(plan) => other::alter(requests, &plan, self.place),
             Plan::Show(plan) => other::show(requests, &plan),
@@ -150,15 +143,28 @@ impl Run<'_> {
                 let poll = || self.request.poll();
                 index::create::create(&self.store.desk, &plan, poll).map(|_| QueryResult::default())
             }
-            plan => {
-                let result = self.write(plan)?;
-                if !profile {
-                    return Ok(result);
-                }
-                let row = system::profile(requests, self.request, result.item_count() as u64, None);
-                Ok(result.with_row(row))
-            }
+            plan => self.documents(&Arc::new(plan), profile),
         }
+    }
+
+    /// Runs a statement about documents.
+    fn documents(&self, plan: &Arc<Plan>, profile: bool) -> Result<QueryResult, StoreError> {
+        self.request.show(plan);
+        let requests = &self.store.shared.requests;
+        let row = |rows: usize, plan| system::profile(requests, self.request, rows as u64, plan);
+        if let Plan::Select(plan) = &**plan {
+            let Rows { mut items, profile: stats } = self.read(plan, profile)?;
+            if profile {
+                items.push(row(items.len(), stats).into());
+            }
+            return Ok(QueryResult::rows(items));
+        }
+        let result = self.write(plan.clone())?;
+        if !profile {
+            return Ok(result);
+        }
+        let rows = result.item_count();
+        Ok(result.with_row(row(rows, Some(plan.explain()))))
     }
 
     /// Runs a statement that reads documents.
@@ -186,7 +192,7 @@ impl Run<'_> {
     }
 
     /// Runs a statement on the writer.
-    fn write(&self, plan: Plan) -> Result<QueryResult, StoreError> {
+    fn write(&self, plan: Arc<Plan>) -> Result<QueryResult, StoreError> {
         let (request, indexes) = (self.request.clone(), self.indexes.clone());
         let run = move |core: &mut Core, unit: &mut Unit| {
             // Before it counts as begun, since it may be planned again.

@@ -67,8 +67,8 @@ fn request(requests: &Requests, r: &Request, elapsed_ns: u64) -> Object {
     put(&mut row, "requestType", "SDK");
     put(&mut row, "text", &*r.text);
     put(&mut row, "times", Value::Object(times));
-    if let Some(plan) = r.plan.get() {
-        put(&mut row, "plan", plan.clone());
+    if let Some(plan) = r.explain() {
+        put(&mut row, "plan", plan);
     }
     row
 }
