@@ -188,6 +188,26 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_bounded() {
+        const HALF: usize = crate::MAX_BUFFER_BYTES / 2;
+        let key = |i| vec![Some(Value::Int(i))];
+        let mut s = Sorter::new(vec![false], Window::default());
+        s.push(key(1), (), HALF).expect("room");
+        let error = s.push(key(2), (), HALF).expect_err("too much");
+        assert_eq!(error.kind(), ditto_types::ErrorKind::SizeLimitExceeded);
+        // What LIMIT cuts off is not held any more.
+        let mut s = Sorter::new(vec![false], Window { limit: Some(1), offset: 0 });
+        for i in 0..10_000 {
+            s.push(key(10_000 - i), (), HALF / 200).expect("room");
+        }
+        // Without an order nothing is sorted.
+        let mut s = Sorter::new(vec![], Window::default());
+        for _ in 0..3 {
+            s.push(vec![], (), HALF).expect("room");
+        }
+    }
+
+    #[test]
     fn without_order_it_stops_early() {
         let mut s = Sorter::new(vec![], Window { limit: Some(2), offset: 3 });
         let mut taken = 0;

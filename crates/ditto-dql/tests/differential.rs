@@ -15,7 +15,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         2 => Just(Value::Null),
         2 => any::<bool>().prop_map(Value::Bool),
-        6 => (-2i64..4).prop_map(Value::Int),
+        12 => (0i64..4).prop_map(Value::Int),
         3 => (-3i32..6).prop_map(|i| Value::Float(f64::from(i) / 2.0)),
         1 => Just(Value::Float(f64::NAN)),
         1 => prop::sample::select(vec![i64::MAX, i64::MAX - 1, i64::MIN, 1 << 53, (1 << 53) + 1]).prop_map(Value::Int),
@@ -24,37 +24,46 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn value() -> impl Strategy<Value = Value> {
+fn value() -> BoxedStrategy<Value> {
     prop_oneof![
         8 => scalar(),
         1 => prop::collection::vec(scalar(), 0..3).prop_map(Value::Array),
         1 => prop::collection::btree_map("[kl]".prop_map(SmolStr::from), scalar(), 0..3).prop_map(Value::Object),
     ]
+    .boxed()
 }
 
-fn documents() -> impl Strategy<Value = Vec<Object>> {
-    let document = prop::collection::btree_map("[abco]".prop_map(SmolStr::from), value(), 0..5);
-    prop::collection::vec(document, 0..12).prop_map(|docs| {
-        let mut docs = docs;
-        for (i, d) in docs.iter_mut().enumerate() {
-            d.insert("_id".into(), Value::from(format!("d{i}")));
-        }
-        docs
-    })
+fn documents() -> BoxedStrategy<Vec<Object>> {
+    let document = prop::collection::btree_map(
+        prop::sample::select(vec!["a", "a", "a", "b", "b", "c", "o"]).prop_map(SmolStr::from),
+        value(),
+        0..6,
+    );
+    prop::collection::vec(document, 0..16)
+        .prop_map(|docs| {
+            let mut docs = docs;
+            for (i, d) in docs.iter_mut().enumerate() {
+                d.insert("_id".into(), Value::from(format!("d{i}")));
+            }
+            docs
+        })
+        .boxed()
 }
 
 fn field() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["a", "b", "c", "o.k", "_id"]).prop_map(str::to_owned)
+    // Few names, so that conditions and indexes meet.
+    prop::sample::select(vec!["a", "a", "a", "a", "b", "b", "b", "c", "o.k", "_id"]).prop_map(str::to_owned)
 }
 
-fn literal() -> impl Strategy<Value = String> {
+fn literal() -> BoxedStrategy<String> {
     prop_oneof![
         6 => scalar().prop_filter("a literal", |v| !matches!(v, Value::Float(f) if f.is_nan())).prop_map(|v| json::to_string(&v)),
         1 => prop::sample::select(vec!["[]", "[1]", "{'k': 1}", "'d1'", ":p", ":q", "MISSING"]).prop_map(str::to_owned),
     ]
+    .boxed()
 }
 
-fn atom() -> impl Strategy<Value = String> {
+fn atom() -> BoxedStrategy<String> {
     let op = prop::sample::select(vec!["=", "!=", "<", "<=", ">", ">="]);
     let pattern = prop::sample::select(vec!["'a%'", "'ab'", "'%b'", "'_b%'", "'a\\\\%'", "''", ":p"]);
     let test = prop::sample::select(vec![
@@ -76,24 +85,27 @@ fn atom() -> impl Strategy<Value = String> {
         1 => field(),
         1 => (field(), field()).prop_map(|(a, b)| format!("{a} = {b}")),
     ]
+    .boxed()
 }
 
-fn condition() -> impl Strategy<Value = String> {
-    atom().prop_recursive(3, 10, 3, |c| {
+fn condition() -> BoxedStrategy<String> {
+    let several = atom().prop_recursive(3, 6, 2, |c| {
         prop_oneof![
             3 => (c.clone(), c.clone()).prop_map(|(a, b)| format!("({a} AND {b})")),
             3 => (c.clone(), c.clone()).prop_map(|(a, b)| format!("({a} OR {b})")),
             2 => c.clone().prop_map(|a| format!("NOT ({a})")),
             1 => (c.clone(), c).prop_map(|(a, b)| format!("({a} XOR {b})")),
         ]
-    })
+    });
+    prop_oneof![2 => atom(), 1 => (atom(), atom()).prop_map(|(a, b)| format!("({a} AND {b})")), 3 => several]
+        .boxed()
 }
 
-fn indexes() -> impl Strategy<Value = Vec<Vec<String>>> {
-    let key = (field(), any::<bool>(), prop::bool::weighted(0.15)).prop_map(|(f, descending, exclude)| {
+fn indexes() -> BoxedStrategy<Vec<Vec<String>>> {
+    let key = (field(), any::<bool>(), prop::bool::weighted(0.05)).prop_map(|(f, descending, exclude)| {
         format!("{}{f}{}", if descending { "-" } else { "" }, if exclude { "!" } else { "" })
     });
-    prop::collection::vec(prop::collection::vec(key, 1..4), 0..4)
+    prop::collection::vec(prop::collection::vec(key, 1..3), 1..5).boxed()
 }
 
 fn memory(docs: &[Object], indexes: &[Vec<String>]) -> Memory {
@@ -188,5 +200,23 @@ proptest! {
             Err(e) if e.starts_with("Joining to") => {}
             found => prop_assert_eq!(found, scanned, "{}", join("")),
         }
+    }
+}
+
+/// The generators have to come by all access paths, or the laws above say little.
+#[test]
+fn all_access_paths_occur() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut found = std::collections::BTreeMap::new();
+    for _ in 0..1000 {
+        let strategies = (documents(), indexes(), condition());
+        let (docs, indexes, c) = strategies.new_tree(&mut runner).unwrap().current();
+        let path = memory(&docs, &indexes).path(&format!("SELECT * FROM t WHERE {c}"), ARGS);
+        let name = path.split([' ', '(']).next().unwrap().to_owned();
+        *found.entry(name).or_insert(0) += 1;
+    }
+    for (name, least) in [("scan", 100), ("ids", 20), ("index", 300), ("union", 20), ("intersect", 2)] {
+        assert!(found.get(name).is_some_and(|n| *n >= least), "{name}: {found:?}");
     }
 }

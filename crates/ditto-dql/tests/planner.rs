@@ -318,3 +318,39 @@ fn a_statement_is_bound_many_times() {
         assert_eq!(db.visited.get(), want);
     }
 }
+
+/// A run that is given up ends at once, and a long one soon.
+#[test]
+fn runs_can_be_interrupted() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    /// Gives up at the n-th question.
+    struct After(AtomicU32);
+    impl ditto_dql::Interrupt for After {
+        fn poll(&self) -> Result<(), ditto_dql::DqlError> {
+            if self.0.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return Ok(());
+            }
+            Err(ditto_dql::DqlError::new(ditto_types::ErrorKind::QueryCancelled, "given up"))
+        }
+    }
+    let docs = (0..1000).map(|i| format!(r#"{{"_id":"{i}"}}"#)).collect::<Vec<_>>().join(",");
+    let db = Memory::default().with("c", &format!("[{docs}]")).with("d", &format!("[{docs}]"));
+    for (text, questions, most) in [
+        ("SELECT * FROM c", 1, 1),
+        ("SELECT COUNT(*) FROM c", 1, 0),
+        ("SELECT * FROM c WHERE false", 3, 513),
+        ("SELECT * FROM c JOIN d USE INDEX '' ON false", 3, 513),
+    ] {
+        let Plan::Select(plan) = db.bind(text, "{}").unwrap() else { panic!() };
+        let after = After(AtomicU32::new(questions));
+        db.visited.set(0);
+        let error =
+            plan.run(&db, &RunContext { interrupt: Some(&after), ..RunContext::default() }).unwrap_err();
+        assert_eq!(error.message(), "given up", "{text}");
+        assert!(db.visited.get() <= most, "{text}: {}", db.visited.get());
+    }
+    let Plan::Delete(plan) = db.bind("DELETE FROM c", "{}").unwrap() else { panic!() };
+    let after = After(AtomicU32::new(1));
+    let cx = RunContext { interrupt: Some(&after), ..RunContext::default() };
+    assert!(plan.targets(&db, &cx, |_| Ok(())).is_err());
+}
