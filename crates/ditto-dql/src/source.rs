@@ -99,6 +99,7 @@ pub trait Source {
     /// # Errors
     ///
     /// What went wrong in the source, or what `visit` returned.
+    #[expect(clippy::type_complexity, reason = "a name for the closure would say less")]
     fn visit(
         &self,
         scan: &TermScan<'_>,
