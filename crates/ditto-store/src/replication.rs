@@ -2,24 +2,64 @@
 //! `apply`.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ditto_crdt::{Doc, VersionVector};
-use ditto_dql::SelectPlan;
+use ditto_dql::{Matcher, SelectPlan};
 use ditto_types::{Digest, DocId, KeyHash, SmolStr};
 
 use crate::row::DocRow;
 
-/// A subscription's query, ready to be matched.
-#[derive(Clone)]
+/// A subscription's query, ready to be matched. As long as it lives, the store counts it among those that a change can
+/// [concern](crate::Store::concerned).
 pub struct CompiledQuery {
     pub(crate) plan: SelectPlan,
     collection: String,
+    id: u64,
+    subscriptions: Arc<Subscriptions>,
+}
+
+/// The conditions of all compiled subscriptions, those of peers among them, and the number of the newest one.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(RwLock<(Matcher, u64)>);
+
+impl Subscriptions {
+    pub(crate) fn add(self: &Arc<Self>, plan: SelectPlan) -> CompiledQuery {
+        let collection = plan.collections().next().map(ToString::to_string).unwrap_or_default();
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        inner.1 += 1;
+        let id = inner.1;
+        inner.0.insert(id, plan.watches());
+        CompiledQuery { plan, collection, id, subscriptions: self.clone() }
+    }
+
+    /// The queries that can match one of the states of a document, ascending.
+    pub(crate) fn concerned<'d>(
+        &self,
+        collection: &str,
+        id: &DocId,
+        states: impl Iterator<Item = &'d Doc>,
+    ) -> Vec<u64> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for doc in states.filter(|d| d.is_alive()) {
+            inner.0.candidates(collection, &DocRow::new(id, doc), &mut found);
+        }
+        Matcher::in_order(&mut found);
+        found
+    }
+}
+
+impl Drop for CompiledQuery {
+    fn drop(&mut self) {
+        self.subscriptions.0.write().unwrap_or_else(PoisonError::into_inner).0.remove(self.id);
+    }
 }
 
 impl CompiledQuery {
-    pub(crate) fn new(plan: SelectPlan) -> Self {
-        let collection = plan.collections().next().map(ToString::to_string).unwrap_or_default();
-        Self { plan, collection }
+    /// Whether it is among the queries that [`Store::concerned`](crate::Store::concerned) gave.
+    pub fn is_in(&self, concerned: &[u64]) -> bool {
+        concerned.binary_search(&self.id).is_ok()
     }
 
     /// Name of the collection; one of the system has `system:` in front, so that no document is ever in it.

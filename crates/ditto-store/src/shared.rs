@@ -12,6 +12,7 @@ use crate::index::{Indexes, SharedIndexes};
 use crate::meta::StoreIdentity;
 use crate::observers::Observers;
 use crate::readers::ReaderPool;
+use crate::replication::Subscriptions;
 use crate::request::Requests;
 use crate::system::{Samples, SystemProvider};
 
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) readers: ReaderPool,
     pub(crate) requests: Requests,
     pub(crate) observers: Observers,
+    pub(crate) subscriptions: Arc<Subscriptions>,
     /// The indexes of the last commit.
     pub(crate) indexes: SharedIndexes,
     head: AtomicU64,
@@ -47,6 +49,7 @@ impl Shared {
         Self {
             identity,
             observers: Observers::new(this),
+            subscriptions: Arc::default(),
             hash_key,
             dict,
             readers,

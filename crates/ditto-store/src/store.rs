@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
+use ditto_crdt::Doc;
 use ditto_dql::{BindContext, Plan};
-use ditto_types::{ErrorKind, HashKey, KeyHash, Object};
+use ditto_types::{DocId, ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
 use crate::commit::Commit;
@@ -272,9 +273,20 @@ impl Store {
         self.inner.open()?;
         let restricted = self.settings().dql_restrict_subscriptions;
         match ditto_dql::prepare_subscription(text, restricted)?.bind(args, &BindContext::bare())? {
-            Plan::Select(plan) => Ok(Arc::new(CompiledQuery::new(plan))),
+            Plan::Select(plan) => Ok(Arc::new(self.inner.shared.subscriptions.add(plan))),
             _ => Err(not_a_select()),
         }
+    }
+
+    /// The compiled subscriptions that a document can match in one of these states, for [`CompiledQuery::is_in`]. They
+    /// are found by an index over their conditions, not by asking each.
+    pub fn concerned<'d>(
+        &self,
+        collection: &str,
+        id: &DocId,
+        states: impl IntoIterator<Item = &'d Doc>,
+    ) -> Vec<u64> {
+        self.inner.shared.subscriptions.concerned(collection, id, states.into_iter())
     }
 
     /// Changes of the query's collection after commit `after`, whole commits only.

@@ -225,3 +225,30 @@ fn deltas_of_commits_lead_from_the_old_state_to_the_new_one() {
     assert_eq!(f.rows("SELECT * FROM c"), [r#"{"_id":"a","z":1}"#]);
     assert_eq!(f.store.head(), 6);
 }
+
+#[test]
+fn changes_concern_the_subscriptions_that_match_and_few_others() {
+    let f = Fixture::new();
+    let compile =
+        |text: &str, n: i64| f.store.compile_subscription(text, &object(&format!(r#"{{"n":{n}}}"#))).unwrap();
+    let mut all: Vec<_> = (0..200).map(|n| compile("SELECT * FROM c WHERE owner = :n", n)).collect();
+    all.extend((0..20).map(|n| compile("SELECT * FROM c WHERE size > :n AND size <= :n + 5", n * 5)));
+    all.push(compile("SELECT * FROM c", 0));
+    all.push(compile("SELECT * FROM c WHERE upper(name) = 'X'", 0));
+    all.push(compile("SELECT * FROM d", 0));
+    let states = [r#"{"owner":7,"size":12,"name":"x"}"#, r#"{"owner":8,"size":100}"#, r#"{"size":"12"}"#];
+    for text in states {
+        let state = doc(text, stamp(T0, 1));
+        let id = doc_id("a");
+        let concerned = f.store.concerned("c", &id, [&state]);
+        for q in all.iter().filter(|q| q.collection() == "c") {
+            assert!(!q.matches(&id, &state) || q.is_in(&concerned), "{text}: {q:?}");
+        }
+        // Owner, size, everything, and the one without a test of a field.
+        assert!(concerned.len() <= 5, "{text}: {concerned:?}");
+        assert!(f.store.concerned("e", &id, [&state]).is_empty());
+    }
+    drop(all);
+    let state = doc(states[0], stamp(T0, 1));
+    assert!(f.store.concerned("c", &doc_id("a"), [&state]).is_empty());
+}

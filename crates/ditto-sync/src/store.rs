@@ -246,6 +246,15 @@ pub trait SyncStore {
     fn collection<'q>(&self, query: &'q Self::Query) -> &'q str;
     /// Whether every live document of the collection matches.
     fn is_whole_collection(&self, query: &Self::Query) -> bool;
+    /// The queries that a changed document can concern, for [`SyncStore::is_listed`]. A store that keeps an index over
+    /// the conditions of its compiled queries spares the engine asking each of them.
+    fn shortlist(&self, _change: &LocalChange) -> Vec<u64> {
+        Vec::new()
+    }
+    /// Whether a query is in the list made for a change. One that is not matches neither state of the document.
+    fn is_listed(&self, _query: &Self::Query, _list: &[u64]) -> bool {
+        true
+    }
     /// Whether a document is alive and matches.
     fn matches(&self, query: &Self::Query, collection: &str, id: &DocId, doc: &Doc) -> bool;
     /// Changes after commit `after`, in commit order.

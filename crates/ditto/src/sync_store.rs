@@ -115,6 +115,15 @@ impl SyncStore for StoreAdapter {
         query.is_whole_collection()
     }
 
+    fn shortlist(&self, change: &LocalChange) -> Vec<u64> {
+        let states = [&change.old, &change.new];
+        self.store.concerned(&change.collection, &change.id, states.into_iter().filter_map(|d| d.as_deref()))
+    }
+
+    fn is_listed(&self, query: &Self::Query, list: &[u64]) -> bool {
+        query.is_in(list)
+    }
+
     fn matches(&self, query: &Self::Query, collection: &str, id: &DocId, doc: &Doc) -> bool {
         query.collection() == collection && query.matches(id, doc)
     }

@@ -13,12 +13,14 @@ use crate::wire::{Keys, Message, Txn};
 /// Which queries the changes of a commit match, computed once for all peers.
 pub(crate) struct Matches<'a> {
     commit: &'a LocalCommit,
+    /// For each change the queries that it can concern.
+    lists: Vec<Option<Vec<u64>>>,
     known: BTreeMap<([u8; 16], usize), (bool, bool)>,
 }
 
 impl<'a> Matches<'a> {
     pub(crate) fn new(commit: &'a LocalCommit) -> Self {
-        Self { commit, known: BTreeMap::new() }
+        Self { commit, lists: vec![None; commit.changes.len()], known: BTreeMap::new() }
     }
 
     /// Whether a change's document matched before the commit, and whether it does now.
@@ -29,8 +31,12 @@ impl<'a> Matches<'a> {
         query: &S::Query,
         index: usize,
     ) -> (bool, bool) {
+        let c = &self.commit.changes[index];
+        let list = self.lists[index].get_or_insert_with(|| core.store.shortlist(c));
+        if !core.store.is_listed(query, list) {
+            return (false, false);
+        }
         *self.known.entry((*hash, index)).or_insert_with(|| {
-            let c = &self.commit.changes[index];
             let matches = |doc: &Option<std::sync::Arc<ditto_crdt::Doc>>| {
                 doc.as_ref().is_some_and(|d| core.store.matches(query, &c.collection, &c.id, d))
             };
