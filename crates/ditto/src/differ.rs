@@ -51,14 +51,14 @@ impl Differ {
 
     /// Compares these rows with those of the last call and remembers them in their place (API-088).
     ///
-    /// Takes `O((n + m) log n)` steps for `n` rows now and `m` before.
+    /// Items that are not decoded stay so. Takes `O((n + m) log n)` steps for `n` rows now and `m` before.
     pub fn diff<'a>(&self, items: impl IntoIterator<Item = &'a QueryResultItem>) -> Diff {
-        self.advance(items.into_iter().map(|item| self.fingerprints.of(item.value())).collect())
+        self.advance(items.into_iter().map(|item| item.with_value(|row| self.fingerprints.of(row))).collect())
     }
 
     /// As [`Differ::diff`], for all rows of a result (API-089).
     pub fn diff_result(&self, result: &QueryResult) -> Diff {
-        self.advance(result.items().map(|item| self.fingerprints.of(item.value())).collect())
+        self.advance(result.items().map(|item| item.with_value(|row| self.fingerprints.of(row))).collect())
     }
 
     /// As [`Differ::diff`], for rows that are at hand as values.

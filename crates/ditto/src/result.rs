@@ -138,6 +138,14 @@ impl QueryResultItem {
         self.decoded.get_or_init(|| decode(&self.rows, self.index))
     }
 
+    /// Looks at the row without keeping it decoded.
+    pub(crate) fn with_value<T>(&self, f: impl FnOnce(&Value) -> T) -> T {
+        match self.decoded.get() {
+            Some(value) => f(value),
+            None => f(&decode(&self.rows, self.index)),
+        }
+    }
+
     /// The row's fields; `None` only for a row that is no object. Decodes as [`QueryResultItem::value`] does.
     pub fn fields(&self) -> Option<&Object> {
         self.value().as_object()

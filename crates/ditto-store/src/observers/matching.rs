@@ -148,7 +148,7 @@ impl Observers {
         } else {
             let hit = |id: &u64, state: &State| {
                 state.observers.get(id).is_some_and(|o| {
-                    commit.changes.iter().any(|c| o.query().collections.iter().any(|w| *w == c.collection))
+                    commit.changes.iter().any(|c| o.query().collections.contains(&c.collection))
                 })
             };
             let ids: Vec<u64> = state.observers.keys().copied().filter(|id| hit(id, &state)).collect();

@@ -124,7 +124,8 @@ impl Observers {
     /// Puts an observer in the queue when it has something to do and nobody does it yet.
     pub(super) fn queue_if_due(&self, state: &mut State, id: u64) {
         let Some(o) = state.observers.get_mut(&id) else { return };
-        if !o.ready || o.queued || o.task.is_none() || !(o.stale || !o.changes.is_empty()) {
+        let due = o.stale || !o.changes.is_empty();
+        if !due || !o.ready || o.queued || o.task.is_none() {
             return;
         }
         if o.stale
