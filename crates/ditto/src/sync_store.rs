@@ -196,3 +196,6 @@ impl SyncStore for StoreAdapter {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
