@@ -298,7 +298,9 @@ impl Inner {
     }
 
     fn end_handles(&self) {
-        for observer in std::mem::take(&mut *self.observers()) {
+        // Not inside the loop's head: that would hold the lock, which cancel takes too.
+        let observers = std::mem::take(&mut *self.observers());
+        for observer in observers {
             observer.cancel();
         }
         self.subscriptions().clear();
