@@ -38,13 +38,12 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         this: Weak<Self>,
-        identity: StoreIdentity,
+        (identity, head): (StoreIdentity, u64),
         hash_key: HashKey,
         dict: Arc<Dict>,
         readers: ReaderPool,
         requests: Requests,
         indexes: Indexes,
-        head: u64,
     ) -> Self {
         Self {
             identity,

@@ -82,13 +82,12 @@ impl Store {
         let new = |this: &Weak<Shared>| {
             Shared::new(
                 this.clone(),
-                identity,
+                (identity, state.head),
                 hash_key.clone(),
                 dict.shared().clone(),
                 readers,
                 requests,
                 indexes,
-                state.head,
             )
         };
         let shared = Arc::new_cyclic(new);
