@@ -93,7 +93,8 @@ fn encode(keys: &[IndexKey]) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, keys.len() as u64);
     for key in keys {
-        let flags = u8::from(key.descending) * DESCENDING | u8::from(key.include_missing) * INCLUDE_MISSING;
+        let flags =
+            (u8::from(key.descending) * DESCENDING) | (u8::from(key.include_missing) * INCLUDE_MISSING);
         out.push(flags);
         put_varint(&mut out, key.path.names().len() as u64);
         key.path.names().iter().for_each(|name| put_str(&mut out, name));

@@ -23,10 +23,6 @@ fn store() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn run(store: &Store, text: &str) {
-    store.execute(text, &Object::new()).unwrap_or_else(|e| panic!("{text}: {e}"));
-}
-
 fn insert(store: &Store, document: &str) {
     let args = Object::from([("d".into(), json::from_str(document).unwrap())]);
     store.execute("INSERT INTO c DOCUMENTS (:d)", &args).unwrap();

@@ -59,7 +59,7 @@ impl History {
                 let t = self.store.begin(TransactionOptions::default()).unwrap();
                 t.execute("UPDATE c SET a = 77, n = :v", &args).unwrap();
                 t.execute("DELETE FROM c WHERE _id = :i", &args).unwrap();
-                if choice % 2 == 0 {
+                if choice.is_multiple_of(2) {
                     t.commit().unwrap();
                 } else {
                     t.rollback().unwrap();
@@ -85,12 +85,12 @@ impl History {
         let mut doc = held.map(|h| h.doc).unwrap_or_default();
         let newest = doc.max_hlc().0;
         self.remote += 1 << 16;
-        let time = if choice % 3 == 0 { self.remote } else { newest.max(self.remote) + 1 };
+        let time = if choice.is_multiple_of(3) { self.remote } else { newest.max(self.remote) + 1 };
         let stamp = Stamp::new(Hlc(time), SiteId { id: [9; 16], incarnation: 0 });
-        let other = if choice % 3 == 0 || doc.is_empty() {
+        let other = if choice.is_multiple_of(3) || doc.is_empty() {
             Doc::fresh(value.as_object().unwrap(), stamp)
         } else {
-            let kind = if choice % 2 == 0 { FieldKind::Register } else { FieldKind::Inferred };
+            let kind = if choice.is_multiple_of(2) { FieldKind::Register } else { FieldKind::Inferred };
             let ops = match choice % 5 {
                 0 => vec![Op::Delete],
                 1 => vec![Op::Unset { path: Path::new(["o"]) }],
