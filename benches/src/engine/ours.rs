@@ -77,9 +77,11 @@ pub(super) fn verify(ditto: &Ditto, n: usize) -> Outcome<()> {
 
 /// Closes an instance outside of a runtime's worker.
 pub(super) fn close(ditto: Ditto) -> Outcome<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::scope(|scope| {
-        let closing = scope.spawn(|| runtime.block_on(ditto.close()));
-        closing.join().map_err(|_| "closing panicked")?.map_err(Into::into)
+        let closing = scope.spawn(|| {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ditto.close())?;
+            Ok(())
+        });
+        closing.join().map_err(|_| "closing panicked")?
     })
 }
