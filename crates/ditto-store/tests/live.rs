@@ -42,9 +42,9 @@ impl Rng {
     }
 }
 
-/// Ids of the documents; few, so that they come back.
+/// Ids of the documents; few, so that they come back, and more than a window with its spare rows holds.
 fn id(rng: &mut Rng) -> u64 {
-    rng.below(30)
+    rng.below(80)
 }
 
 fn scalar(rng: &mut Rng) -> &'static str {
@@ -100,8 +100,8 @@ fn commit(f: &Fixture, rng: &mut Rng, at: u64) {
         4 | 5 => drop(f.run(&format!("UPDATE c SET n = {} WHERE _id = '{}'", rng.below(50), id(rng)))),
         6 => drop(f.run(&format!("UPDATE c SET a = {} WHERE n > {}", rng.below(3), 20 + rng.below(30)))),
         7 => drop(f.run(&format!("DELETE FROM c WHERE _id = '{}'", id(rng)))),
-        8 => drop(f.run(&format!("DELETE FROM c WHERE n < {}", rng.below(8)))),
-        9 => drop(f.run(&format!("EVICT FROM c WHERE n > {}", 35 + rng.below(15)))),
+        8 => drop(f.run(&format!("DELETE FROM c WHERE n < {}", rng.below(25)))),
+        9 => drop(f.run(&format!("EVICT FROM c WHERE n > {}", 25 + rng.below(25)))),
         10 => {
             let (id, k) = (scalar(rng), rng.below(9));
             let id = if id.starts_with('"') { id } else { "\"z\"" };
@@ -216,6 +216,9 @@ fn history(seed: u64) {
         for index in ["n (n)", "a (a, n DESC)", "b (b)"] {
             f.run(&format!("CREATE INDEX {}", index.replacen(' ', " ON c ", 1)));
         }
+    }
+    for _ in 0..70 {
+        upsert(&f, &document(&mut rng));
     }
     let mut watched: Vec<Watched> = Vec::new();
     for at in 0..COMMITS as u64 {
