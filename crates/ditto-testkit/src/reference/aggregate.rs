@@ -2,7 +2,7 @@
 
 use ditto_types::Value;
 
-use crate::reference::expr::{Expr, Scope};
+use crate::reference::expr::{Expr, Row, Scope};
 use crate::reference::operators::{equal, float, from_float, from_whole};
 use crate::reference::order::{Number, number, order};
 
@@ -17,9 +17,7 @@ pub struct Aggregate {
     pub of: Option<Expr>,
 }
 
-type Rows = [Vec<(String, Option<Value>)>];
-
-pub(crate) fn value(aggregate: &Aggregate, group: &Rows) -> Option<Value> {
+pub(crate) fn value(aggregate: &Aggregate, group: &[Row]) -> Option<Value> {
     let Some(of) = &aggregate.of else { return Some(Value::from(group.len() as u64)) };
     let mut values: Vec<Value> = group.iter().filter_map(|row| of.value(&Scope::of_row(row))).collect();
     values.retain(|v| *v != Value::Null);

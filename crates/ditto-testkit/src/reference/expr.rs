@@ -117,13 +117,16 @@ pub struct Source {
     pub of: Expr,
 }
 
+/// Alias and document of every source; `None` for the absent side of an outer join.
+pub(crate) type Row = Vec<(String, Option<Value>)>;
+
 /// One row while expressions look at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope<'a> {
     /// Alias and document of every source; `None` for the absent side of an outer join.
     pub(crate) row: &'a [(String, Option<Value>)],
     /// The rows of the group, where aggregates may stand.
-    pub(crate) group: Option<&'a [Vec<(String, Option<Value>)>]>,
+    pub(crate) group: Option<&'a [Row]>,
     /// What quantifiers have bound; the last one of a name counts.
     pub(crate) variables: Vec<(String, Value)>,
 }

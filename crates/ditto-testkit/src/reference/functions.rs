@@ -250,7 +250,7 @@ fn skip(name: &str, arguments: &Arguments) -> Option<Option<Value>> {
     if checked.iter().any(Option::is_none) {
         return Some(None);
     }
-    let nulls = checked.iter().any(|v| *v == Some(Value::Null));
+    let nulls = checked.contains(&Some(Value::Null));
     nulls.then_some(Some(Value::Null))
 }
 

@@ -22,7 +22,7 @@ pub fn statement(tape: &mut Tape) -> Statement {
     match tape.below(16) {
         0..=9 => Statement::Select(select::select(tape)),
         10 | 11 => Statement::Insert(write::insert(tape)),
-        12 | 13 | 14 => Statement::Update(write::update(tape)),
+        12..=14 => Statement::Update(write::update(tape)),
         _ => Statement::Delete(write::delete(tape)),
     }
 }

@@ -3,7 +3,7 @@
 use ditto_types::{Object, SmolStr, Value};
 
 use crate::reference::database::Database;
-use crate::reference::expr::{Expr, Scope};
+use crate::reference::expr::{Expr, Row, Scope};
 use crate::reference::operators::{equal, is_true};
 use crate::reference::order::order;
 use crate::reference::outcome::Rows;
@@ -101,8 +101,6 @@ impl Term {
         self.alias.as_deref().unwrap_or(&self.collection)
     }
 }
-
-type Row = Vec<(String, Option<Value>)>;
 
 pub(crate) const PROJECTION: &str = "must depend only on group keys or aggregates";
 

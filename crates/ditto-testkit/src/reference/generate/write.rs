@@ -72,7 +72,7 @@ fn copy(tape: &mut Tape) -> Select {
     } else {
         Projection::Items(vec![
             Item::Value(field("_id"), None),
-            Item::Value(field(*tape.pick(&["a", "n", "b", "o"])), Some("a".to_owned())),
+            Item::Value(field(tape.pick::<&str>(&["a", "n", "b", "o"])), Some("a".to_owned())),
             Item::Value(value(tape, &names, 1), Some("w".to_owned())),
         ])
     };
@@ -103,7 +103,7 @@ fn tail(tape: &mut Tape) -> Tail {
         let field = |name: &str| Expr::Path(None, vec![name.to_owned()]);
         let key = |by, descending| SortKey { by, alias: None, descending };
         if tape.chance(1, 2) {
-            tail.order_by.push(key(field(*tape.pick(&["a", "n", "b"])), tape.chance(1, 2)));
+            tail.order_by.push(key(field(tape.pick::<&str>(&["a", "n", "b"])), tape.chance(1, 2)));
         }
         // Unique, so that it is clear which documents are meant.
         tail.order_by.push(key(field("_id"), tape.chance(1, 2)));
