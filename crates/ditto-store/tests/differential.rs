@@ -4,7 +4,7 @@
 //!
 //! `DITTO_DIFFERENTIAL` sets the number of histories. A failing one is shrunk and printed with its statements; its
 //! seed is kept in `differential.regressions` and runs first from then on.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "differential/engine.rs"]
 mod engine;

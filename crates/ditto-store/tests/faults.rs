@@ -4,7 +4,7 @@
 //! fails the call. Afterwards the store is opened without it: the file is whole, what was acknowledged is there, and
 //! everything else is there as a whole or not at all. `DITTO_FAULTS` sets how many places are tried for each kind of
 //! fault; `all` tries every one.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![cfg(target_os = "linux")]
 
 #[path = "faults/process.rs"]

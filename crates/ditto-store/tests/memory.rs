@@ -1,7 +1,7 @@
 //! Memory with 100,000 documents (design 5.4): a process that opens them, queries, observes and writes stays small.
 //!
 //! The test runs itself as that process, so that what filling the store takes is not counted.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
