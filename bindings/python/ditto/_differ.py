@@ -32,8 +32,8 @@ class Diff:
     updates: frozenset[int] = frozenset()
     """Indexes in the new list of rows whose content changed."""
     moves: tuple[DiffMove, ...] = field(default=())
-    """Rows that are elsewhere among those that stayed, ascending by ``to``. A row that moved and changed is here and in
-    ``updates``; rows that only shift because of others have not moved."""
+    """Rows that are elsewhere among those that stayed, ascending by ``to``. A row that moved and changed is here and
+    in ``updates``; rows that only shift because of others have not moved."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
@@ -52,8 +52,8 @@ class Diff:
 class Differ:
     """Computes the difference between the rows it is given and the rows of the call before.
 
-    Two rows are the same row when their ``_id`` is equal. The first call reports every row as an insertion. It keeps 32
-    bytes a row.
+    Two rows are the same row when their ``_id`` is equal. The first call reports every row as an insertion. It
+    keeps 32 bytes a row.
 
     ::
 
@@ -81,7 +81,9 @@ class Differ:
             if isinstance(rows, QueryResult) and rows._native is not None:
                 native = self._native.diff_result(rows._native)
             else:
-                texts = (row.json_string() if isinstance(row, QueryResultItem) else _json.encode(row) for row in rows)
+                texts = (
+                    row.json_string() if isinstance(row, QueryResultItem) else _json.encode(row) for row in rows
+                )
                 native = self._native.diff_json(f"[{','.join(texts)}]")
         return Diff(
             frozenset(native.insertions),

@@ -115,8 +115,8 @@ class QueryResultItem:
 class QueryResult(Sequence[QueryResultItem]):
     """The immutable result of one statement: a sequence of rows.
 
-    Rows stay encoded in the library until they are used. To go through many, iterate or use `values`: rows then cross
-    many at a time.
+    Rows stay encoded in the library until they are used. To go through many, iterate or use `values`: rows then
+    cross many at a time.
     """
 
     __slots__ = ("_count", "_native")
@@ -161,8 +161,8 @@ class QueryResult(Sequence[QueryResultItem]):
     def commit_id(self) -> int | None:
         """Names the local store state after the statement; grows with every commit of this device.
 
-        A mutation has that of its commit, a SELECT the newest one of when it began. ``None`` inside a transaction that
-        writes until that is committed, and for the results of observers.
+        A mutation has that of its commit, a SELECT the newest one of when it began. ``None`` inside a transaction
+        that writes until that is committed, and for the results of observers.
         """
         commit: int | None = None if self._native is None else self._native.commit_id()
         return commit

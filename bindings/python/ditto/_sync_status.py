@@ -120,7 +120,9 @@ def status_from_native(native: _ffi.PeerSyncStatus) -> PeerSyncStatus:
         peer_key=native.peer_key,
         is_connected=native.is_connected,
         synced_up_to_local_commit_id=native.synced_up_to_local_commit_id,
-        last_update_received_time=None if received is None else datetime.fromtimestamp(received / 1000, timezone.utc),
+        last_update_received_time=None
+        if received is None
+        else datetime.fromtimestamp(received / 1000, timezone.utc),
         documents_received=native.documents_received,
         documents_sent=native.documents_sent,
         bytes_received=native.bytes_received,

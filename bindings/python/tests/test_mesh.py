@@ -47,6 +47,13 @@ async def until(steps: AsyncIterator[T], accept: Callable[[T], object]) -> None:
     await asyncio.wait_for(take(), 20)
 
 
+async def polled(ask: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+    """The answers to a question that is asked again and again."""
+    while True:
+        yield await ask()
+        await asyncio.sleep(0.02)
+
+
 async def rows(ditto: Ditto) -> list[dict[str, Any]]:
     return (await ditto.store.execute("SELECT * FROM cars ORDER BY _id")).values()
 
@@ -286,7 +293,9 @@ async def test_status_and_events_tell_how_far_sync_is(pair: tuple[Ditto, Ditto],
     inserted = await a.store.execute("INSERT INTO c DOCUMENTS ({'_id': 1})")
 
     def live() -> bool:
-        return any(isinstance(e, SyncProgress) and e.state.name == "live" and e.documents_received == 1 for e in events)
+        return any(
+            isinstance(e, SyncProgress) and e.state.name == "live" and e.documents_received == 1 for e in events
+        )
 
     await eventually(live, "a live subscription with its document")
     connected = [e for e in events if isinstance(e, PeerConnected)]
@@ -297,8 +306,7 @@ async def test_status_and_events_tell_how_far_sync_is(pair: tuple[Ditto, Ditto],
         synced = [peer.synced_up_to_local_commit_id or 0 for peer in status if peer.peer_key == b.peer_key]
         return inserted.commit_id is not None and synced != [] and synced[0] >= inserted.commit_id
 
-    while not await confirmed():
-        await asyncio.sleep(0.02)
+    await until(polled(confirmed), bool)
     (status,) = await b.sync.status()
     assert status.is_connected
     assert status.documents_received == 1
