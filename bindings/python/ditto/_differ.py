@@ -32,8 +32,8 @@ class Diff:
     updates: frozenset[int] = frozenset()
     """Indexes in the new list of rows whose content changed."""
     moves: tuple[DiffMove, ...] = field(default=())
-    """Rows that are elsewhere among those that stayed, ascending by ``to``. A row that moved and changed is here and
-    in ``updates``; rows that only shift because of others have not moved."""
+    """Rows that are elsewhere among those that stayed, ascending by ``to``. A row that moved and changed is here
+    and in ``updates``; rows that only shift because of others have not moved."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
