@@ -86,7 +86,10 @@ SyncEvent = PeerConnected | PeerDisconnected | SyncProgress | SyncNotice
 
 
 class SyncEvents(AsyncIterator[SyncEvent]):
-    """What happens in the mesh as an async iterator; it ends with the instance."""
+    """What happens in the mesh as an async iterator.
+
+    Cancel the task that iterates to end it; a closed instance has no more events.
+    """
 
     def __init__(self, ditto: Ditto, native: _ffi.SyncEvents) -> None:
         # Events come only while the instance is open.

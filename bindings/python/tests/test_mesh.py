@@ -312,5 +312,6 @@ async def test_status_and_events_tell_how_far_sync_is(pair: tuple[Ditto, Ditto],
     assert status.documents_received == 1
     assert [state.name for state in status.subscriptions.values()] == ["live"]
     assert status.last_update_received_time is not None
-    await b.close()
-    await following
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
