@@ -64,7 +64,7 @@ class Differ:
     """
 
     def __init__(self) -> None:
-        self._native: _ffi.Differ | None = _ffi.Differ()
+        self._native: _ffi.Differ | None = _ffi.Differ()  # type: ignore[no-untyped-call]
 
     def diff(self, rows: QueryResult | Iterable[QueryResultItem | Mapping[str, Any]]) -> Diff:
         """Compares these rows with those of the last call and remembers them in their place.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _ffi
 
@@ -103,7 +103,7 @@ class SyncEvents(AsyncIterator[SyncEvent]):
         return _event(event)
 
 
-def state_from_native(native: _ffi.SyncState) -> SyncState:
+def state_from_native(native: Any) -> SyncState:
     """A state of the native module."""
     if native.is_LOADING():
         return SyncState("loading", loaded=native.loaded, total=native.total)
@@ -134,7 +134,7 @@ def status_from_native(native: _ffi.PeerSyncStatus) -> PeerSyncStatus:
     )
 
 
-def _event(native: _ffi.SyncEvent) -> SyncEvent:
+def _event(native: Any) -> SyncEvent:
     if native.is_PEER_CONNECTED():
         return PeerConnected(native.peer_key, native.device_name, native.connection_type, native.remote)
     if native.is_PEER_DISCONNECTED():

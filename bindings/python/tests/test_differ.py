@@ -24,7 +24,9 @@ async def test_results_are_compared_with_the_last(ditto: Ditto) -> None:
         await ditto.store.execute("DELETE FROM c WHERE _id = 'b'")
         # a b c -> d c a
         diff = differ.diff(await ditto.store.execute(SELECT))
-        assert (diff.insertions, diff.deletions, diff.updates) == ({0}, {1}, {2})
+        assert Diff(diff.insertions, diff.deletions, diff.updates) == Diff(
+            frozenset({0}), frozenset({1}), frozenset({2})
+        )
         assert diff.moves in ((DiffMove(0, 2),), (DiffMove(2, 1),))
         assert diff.to_dict()["moves"] == [{"from": diff.moves[0].from_, "to": diff.moves[0].to}]
     with pytest.raises(DittoClosedError):
