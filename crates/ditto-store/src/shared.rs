@@ -36,7 +36,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    #[expect(clippy::too_many_arguments, reason = "called once, with the parts that opening has made")]
     pub(crate) fn new(
         this: Weak<Self>,
         (identity, head): (StoreIdentity, u64),

@@ -1,7 +1,6 @@
 //! OBS: API-072 to API-084.
 
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 
 use ditto::{Ditto, ErrorKind, SignalNext, StoreObserver};
 use serde_json::json;
@@ -75,16 +74,13 @@ async fn api_073_and_074_signals_hold_back_and_fold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn api_075_a_slow_handler_delays_only_itself() {
     let p = peer().await;
-    let gate = Arc::new(Mutex::new(()));
-    let held = gate.lock().unwrap();
-    let slow = p.ditto.store().register_observer("SELECT * FROM c", {
-        let gate = gate.clone();
-        move |_| drop(gate.lock().unwrap())
-    });
+    let (open, gate) = channel::<()>();
+    // Blocks until the other end is dropped.
+    let slow = p.ditto.store().register_observer("SELECT * FROM c", move |_| gate.recv().unwrap_or_default());
     let (_quick, received) = observe(&p.ditto);
     execute(&p.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1, 'n': 1})").await;
     arrives(&received, r#"[{"n":1}]"#);
-    drop(held);
+    drop(open);
     slow.unwrap().cancel();
     p.ditto.close().await.unwrap();
 }
