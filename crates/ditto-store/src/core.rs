@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) evicted_at: HashMap<u32, u64>,
     /// The next savepoint is all that its transaction will hold: a failure takes the whole transaction back.
     pub(crate) alone: bool,
+    /// Whether there may be gravestones: most stores have none, and a new document need not be looked for there.
+    pub(crate) graves: bool,
     /// The request whose statement runs.
     pub(crate) request: Option<Arc<Request>>,
     /// Next number of an index. Never given out twice while the store is open, so that a plan for an index that is gone
@@ -72,6 +74,7 @@ impl Core {
         shared: Arc<Shared>,
     ) -> Result<Self, StoreError> {
         let counts = Counts::load(&db)?;
+        let graves = db.query_one("SELECT 1 FROM grave LIMIT 1", &[], |_| Ok(()))?.is_some();
         let indexes = shared.indexes.get();
         let next_index = indexes.iter().map(|i| i.def.id).max().map_or(1, |id| id.saturating_add(1));
         Ok(Self {
@@ -87,6 +90,7 @@ impl Core {
             next_rid: HashMap::new(),
             evicted_at: HashMap::new(),
             alone: false,
+            graves,
             request: None,
             next_index,
         })
@@ -256,7 +260,8 @@ impl Core {
         )?;
         match row {
             Some(held) => Ok(Some(held)),
-            None => self.load_grave(coll, id, key),
+            None if self.graves => self.load_grave(coll, id, key),
+            None => Ok(None),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::StoreError;
-use crate::driver::{Db, Param};
+use crate::driver::Db;
 use crate::meta;
 
 /// First letters of the rows; the ordinal of the collection follows.
@@ -116,11 +116,7 @@ pub(crate) fn recompute(db: &Db) -> Result<(), StoreError> {
 }
 
 fn put(db: &Db, coll: u32, n: u64) -> Result<(), StoreError> {
-    db.exec(
-        "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-        &[Param::Text(&key(coll)), Param::Blob(&n.to_le_bytes())],
-    )?;
-    Ok(())
+    meta::put(db, &key(coll), &n.to_le_bytes())
 }
 
 fn key(coll: u32) -> String {

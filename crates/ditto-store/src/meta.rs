@@ -231,11 +231,12 @@ fn array<const N: usize>(db: &Db, key: &str) -> Result<[u8; N], StoreError> {
     required(db, key)?.try_into().map_err(|_| damaged(db, key, &WireError::Truncated(0)))
 }
 
-fn put(db: &Db, key: &str, value: &[u8]) -> Result<(), StoreError> {
-    db.exec(
-        "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-        &[Param::Text(key), Param::Blob(value)],
-    )?;
+/// Writes a row. Nearly always it is there already.
+pub(crate) fn put(db: &Db, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    let params = [Param::Text(key), Param::Blob(value)];
+    if db.exec("UPDATE meta SET value = ?2 WHERE key = ?1", &params)? == 0 {
+        db.exec("INSERT INTO meta(key, value) VALUES(?1, ?2)", &params)?;
+    }
     Ok(())
 }
 

@@ -114,6 +114,9 @@ fn bury(core: &mut Core, from: i64, limit: u64, before_ms: u64) -> Result<Step, 
             Ok(true)
         },
     )?;
+    let buried = expired.len();
+    core.graves |= buried > 0;
+    let db = &core.db;
     for t in &expired {
         db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(t.rid)])?;
         db.exec(
@@ -129,7 +132,7 @@ fn bury(core: &mut Core, from: i64, limit: u64, before_ms: u64) -> Result<Step, 
         )?;
     }
     let next = (examined as u64 >= limit).then_some(last);
-    Ok(Step { examined, buried: expired.len(), next })
+    Ok(Step { examined, buried, next })
 }
 
 /// Drops the old ones among the next `limit` gravestones. Gives how many, and where to go on.
