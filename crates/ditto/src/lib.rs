@@ -52,7 +52,7 @@
 //! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
 //! | `sync`, `presence`, `bus` | the mesh, from the app's side |
-//! | `node`, `replication`, `sync_store` | the task and the thread that run the machines |
+//! | `node`, `replication`, `sync_store`, `system` | the task and the thread that run the machines; what `system:` collections tell of them |
 //! | `identity`, `random`, `runtime`, `callback_gate` | what they stand on |
 
 #![deny(missing_docs)]
@@ -76,6 +76,7 @@ mod runtime;
 mod store;
 mod sync;
 mod sync_store;
+mod system;
 mod transaction;
 mod transport_config;
 

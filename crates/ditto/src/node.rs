@@ -18,6 +18,7 @@ use crate::bus::Inbox;
 use crate::query::Query;
 use crate::replication::{Replication, ToSync};
 use crate::runtime;
+use crate::system::SystemRows;
 
 /// What the network task is asked to do.
 pub(crate) enum Command {
@@ -100,10 +101,11 @@ pub(crate) struct Node {
     pub(crate) inbox: Arc<Inbox>,
 }
 
-#[derive(Default)]
-struct State {
-    active: bool,
-    listening: Option<SocketAddr>,
+/// What of the network is on.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct State {
+    pub(crate) active: bool,
+    pub(crate) listening: Option<SocketAddr>,
 }
 
 impl Node {
@@ -111,11 +113,12 @@ impl Node {
     pub(crate) fn spawn(mesh: MeshConfig, store: ditto_store::Store) -> Result<Self, DittoError> {
         let (commands, from_app) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(1024);
-        let replication = Replication::spawn(store, commands.clone(), events.clone())?;
+        let replication = Replication::spawn(store.clone(), commands.clone(), events.clone())?;
         let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
         let inbox = Arc::new(Inbox::default());
         let state = Arc::new(Mutex::new(State::default()));
+        store.set_system_provider(Arc::new(SystemRows::new(replication.sender(), state.clone())));
         let task = Task {
             mesh,
             bus: Bus::new(BusConfig::default()),

@@ -24,7 +24,7 @@ pub(crate) enum ToSync {
     Queued { peer: PeerKey, lane: Lane, bytes: usize },
     Subscribe { id: u64, query: String, args: Object },
     Unsubscribe { id: u64 },
-    Status(oneshot::Sender<Vec<PeerSyncStatus>>),
+    Status(Box<dyn FnOnce(Vec<PeerSyncStatus>) + Send>),
     Stop,
 }
 
@@ -71,7 +71,8 @@ impl Replication {
 
     pub(crate) async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
         let (reply, status) = oneshot::channel();
-        self.to_sync.send(ToSync::Status(reply)).map_err(|_| DittoError::closed())?;
+        let answer = Box::new(move |status| drop(reply.send(status)));
+        self.to_sync.send(ToSync::Status(answer)).map_err(|_| DittoError::closed())?;
         status.await.map_err(|_| DittoError::closed())
     }
 
@@ -149,9 +150,7 @@ impl Worker {
             }
             ToSync::Subscribe { id, query, args } => self.handle(Input::Subscribe { sub: id, query, args }),
             ToSync::Unsubscribe { id } => self.handle(Input::Unsubscribe { sub: id }),
-            ToSync::Status(reply) => {
-                let _ = reply.send(self.engine.status());
-            }
+            ToSync::Status(answer) => answer(self.engine.status()),
             ToSync::Stop => {}
         }
     }

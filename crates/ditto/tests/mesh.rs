@@ -229,3 +229,29 @@ async fn strangers_are_refused_and_friends_are_not_disturbed() {
     close(strangers).await;
     close([a, friend]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_collections_tell_of_sync_and_transports() {
+    let (a, b) = pair().await;
+    b.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1})").await;
+    rows(&b.ditto, "SELECT _id FROM c", &[r#"{"_id":1}"#]).await;
+    let key = a.ditto.presence().graph().local_peer.peer_key.to_string();
+    let row = |session: &str, received: u64| {
+        format!(r#"{{"_id":"{key}","documents_received":{received},"is_ditto_server":false,"sync_session_status":"{session}"}}"#)
+    };
+    let query = "SELECT _id, is_ditto_server, documents.sync_session_status, documents.documents_received \
+                 FROM system:data_sync_info";
+    rows(&b.ditto, query, &[&row("Connected", 1)]).await;
+    let newest = "SELECT documents.synced_up_to_local_commit_id AS n FROM system:data_sync_info";
+    rows(&a.ditto, newest, &[r#"{"n":1}"#]).await;
+    // Also while a transaction holds what the sync thread may wait for.
+    let held = a.ditto.store().begin(Default::default()).await.unwrap();
+    assert_eq!(held.execute(newest).await.unwrap().item_count(), 1);
+    held.finish(ditto::TransactionCompletionAction::Rollback).await.unwrap();
+    let tcp = "SELECT is_active, listen_address IS NOT MISSING AS listens FROM system:transports_info";
+    rows(&a.ditto, tcp, &[r#"{"is_active":true,"listens":true}"#]).await;
+    b.ditto.sync().stop().await.unwrap();
+    rows(&b.ditto, query, &[&row("Disabled", 1)]).await;
+    close([a, b]).await;
+}
