@@ -238,7 +238,9 @@ async fn system_collections_tell_of_sync_and_transports() {
     rows(&b.ditto, "SELECT _id FROM c", &[r#"{"_id":1}"#]).await;
     let key = a.ditto.presence().graph().local_peer.peer_key.to_string();
     let row = |session: &str, received: u64| {
-        format!(r#"{{"_id":"{key}","documents_received":{received},"is_ditto_server":false,"sync_session_status":"{session}"}}"#)
+        format!(
+            r#"{{"_id":"{key}","documents_received":{received},"is_ditto_server":false,"sync_session_status":"{session}"}}"#
+        )
     };
     let query = "SELECT _id, is_ditto_server, documents.sync_session_status, documents.documents_received \
                  FROM system:data_sync_info";
