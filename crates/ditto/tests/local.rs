@@ -26,7 +26,8 @@ async fn statements_and_results() {
     assert!(inserted.commit_id().is_some());
     assert_eq!(inserted.mutated_document_ids(), vec!["1".into()]);
     let r = store.execute("SELECT * FROM cars").await.unwrap();
-    assert_eq!(r.commit_id(), None);
+    // API-056: the newest commit that the rows show.
+    assert_eq!(r.commit_id(), inserted.commit_id());
     let item = r.get_item(0).unwrap();
     assert_eq!(item.json_string(), r#"{"_id":"1","color":"blue","n":1.0}"#);
     #[derive(serde::Deserialize)]
