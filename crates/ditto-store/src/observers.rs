@@ -194,10 +194,19 @@ impl Observers {
     /// The callback of an observer asks for the next result.
     fn signalled(&self, id: u64) {
         let mut state = self.0.lock();
+        if state.matched < state.queued {
+            let until = state.queued;
+            state.asked.push_back((until, id));
+        } else {
+            self.make_ready(&mut state, id);
+        }
+        self.wake(&mut state);
+    }
+
+    fn make_ready(&self, state: &mut State, id: u64) {
         if let Some(o) = state.observers.get_mut(&id) {
             o.ready = true;
-            self.queue_if_due(&mut state, id);
-            self.wake(&mut state);
+            self.queue_if_due(state, id);
         }
     }
 }

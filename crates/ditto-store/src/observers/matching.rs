@@ -145,6 +145,7 @@ impl Observers {
         let mut state = self.0.lock();
         if state.commits.len() < MAX_BACKLOG {
             state.commits.push_back(commit.clone());
+            state.queued += 1;
         } else {
             let hit = |id: &u64, state: &State| {
                 state.observers.get(id).is_some_and(|o| {
@@ -179,6 +180,13 @@ impl Observers {
                     Hit::Stale => o.set_stale(),
                 }
                 self.queue_if_due(&mut state, id);
+            }
+            state.matched += 1;
+            while let Some((at, id)) = state.asked.front().copied()
+                && at <= state.matched
+            {
+                state.asked.pop_front();
+                self.make_ready(&mut state, id);
             }
         }
         state.matching = false;

@@ -48,6 +48,11 @@ pub(super) struct State {
     /// Commits that wait to be matched, and whether a thread is matching.
     pub(super) commits: VecDeque<Arc<Commit>>,
     pub(super) matching: bool,
+    /// How many commits were ever put in the queue, and how many of them are matched.
+    pub(super) queued: u64,
+    pub(super) matched: u64,
+    /// Observers whose callback asked for the next result while commits waited: its result has to have them.
+    pub(super) asked: VecDeque<(u64, u64)>,
     /// Observers that have something to do, in the order in which it came.
     pub(super) runnable: VecDeque<u64>,
     /// Observers that are being run, also cancelled ones.
