@@ -6,7 +6,7 @@
 //! | `workload` | [`workload_document`], the one document of every benchmark |
 //! | `wait` | [`wait_for`] |
 //! | `temp` | [`temp_dir`] |
-//! | `reference` | [`reference`], a slow evaluator of DQL to compare the engine with |
+//! | `reference` | [`mod@reference`], a slow evaluator of DQL to compare the engine with |
 //!
 //! `tests/architecture.rs` checks the rules about who may depend on whom, over the whole workspace.
 

@@ -64,7 +64,7 @@ pub struct Update {
 pub enum Apply {
     /// INCREMENT BY
     Increment(Expr),
-    /// RESTART [WITH]
+    /// `RESTART`, with or without `WITH`.
     Restart(Option<Expr>),
 }
 
