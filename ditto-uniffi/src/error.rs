@@ -158,9 +158,10 @@ impl From<ditto::DittoError> for DittoError {
             K::QueryEvaluation
             | K::QueryExecution
             | K::QueryUnsupported
+            | K::QueryParameter
             | K::QueryTimeout
             | K::QueryCancelled => Self::QueryFailed { reason, code, line, column },
-            K::StoreBackend | K::StoreCorrupt | K::StoreVersion | K::DocumentId => {
+            K::StoreBackend | K::StoreFull | K::StoreCorrupt | K::StoreVersion | K::DocumentId => {
                 Self::Store { reason, code }
             }
             K::TransactionReadOnly | K::TransactionClosed | K::NestedTransaction => {
@@ -169,7 +170,7 @@ impl From<ditto::DittoError> for DittoError {
             K::SizeLimitExceeded | K::DepthLimitExceeded | K::InvalidJson | K::InvalidCbor => {
                 Self::Validation { reason, code }
             }
-            K::Io => Self::Io { reason, code },
+            K::Io | K::IoNotFound | K::IoPermissionDenied | K::IoAlreadyExists => Self::Io { reason, code },
             K::SyncNotActive | K::PeerNotFound => Self::Sync { reason, code },
             K::BusSendFailed | K::BusPayloadTooLarge | K::BusQueueFull => Self::Bus { reason, code },
             K::Unsupported => Self::Unsupported { reason, code },

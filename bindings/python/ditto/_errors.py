@@ -111,6 +111,12 @@ class DittoQueryUnsupportedError(DittoQueryError):
     default_code = "query/unsupported"
 
 
+class DittoQueryParameterError(DittoQueryError):
+    """``ALTER SYSTEM`` names an unknown setting, or gives it a value that it cannot have."""
+
+    default_code = "query/parameter"
+
+
 class DittoStoreError(DittoError):
     """The store failed, or refused a document."""
 
@@ -121,6 +127,12 @@ class DittoStoreCorruptError(DittoStoreError):
     """The database file is damaged."""
 
     default_code = "store/corrupt"
+
+
+class DittoStorageFullError(DittoStoreError):
+    """No space is left for the database; what was committed stays."""
+
+    default_code = "store/storage-full"
 
 
 class DittoDocumentIdError(DittoStoreError):
@@ -169,6 +181,18 @@ class DittoIoError(DittoError):
     """A file, a directory or a listener could not be used."""
 
     default_code = "io/operation-failed"
+
+
+class DittoFileNotFoundError(DittoIoError):
+    """A file or directory does not exist."""
+
+    default_code = "io/not-found"
+
+
+class DittoPermissionDeniedError(DittoIoError):
+    """The operating system does not allow the use of a file or directory."""
+
+    default_code = "io/permission-denied"
 
 
 class DittoSyncError(DittoError):
@@ -220,13 +244,17 @@ _BY_CODE: dict[str, type[DittoError]] = {
         DittoQueryTimeoutError,
         DittoQueryCancelledError,
         DittoQueryUnsupportedError,
+        DittoQueryParameterError,
         DittoStoreCorruptError,
+        DittoStorageFullError,
         DittoDocumentIdError,
         DittoTransactionReadOnlyError,
         DittoTransactionClosedError,
         DittoNestedTransactionError,
         DittoSizeLimitExceededError,
         DittoIoError,
+        DittoFileNotFoundError,
+        DittoPermissionDeniedError,
         DittoSyncNotActiveError,
         DittoPeerNotFoundError,
         DittoBusError,

@@ -212,6 +212,7 @@ fn map_error(file: &Path, e: &rusqlite::Error) -> StoreError {
         Some(ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase) => {
             StoreError::Corrupt { file: file.to_path_buf(), detail: e.to_string() }
         }
+        Some(ffi::ErrorCode::DiskFull) => StoreError::Full(file.to_path_buf()),
         // The tables of indexes are the only ones that ever go.
         _ if e.to_string().contains("no such table: idx_") => StoreError::IndexGone,
         _ => StoreError::Backend(format!("{e} ({})", file.display())),

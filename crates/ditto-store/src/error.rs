@@ -45,7 +45,10 @@ pub enum StoreError {
         /// Database id in the options.
         expected: String,
     },
-    /// The storage engine failed: disk full, no permission, input/output error.
+    /// The file system has no space left. What was committed stays; writing goes on once there is space again.
+    #[error("no space is left for the database file {}", .0.display())]
+    Full(PathBuf),
+    /// The storage engine failed: no permission, input/output error.
     #[error("the storage engine failed: {0}")]
     Backend(String),
     /// A file or directory could not be read or written.
@@ -57,6 +60,8 @@ pub enum StoreError {
         path: PathBuf,
         /// Reason given by the operating system.
         reason: String,
+        /// Its kind.
+        kind: ErrorKind,
     },
     /// The statement or its arguments are wrong, or it could not be evaluated.
     #[error(transparent)]
@@ -143,7 +148,8 @@ impl StoreError {
             StoreError::Version { .. } => ErrorKind::StoreVersion,
             StoreError::OtherDatabase { .. } => ErrorKind::InvalidConfig,
             StoreError::Backend(_) => ErrorKind::StoreBackend,
-            StoreError::Io { .. } => ErrorKind::Io,
+            StoreError::Full(_) => ErrorKind::StoreFull,
+            StoreError::Io { kind, .. } => *kind,
             StoreError::Query(e) => e.kind(),
             StoreError::IdConflict(_)
             | StoreError::DuplicateIds
@@ -155,8 +161,7 @@ impl StoreError {
             StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
             StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
             StoreError::Collection(_) | StoreError::UnknownSystemCollection(_) => ErrorKind::QueryInvalid,
-            StoreError::Setting(SettingError::Value { .. }) => ErrorKind::QueryArguments,
-            StoreError::Setting(_) => ErrorKind::QueryInvalid,
+            StoreError::Setting(_) => ErrorKind::QueryParameter,
             StoreError::Timeout { .. } => ErrorKind::QueryTimeout,
             StoreError::Cancelled => ErrorKind::QueryCancelled,
             StoreError::ReadOnly => ErrorKind::TransactionReadOnly,
@@ -175,7 +180,8 @@ impl StoreError {
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, e: &std::io::Error) -> Self {
-        StoreError::Io { action, path: path.to_path_buf(), reason: e.to_string() }
+        let kind = ErrorKind::of_io(e);
+        StoreError::Io { action, path: path.to_path_buf(), reason: e.to_string(), kind }
     }
 }
 
@@ -191,13 +197,16 @@ mod tests {
             found: "one".into(),
             expected: "two".into(),
         };
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
         for (error, code, names) in [
             (StoreError::Closed, "lifecycle/closed", "closed"),
             (StoreError::Locked(PathBuf::from("/data")), "store/persistence-directory-locked", "/data"),
             (StoreError::Corrupt { file: file(), detail: "page 7".into() }, "store/corrupt", "page 7"),
             (StoreError::Version { file: file(), found: 9, supported: 1 }, "store/version", "format 9"),
             (other, "validation/invalid-ditto-config", "one"),
-            (StoreError::Backend("disk full".into()), "store/backend", "disk full"),
+            (StoreError::Backend("disk I/O error".into()), "store/backend", "I/O"),
+            (StoreError::Full(file()), "store/storage-full", "no space"),
+            (StoreError::io("read", &file(), &gone), "io/not-found", "/data"),
             (
                 StoreError::io("open", &file(), &std::io::Error::other("denied")),
                 "io/operation-failed",

@@ -120,8 +120,7 @@ fn a_full_file_system_is_an_error_and_the_store_goes_on_when_space_returns() {
             assert!(run.finished, "{run:?}");
             assert!(!run.errors.is_empty(), "the file system was never full: {run:?}");
             for (_, kind, text) in &run.errors {
-                assert_eq!(kind, "store/backend", "{text}");
-                assert!(text.contains("full"), "{text}");
+                assert_eq!(kind, "store/storage-full", "{text}");
             }
         }
         None => println!("not run: this system allows no mount namespace with a tmpfs"),

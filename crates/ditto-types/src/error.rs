@@ -26,12 +26,16 @@ pub enum ErrorKind {
     QueryExecution,
     /// The statement is valid DQL but not allowed here, as LIMIT in a subscription.
     QueryUnsupported,
+    /// ALTER SYSTEM names an unknown setting, or gives it a value that it cannot have.
+    QueryParameter,
     /// The statement ran longer than the request timeout allows.
     QueryTimeout,
     /// The statement was cancelled by its caller.
     QueryCancelled,
     /// The storage engine failed.
     StoreBackend,
+    /// No space is left for the database. What was committed stays; writing goes on once there is space again.
+    StoreFull,
     /// The database file is damaged.
     StoreCorrupt,
     /// The database file was written by a newer release.
@@ -52,8 +56,14 @@ pub enum ErrorKind {
     InvalidJson,
     /// Bytes are not CBOR.
     InvalidCbor,
-    /// A file or directory could not be read or written.
+    /// A file or directory could not be read or written, for a reason without a kind of its own.
     Io,
+    /// A file or directory does not exist.
+    IoNotFound,
+    /// The operating system does not allow the use of a file or directory.
+    IoPermissionDenied,
+    /// A file or directory exists that should not.
+    IoAlreadyExists,
     /// Sync is not running.
     SyncNotActive,
     /// The peer is not in the mesh or not connected.
@@ -67,6 +77,17 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind of an error of the operating system about a file or directory.
+    pub fn of_io(e: &std::io::Error) -> Self {
+        match e.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::IoNotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::IoPermissionDenied,
+            std::io::ErrorKind::AlreadyExists => ErrorKind::IoAlreadyExists,
+            std::io::ErrorKind::StorageFull => ErrorKind::StoreFull,
+            _ => ErrorKind::Io,
+        }
+    }
+
     /// The code as text, `group/name`.
     pub fn code(self) -> &'static str {
         match self {
@@ -80,9 +101,11 @@ impl ErrorKind {
             ErrorKind::QueryEvaluation => "query/evaluation",
             ErrorKind::QueryExecution => "query/execution",
             ErrorKind::QueryUnsupported => "query/unsupported",
+            ErrorKind::QueryParameter => "query/parameter",
             ErrorKind::QueryTimeout => "query/timeout",
             ErrorKind::QueryCancelled => "query/cancelled",
             ErrorKind::StoreBackend => "store/backend",
+            ErrorKind::StoreFull => "store/storage-full",
             ErrorKind::StoreCorrupt => "store/corrupt",
             ErrorKind::StoreVersion => "store/version",
             ErrorKind::DocumentId => "store/document-id",
@@ -94,6 +117,9 @@ impl ErrorKind {
             ErrorKind::InvalidJson => "validation/invalid-json",
             ErrorKind::InvalidCbor => "validation/invalid-cbor",
             ErrorKind::Io => "io/operation-failed",
+            ErrorKind::IoNotFound => "io/not-found",
+            ErrorKind::IoPermissionDenied => "io/permission-denied",
+            ErrorKind::IoAlreadyExists => "io/already-exists",
             ErrorKind::SyncNotActive => "sync/not-active",
             ErrorKind::PeerNotFound => "mesh/peer-not-found",
             ErrorKind::BusSendFailed => "bus/send-failed",

@@ -18,21 +18,22 @@ const MAX_BYTES: u64 = 1024;
 /// Loads the key of the directory, or makes one. The caller holds the directory's lock.
 pub(crate) fn load_or_create(directory: &Path) -> Result<Identity, DittoError> {
     let path = directory.join(FILE);
-    let fail = |what: &str, e: &dyn std::fmt::Display| {
-        DittoError::new(ErrorKind::Io, format!("cannot {what} the peer key {}: {e}", path.display()))
+    let fail = |what: &str, kind, e: &dyn std::fmt::Display| {
+        DittoError::new(kind, format!("cannot {what} the peer key {}: {e}", path.display()))
     };
+    let fail_io = |what: &str, e: &io::Error| fail(what, ErrorKind::of_io(e), e);
     match File::open(&path) {
         Ok(file) => {
             let mut der = Zeroizing::new(Vec::new());
-            file.take(MAX_BYTES).read_to_end(&mut der).map_err(|e| fail("read", &e))?;
-            Identity::from_pkcs8_der(&der).map_err(|e| fail("use", &e))
+            file.take(MAX_BYTES).read_to_end(&mut der).map_err(|e| fail_io("read", &e))?;
+            Identity::from_pkcs8_der(&der).map_err(|e| fail("use", ErrorKind::Io, &e))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let identity = Identity::generate(&mut crate::random::fill);
-            write_private(directory, &path, &identity.to_pkcs8_der()).map_err(|e| fail("write", &e))?;
+            write_private(directory, &path, &identity.to_pkcs8_der()).map_err(|e| fail_io("write", &e))?;
             Ok(identity)
         }
-        Err(e) => Err(fail("open", &e)),
+        Err(e) => Err(fail_io("open", &e)),
     }
 }
 

@@ -52,7 +52,8 @@ impl Run {
         for (at, kind, text) in &self.errors {
             // The engine calls a file system damaged that answers EIO to a read, and so is half a page.
             let damaged = fault.calls.contains('r') && kind == "store/corrupt";
-            let disk = ["store/backend", "io/operation-failed"].contains(&kind.as_str());
+            let disk =
+                ["store/backend", "store/storage-full", "io/operation-failed"].contains(&kind.as_str());
             assert!(disk || damaged, "{what}: step {at}: {kind}: {text}");
         }
         if fault.times == 1 {

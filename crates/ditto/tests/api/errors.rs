@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use ditto::{DittoError, ErrorKind};
+use ditto::{Ditto, DittoConfig, DittoError, ErrorKind};
 
-use crate::fixture::peer;
+use crate::fixture::{DATABASE, peer};
 
 #[test]
 fn api_413_to_418_one_type_with_kind_text_and_cause() {
@@ -45,4 +45,50 @@ async fn api_421_positions() {
     assert_eq!((e.kind().code(), e.position().map(|p| (p.line, p.column))), ("query/invalid", Some((2, 22))));
     assert!(e.to_string().contains("(line 2, column 22)"), "{e}");
     p.ditto.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn api_422_each_code_has_a_call_that_gives_it() {
+    let p = peer().await;
+    let store = p.ditto.store();
+    store.execute("INSERT INTO c DOCUMENTS ({'_id': 'a', 'n': 1})").await.unwrap();
+    for (code, statement) in [
+        ("query/invalid", "SELECT FROM c"),
+        ("query/arguments-invalid", "SELECT * FROM c WHERE n = :missing"),
+        ("query/evaluation", "UPDATE c APPLY n INCREMENT BY 1.5"),
+        ("query/execution", "INSERT INTO c DOCUMENTS ({'_id': 'a'})"),
+        ("query/parameter", "ALTER SYSTEM SET no_such_setting = 1"),
+        ("query/parameter", "ALTER SYSTEM SET dql_request_timeout_seconds = 'soon'"),
+        ("store/document-id", "INSERT INTO c DOCUMENTS ({'_id': null})"),
+    ] {
+        let e = store.execute(statement).await.unwrap_err();
+        assert_eq!(e.kind().code(), code, "{statement}: {e}");
+    }
+    let e = p.ditto.sync().register_subscription("SELECT * FROM c LIMIT 1 OFFSET 1").err().unwrap();
+    assert_eq!(e.kind().code(), "query/unsupported", "{e}");
+    let second = DittoConfig::new(DATABASE).with_persistence_directory(p.directory.path());
+    let e = Ditto::open(second).await.err().unwrap();
+    assert_eq!(e.kind().code(), "store/persistence-directory-locked", "{e}");
+    p.ditto.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = async |path: &std::path::Path| {
+        let e = Ditto::open(DittoConfig::new(DATABASE).with_persistence_directory(path)).await.err().unwrap();
+        assert!(e.to_string().contains(path.to_str().unwrap()), "{e}");
+        e.kind()
+    };
+    let file = dir.path().join("file");
+    std::fs::write(&file, "not a directory").unwrap();
+    assert_eq!(open(&file).await, ErrorKind::IoAlreadyExists);
+    // The database is no database.
+    let p = peer().await;
+    p.ditto.close().await.unwrap();
+    let database = std::fs::read_dir(p.directory.path()).unwrap().map(|e| e.unwrap().path());
+    let database = database.filter(|p| p.extension().is_some_and(|e| e == "db")).last().unwrap();
+    std::fs::write(&database, vec![7; 8192]).unwrap();
+    assert_eq!(open(p.directory.path()).await, ErrorKind::StoreCorrupt);
+    assert_eq!(std::fs::read(&database).unwrap(), vec![7; 8192], "a damaged file is left as it is");
 }
