@@ -2,6 +2,7 @@
 
 use ditto_types::Value;
 
+use crate::chooser::{ConnectionPriority, PeerSelector};
 use crate::event::ConnectionEvent;
 use crate::peer_key::PeerKey;
 use crate::transport::{DialTarget, LinkId, LinkKind, NetEvent};
@@ -54,6 +55,27 @@ pub enum Input {
     },
     /// Replaces our metadata. See [`crate::presence::check_metadata`].
     SetPeerMetadata(Value),
+    /// Puts this peer into another query overlap group, which others see in the graph (API-468).
+    SetQueryOverlapGroup(u8),
+    /// Changes how eagerly some peers are dialled (API-469). Live connections stay.
+    SetConnectionPriority {
+        /// Which peers.
+        selector: PeerSelector,
+        /// How eagerly.
+        priority: ConnectionPriority,
+    },
+    /// Whether accepted links are put to the app, by [`Action::ConnectionRequest`], and how many milliseconds it has to
+    /// answer. `None`, as at the beginning, allows them all.
+    SetConnectionRequests(Option<u64>),
+    /// The app's answer to [`Action::ConnectionRequest`]. One that comes too late is ignored.
+    AnswerConnectionRequest {
+        /// The link of the request.
+        link: LinkId,
+        /// Whether the peer may connect.
+        allow: bool,
+    },
+    /// The device is on another network: what could not be reached may be reachable now.
+    NetworkChanged,
     /// Replaces the addresses that are always dialled. Live connections stay.
     SetStaticTargets(Vec<DialTarget>),
     /// Disconnects a peer, as after a protocol violation.
@@ -92,6 +114,17 @@ pub enum Action {
     Close {
         /// Which.
         link: LinkId,
+    },
+    /// A peer that has proven who it is, and that it may connect, asks to. Needs [`Input::AnswerConnectionRequest`].
+    ConnectionRequest {
+        /// Its link.
+        link: LinkId,
+        /// Who.
+        peer: PeerKey,
+        /// What carries the link; a decision is for this kind only.
+        kind: LinkKind,
+        /// Its metadata as it says: an object, empty over WebSocket.
+        metadata: Value,
     },
     /// A peer is connected. Never twice without [`Action::PeerDisconnected`] between.
     PeerConnected(PeerInfo),

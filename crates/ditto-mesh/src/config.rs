@@ -7,7 +7,7 @@ use ditto_types::DatabaseId;
 use zeroize::Zeroizing;
 
 use crate::identity::Identity;
-use crate::transport::{DialTarget, LinkKind};
+use crate::transport::{DialTarget, LinkKind, Role};
 
 /// Longest device name that is shown and sent, in bytes of UTF-8. Longer names are cut at a character.
 pub const MAX_DEVICE_NAME: usize = 24;
@@ -62,6 +62,8 @@ pub struct MeshConfig {
     pub discovery_token: String,
     /// Addresses that are always dialled.
     pub static_targets: Vec<DialTarget>,
+    /// Query overlap group that peers see; see [`crate::Input::SetQueryOverlapGroup`].
+    pub query_overlap_group: u8,
     /// Whether this instance is a server, for the "connected to server" mark of its neighbours.
     pub is_server: bool,
     /// Sizes, counts and times.
@@ -88,6 +90,7 @@ impl MeshConfig {
             sync_group: 0,
             discovery_token: String::new(),
             static_targets: Vec::new(),
+            query_overlap_group: 0,
             is_server: false,
             limits: Limits::default(),
         }
@@ -156,8 +159,17 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Dials under way.
     pub max_dials: usize,
+    /// Links of each kind.
+    pub connections: ConnectionLimits,
+    /// How long an instance that was discovered and that nobody reaches is left to others before a link is given up for
+    /// it.
+    pub join_patience: u64,
+    /// Time between two links that are given up for others; up to as much again is added at random.
+    pub churn_interval: u64,
     /// Time for TLS and HELLO.
     pub handshake_timeout: u64,
+    /// Time that the app of the other side may take to decide about us, after the handshake.
+    pub request_timeout: u64,
     /// Time for the transport to open a link.
     pub dial_timeout: u64,
     /// Silence before a PING; a link is dead after three times this.
@@ -172,6 +184,43 @@ pub struct Limits {
     pub second_dialer_delay: u64,
     /// Presence timing and sizes.
     pub presence: PresenceLimits,
+}
+
+/// How many links of each kind there may be: those that we dial and those that we accept. Addresses that the app has
+/// named are dialled in any case, and count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Over a LAN, or in memory.
+    pub lan: (usize, usize),
+    /// AWDL and Wi-Fi Aware.
+    pub p2p_wifi: (usize, usize),
+    /// WebSocket.
+    pub websocket: (usize, usize),
+    /// Bluetooth LE. Phones manage about seven links, and their users have headsets.
+    pub bluetooth: (usize, usize),
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { lan: (6, 24), p2p_wifi: (3, 3), websocket: (1, 24), bluetooth: (2, 2) }
+    }
+}
+
+impl ConnectionLimits {
+    fn of(&self, kind: LinkKind) -> (usize, usize) {
+        match kind {
+            LinkKind::Memory | LinkKind::AccessPoint => self.lan,
+            LinkKind::P2PWiFi => self.p2p_wifi,
+            LinkKind::WebSocket => self.websocket,
+            LinkKind::Bluetooth => self.bluetooth,
+        }
+    }
+
+    /// Links of a kind on this side.
+    pub(crate) fn most(&self, kind: LinkKind, role: Role) -> usize {
+        let (dialled, accepted) = self.of(kind);
+        if role == Role::Dialer { dialled } else { accepted }
+    }
 }
 
 /// Limits of presence. Times in milliseconds.
@@ -212,9 +261,13 @@ impl Default for Limits {
             max_unacknowledged: 2 << 20,
             datagram_age: 100,
             max_pending_links: 64,
-            max_sessions: 32,
+            max_sessions: 64,
             max_dials: 8,
+            connections: ConnectionLimits::default(),
+            join_patience: 3_000,
+            churn_interval: 2_000,
             handshake_timeout: 10_000,
+            request_timeout: 10_000,
             dial_timeout: 15_000,
             ping_interval: 15_000,
             backoff_first: 1_000,

@@ -1,13 +1,15 @@
 //! Whom to dial and when: static targets, discovered instances, backoff.
 //!
 //! The dialer learns which peer an origin leads to, from the links that it opened and from the tokens that peers name in
-//! HELLO, and leaves an origin alone while its peer is connected.
+//! HELLO and in presence records, and leaves an origin alone while its peer is connected as well as this origin could.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::chooser::{Candidate, ConnectionPriority, spread};
 use crate::config::Limits;
 use crate::peer_key::PeerKey;
-use crate::transport::{DialTarget, LinkId};
+use crate::presence::{TokenHash, token_hash};
+use crate::transport::{DialTarget, LinkId, LinkKind};
 
 /// A session shorter than this counts as a failed dial, so that a peer that is thrown out does not come back at once.
 const STABLE_MS: u64 = 10_000;
@@ -17,6 +19,25 @@ const MAX_TOKENS: usize = 512;
 
 /// Addresses remembered per instance.
 const MAX_TARGETS: usize = 16;
+
+/// Pause after a dial that led to a peer which is connected at least as well already.
+const SUPERSEDED_MS: u64 = 30_000;
+
+/// What the dialer has to know of the mesh.
+pub(crate) trait Outlook {
+    /// What carries the session of a peer.
+    fn session(&self, peer: &PeerKey) -> Option<LinkKind>;
+    /// What the app has said about a peer.
+    fn priority(&self, peer: &PeerKey) -> ConnectionPriority;
+    /// Whether a peer was last seen in our sync group, as one that we know nothing of is supposed to be.
+    fn same_group(&self, peer: &PeerKey) -> bool;
+    /// Cost of the route to a peer; `None` when nobody reaches it.
+    fn cost(&self, peer: &PeerKey) -> Option<u32>;
+    /// Links of a kind that may still be dialled.
+    fn room(&self, kind: LinkKind) -> usize;
+    /// When a link of a kind may be given up for another; `None` if there is none to give up.
+    fn churn_at(&self, kind: LinkKind) -> Option<u64>;
+}
 
 /// Why we know where to dial.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,12 +61,65 @@ struct Entry {
     peer: Option<PeerKey>,
     /// It leads to ourselves.
     is_self: bool,
+    /// When it was found.
+    seen: u64,
+    /// Place in the order among equals.
+    spread: u64,
+    /// Hash of the discovery token.
+    token: TokenHash,
 }
 
 impl Entry {
-    fn new(targets: Vec<DialTarget>, due: u64) -> Self {
-        Self { targets, turn: 0, failures: 0, due, link: None, peer: None, is_self: false }
+    fn new(targets: Vec<DialTarget>, now: u64, wait: u64) -> Self {
+        let due = now + wait;
+        let (link, peer, is_self, seen) = (None, None, false, now);
+        Self { targets, turn: 0, failures: 0, due, link, peer, is_self, seen, spread: 0, token: [0; 8] }
     }
+
+    fn target(&self) -> Option<&DialTarget> {
+        self.targets.get(self.turn)
+    }
+
+    /// Whether dialling it could be of use, room and time aside.
+    fn is_wanted(&self, outlook: &impl Outlook) -> bool {
+        if self.link.is_some() || self.is_self {
+            return false;
+        }
+        let (Some(target), Some(peer)) = (self.target(), &self.peer) else { return self.target().is_some() };
+        if outlook.priority(peer) == ConnectionPriority::DontConnect {
+            return false;
+        }
+        match (outlook.session(peer), link_kind(target)) {
+            (None, _) => true,
+            (Some(present), Some(possible)) => possible < present,
+            (Some(_), None) => false,
+        }
+    }
+
+    fn candidate(&self, is_explicit: bool, kind: LinkKind, outlook: &impl Outlook) -> Candidate {
+        let peer = self.peer.as_ref();
+        Candidate {
+            is_explicit,
+            priority: peer.map(|p| outlook.priority(p)).unwrap_or_default(),
+            same_group: peer.is_none_or(|p| outlook.same_group(p)),
+            cost: peer.and_then(|p| outlook.cost(p)),
+            kind,
+            spread: self.spread,
+        }
+    }
+}
+
+/// What a link to this address is carried by, where that is certain.
+fn link_kind(target: &DialTarget) -> Option<LinkKind> {
+    match target {
+        DialTarget::Tcp(_) => Some(LinkKind::AccessPoint),
+        DialTarget::Memory(_) => None,
+    }
+}
+
+/// The kind whose limit a dial counts against.
+pub(crate) fn counted_kind(target: &DialTarget) -> LinkKind {
+    link_kind(target).unwrap_or(LinkKind::Memory)
 }
 
 /// A dial to make.
@@ -53,6 +127,7 @@ impl Entry {
 pub(crate) struct Dial {
     pub(crate) origin: Origin,
     pub(crate) target: DialTarget,
+    pub(crate) kind: LinkKind,
 }
 
 #[derive(Debug)]
@@ -61,7 +136,7 @@ pub(crate) struct Dialer {
     limits: Limits,
     entries: BTreeMap<Origin, Entry>,
     /// Peers by the token that they named, also before discovery finds them.
-    tokens: BTreeMap<String, PeerKey>,
+    tokens: BTreeMap<TokenHash, PeerKey>,
 }
 
 impl Dialer {
@@ -81,7 +156,11 @@ impl Dialer {
             keep
         });
         for t in wanted {
-            let entry = || Entry::new(vec![t.clone()], now);
+            let own = &self.own_token;
+            let entry = || Entry {
+                spread: spread(own.as_bytes(), t.to_string().as_bytes()),
+                ..Entry::new(vec![t.clone()], now, 0)
+            };
             self.entries.entry(Origin::Static(t.clone())).or_insert_with(entry);
         }
         orphans
@@ -89,63 +168,129 @@ impl Dialer {
 
     /// Discovery found an instance. A new one, or one with new addresses, is dialled without backoff: at once if its
     /// token is the larger one, else after giving it time to dial us.
-    pub(crate) fn discovered(&mut self, token: &str, mut targets: Vec<DialTarget>, now: u64) {
+    ///
+    /// Says whether that is news, and whose token it is, if that is known.
+    pub(crate) fn discovered(
+        &mut self,
+        token: &str,
+        mut targets: Vec<DialTarget>,
+        now: u64,
+    ) -> Option<Option<PeerKey>> {
         if token == self.own_token || token.len() > 256 {
-            return;
+            return None;
         }
         targets.truncate(MAX_TARGETS);
         let origin = Origin::Token(token.to_owned());
         let wait = if self.own_token.as_str() < token { 0 } else { self.limits.second_dialer_delay };
         if let Some(e) = self.entries.get_mut(&origin) {
-            if e.targets != targets {
-                e.targets = targets;
-                e.turn = 0;
-                e.failures = 0;
-                e.due = e.due.min(now + wait);
+            if e.targets == targets {
+                return None;
             }
-        } else if self.entries.len() < MAX_TOKENS {
-            let peer = self.tokens.get(token).copied();
-            self.entries.insert(origin, Entry { peer, ..Entry::new(targets, now + wait) });
+            e.targets = targets;
+            e.turn = 0;
+            e.failures = 0;
+            e.due = e.due.min(now + wait);
+            return Some(e.peer);
+        }
+        if self.entries.len() >= MAX_TOKENS {
+            return None;
+        }
+        let hash = token_hash(token);
+        let peer = self.tokens.get(&hash).copied();
+        let spread = spread(self.own_token.as_bytes(), token.as_bytes());
+        self.entries.insert(origin, Entry { peer, spread, token: hash, ..Entry::new(targets, now, wait) });
+        Some(peer)
+    }
+
+    /// An instance is no longer announced. Says whether it was known, and whose token it was.
+    pub(crate) fn lost(&mut self, token: &str) -> Option<Option<PeerKey>> {
+        self.entries.remove(&Origin::Token(token.to_owned())).map(|e| e.peer)
+    }
+
+    /// The device is on another network: nothing that failed before says anything now.
+    pub(crate) fn network_changed(&mut self, now: u64) {
+        for e in self.entries.values_mut() {
+            (e.turn, e.failures, e.due) = (0, 0, e.due.min(now));
         }
     }
 
-    /// An instance is no longer announced.
-    pub(crate) fn lost(&mut self, token: &str) {
-        self.entries.remove(&Origin::Token(token.to_owned()));
-    }
-
-    /// The dials that are due. Each must be followed by [`Dialer::started`].
-    pub(crate) fn due(
-        &mut self,
-        now: u64,
-        room: usize,
-        is_connected: impl Fn(&PeerKey) -> bool,
-    ) -> Vec<Dial> {
-        let is_due = |e: &Entry| e.due <= now && e.is_idle() && !e.peer.as_ref().is_some_and(&is_connected);
-        if !self.entries.values().any(is_due) {
+    /// The dials to make now, the most useful first. Each must be followed by [`Dialer::started`].
+    pub(crate) fn due(&self, now: u64, most: usize, outlook: &impl Outlook) -> Vec<Dial> {
+        let mut rooms = Rooms::new(outlook);
+        let mut candidates = Vec::new();
+        for (origin, e) in self.entries.iter().filter(|(_, e)| e.due <= now && e.is_wanted(outlook)) {
+            let Some(target) = e.target() else { continue };
+            let (kind, is_explicit) = (counted_kind(target), origin.is_explicit());
+            if is_explicit || rooms.left(kind) > 0 {
+                candidates.push((e.candidate(is_explicit, kind, outlook).rank(), origin, target, kind));
+            }
+        }
+        if candidates.is_empty() {
             return Vec::new();
         }
-        let mut busy: BTreeSet<DialTarget> = self
-            .entries
-            .values()
-            .filter(|e| e.link.is_some())
-            .filter_map(|e| e.targets.get(e.turn).cloned())
-            .collect();
+        candidates.sort_by_key(|c| c.0);
+        let mut busy = self.busy();
         let mut out = Vec::new();
-        for (origin, e) in &self.entries {
-            if out.len() >= room {
+        for (_, origin, target, kind) in candidates {
+            if out.len() >= most {
                 break;
             }
-            if !is_due(e) {
-                continue;
-            }
-            let Some(target) = e.targets.get(e.turn) else { continue };
             // An address that is both static and discovered is dialled once.
-            if busy.insert(target.clone()) {
-                out.push(Dial { origin: origin.clone(), target: target.clone() });
+            if (origin.is_explicit() || rooms.left(kind) > 0) && busy.insert(target) {
+                rooms.take(kind);
+                out.push(Dial { origin: origin.clone(), target: target.clone(), kind });
             }
         }
         out
+    }
+
+    /// The kind of link of which one should be given up now: no room is left, and somebody waits who is worth it, because
+    /// nobody reaches them or the app prefers them.
+    pub(crate) fn churn(&self, now: u64, outlook: &impl Outlook) -> Option<LinkKind> {
+        let waiting = self.blocked(outlook).filter(|(at, _, _)| *at <= now);
+        waiting.min_by_key(|(_, _, c)| c.rank()).map(|(_, kind, _)| kind)
+    }
+
+    /// Kinds of links of which one could be given up for somebody, now or later.
+    pub(crate) fn crowded(&self, outlook: &impl Outlook) -> BTreeSet<LinkKind> {
+        self.without_room(outlook).map(|(_, kind, _)| kind).collect()
+    }
+
+    /// Who waits for room and is worth a link, since when, and for what kind of link.
+    fn without_room<'a>(
+        &'a self,
+        outlook: &'a impl Outlook,
+    ) -> impl Iterator<Item = (u64, LinkKind, Candidate)> + 'a {
+        self.entries.iter().filter(|(o, e)| !o.is_explicit() && e.is_wanted(outlook)).filter_map(|(_, e)| {
+            let kind = counted_kind(e.target()?);
+            if outlook.room(kind) > 0 {
+                return None;
+            }
+            let candidate = e.candidate(false, kind, outlook);
+            let at = if candidate.priority == ConnectionPriority::High {
+                e.due
+            } else if candidate.cost.is_none() {
+                // Its presence may arrive by way of others meanwhile.
+                e.due.max(e.seen + self.limits.join_patience)
+            } else {
+                return None;
+            };
+            Some((at, kind, candidate))
+        })
+    }
+
+    /// The same where there is a link to give up, with the time when it may be.
+    fn blocked<'a>(
+        &'a self,
+        outlook: &'a impl Outlook,
+    ) -> impl Iterator<Item = (u64, LinkKind, Candidate)> + 'a {
+        let waiting = self.without_room(outlook);
+        waiting.filter_map(|(at, kind, c)| Some((at.max(outlook.churn_at(kind)?), kind, c)))
+    }
+
+    /// Addresses that are being dialled or connected.
+    fn busy(&self) -> BTreeSet<&DialTarget> {
+        self.entries.values().filter(|e| e.link.is_some()).filter_map(Entry::target).collect()
     }
 
     /// The dial has this link.
@@ -162,15 +307,26 @@ impl Dialer {
         }
     }
 
-    /// A peer has named its discovery token.
+    /// A peer has named its discovery token, in HELLO.
     pub(crate) fn learned_token(&mut self, token: &str, peer: PeerKey) {
         if !token.is_empty() {
-            // A peer has one token at a time.
-            self.tokens.retain(|t, p| *p != peer || t == token);
-            if self.tokens.len() < MAX_TOKENS {
-                self.tokens.insert(token.to_owned(), peer);
-            }
-            self.learned(&Origin::Token(token.to_owned()), peer);
+            self.learned_token_hash(token_hash(token), peer);
+        }
+    }
+
+    /// A peer has named its discovery token, in HELLO or in its presence record.
+    pub(crate) fn learned_token_hash(&mut self, hash: TokenHash, peer: PeerKey) {
+        if self.tokens.get(&hash) == Some(&peer) {
+            return;
+        }
+        // A peer has one token at a time.
+        self.tokens.retain(|_, p| *p != peer);
+        if self.tokens.len() < MAX_TOKENS {
+            self.tokens.insert(hash, peer);
+        }
+        let named = |o: &Origin, e: &Entry| !o.is_explicit() && e.token == hash;
+        for (_, e) in self.entries.iter_mut().filter(|(o, e)| named(o, e)) {
+            e.peer = Some(peer);
         }
     }
 
@@ -207,10 +363,11 @@ impl Dialer {
     }
 
     /// The link of an origin is gone, and its peer is still connected by another one.
-    pub(crate) fn superseded(&mut self, origin: &Origin) {
+    pub(crate) fn superseded(&mut self, origin: &Origin, now: u64) {
         if let Some(e) = self.entries.get_mut(origin) {
             e.link = None;
             e.failures = 0;
+            e.due = now + SUPERSEDED_MS;
         }
     }
 
@@ -246,30 +403,50 @@ impl Dialer {
                 Origin::Token(t) if *t <= self.own_token => self.limits.second_dialer_delay,
                 _ => 0,
             };
-            *e = Entry::new(std::mem::take(&mut e.targets), now + wait);
+            let (spread, token) = (e.spread, e.token);
+            *e = Entry { spread, token, ..Entry::new(std::mem::take(&mut e.targets), now, wait) };
         }
     }
 
-    /// When the next dial is due.
-    pub(crate) fn next_deadline(&self, is_connected: impl Fn(&PeerKey) -> bool) -> Option<u64> {
-        let busy: BTreeSet<&DialTarget> = self
-            .entries
-            .values()
-            .filter(|e| e.link.is_some())
-            .filter_map(|e| e.targets.get(e.turn))
-            .collect();
-        self.entries
-            .values()
-            .filter(|e| e.is_idle() && !e.peer.as_ref().is_some_and(&is_connected))
-            .filter(|e| e.targets.get(e.turn).is_some_and(|t| !busy.contains(t)))
-            .map(|e| e.due)
-            .min()
+    /// When there is something to dial, or a link to give up.
+    pub(crate) fn next_deadline(&self, outlook: &impl Outlook) -> Option<u64> {
+        let mut rooms = Rooms::new(outlook);
+        let busy = self.busy();
+        let dials = self.entries.iter().filter_map(|(origin, e)| {
+            let target = e.target().filter(|t| !busy.contains(t))?;
+            let is_open = origin.is_explicit() || rooms.left(counted_kind(target)) > 0;
+            (is_open && e.is_wanted(outlook)).then_some(e.due)
+        });
+        let dial = dials.min();
+        dial.into_iter().chain(self.blocked(outlook).map(|(at, _, _)| at)).min()
     }
 }
 
-impl Entry {
-    fn is_idle(&self) -> bool {
-        self.link.is_none() && !self.is_self
+/// Links that may still be dialled, asked for once per kind.
+struct Rooms<'a, O> {
+    outlook: &'a O,
+    left: BTreeMap<LinkKind, usize>,
+}
+
+impl<'a, O: Outlook> Rooms<'a, O> {
+    fn new(outlook: &'a O) -> Self {
+        Self { outlook, left: BTreeMap::new() }
+    }
+
+    fn left(&mut self, kind: LinkKind) -> usize {
+        *self.left.entry(kind).or_insert_with(|| self.outlook.room(kind))
+    }
+
+    fn take(&mut self, kind: LinkKind) {
+        let left = self.left(kind);
+        self.left.insert(kind, left.saturating_sub(1));
+    }
+}
+
+impl Origin {
+    /// The app has named the address.
+    pub(crate) fn is_explicit(&self) -> bool {
+        matches!(self, Origin::Static(_))
     }
 }
 
@@ -290,8 +467,48 @@ mod tests {
         DialTarget::Memory(s.into())
     }
 
-    fn never(_: &PeerKey) -> bool {
-        false
+    /// A mesh of which everything can be said.
+    #[derive(Default)]
+    struct Mesh {
+        sessions: BTreeMap<PeerKey, LinkKind>,
+        priorities: BTreeMap<PeerKey, ConnectionPriority>,
+        costs: BTreeMap<PeerKey, u32>,
+        full: bool,
+        churn_at: Option<u64>,
+    }
+
+    impl Outlook for Mesh {
+        fn session(&self, peer: &PeerKey) -> Option<LinkKind> {
+            self.sessions.get(peer).copied()
+        }
+
+        fn priority(&self, peer: &PeerKey) -> ConnectionPriority {
+            self.priorities.get(peer).copied().unwrap_or_default()
+        }
+
+        fn same_group(&self, _: &PeerKey) -> bool {
+            true
+        }
+
+        fn cost(&self, peer: &PeerKey) -> Option<u32> {
+            self.costs.get(peer).copied()
+        }
+
+        fn room(&self, _: LinkKind) -> usize {
+            if self.full { 0 } else { 2 }
+        }
+
+        fn churn_at(&self, _: LinkKind) -> Option<u64> {
+            self.churn_at
+        }
+    }
+
+    fn nobody() -> Mesh {
+        Mesh::default()
+    }
+
+    fn key(i: u8) -> PeerKey {
+        Identity::generate(&mut |out| out.fill(i)).peer_key()
     }
 
     fn dialer(token: &str) -> Dialer {
@@ -304,10 +521,10 @@ mod tests {
         a.discovered("b", vec![t("b")], 1000);
         b.discovered("a", vec![t("a")], 1000);
         a.discovered("a", vec![t("a")], 1000);
-        assert_eq!(a.due(1000, 9, never).len(), 1);
-        assert_eq!(b.due(2999, 9, never), []);
-        assert_eq!(b.next_deadline(never), Some(3000));
-        assert_eq!(b.due(3000, 9, never).len(), 1);
+        assert_eq!(a.due(1000, 9, &nobody()).len(), 1);
+        assert_eq!(b.due(2999, 9, &nobody()), []);
+        assert_eq!(b.next_deadline(&nobody()), Some(3000));
+        assert_eq!(b.due(3000, 9, &nobody()).len(), 1);
     }
 
     #[test]
@@ -328,7 +545,7 @@ mod tests {
         }
         // Both addresses of an instance are tried before waiting.
         assert_eq!(d.failed(&found, 0, 0), Some(0));
-        assert_eq!(d.due(0, 9, never)[0].target, t("b2"));
+        assert_eq!(d.due(0, 9, &nobody())[0].target, t("b2"));
         assert_eq!(d.failed(&found, 0, 0), Some(500));
     }
 
@@ -340,31 +557,32 @@ mod tests {
         for _ in 0..8 {
             d.failed(&o, 0, 0);
         }
-        let late = d.next_deadline(never).unwrap();
+        let late = d.next_deadline(&nobody()).unwrap();
         assert!(late > 50_000);
         d.discovered("b", vec![t("b")], 10);
-        assert_eq!(d.next_deadline(never), Some(late));
+        assert_eq!(d.next_deadline(&nobody()), Some(late));
         d.discovered("b", vec![t("b"), t("c")], 20);
-        assert_eq!(d.next_deadline(never), Some(20));
+        assert_eq!(d.next_deadline(&nobody()), Some(20));
         d.lost("b");
-        assert_eq!(d.next_deadline(never), None);
+        assert_eq!(d.next_deadline(&nobody()), None);
     }
 
     #[test]
     fn connected_peers_and_ourselves_are_left_alone() {
         let mut d = dialer("z");
-        let peer = Identity::generate(&mut |out| out.fill(1)).peer_key();
+        let peer = key(1);
+        let connected = Mesh { sessions: [(peer, LinkKind::AccessPoint)].into(), ..Mesh::default() };
         d.set_static(&[t("x"), t("y")], 0);
         d.learned(&Origin::Static(t("x")), peer);
         d.is_self(&Origin::Static(t("y")));
-        assert_eq!(d.due(0, 9, |p| *p == peer), []);
-        assert_eq!(d.next_deadline(|p| *p == peer), None);
+        assert_eq!(d.due(0, 9, &connected), []);
+        assert_eq!(d.next_deadline(&connected), None);
         d.disconnected(&peer, 60_000, 100, || 0);
-        assert_eq!(d.due(600, 9, never).len(), 1);
+        assert_eq!(d.due(600, 9, &nobody()).len(), 1);
         // Static targets that stay keep what is known; the others are dropped.
         d.started(&Origin::Static(t("x")), LinkId(5));
         assert_eq!(d.set_static(&[t("y")], 700), [LinkId(5)]);
-        assert_eq!(d.due(800, 9, never), []);
+        assert_eq!(d.due(800, 9, &nobody()), []);
     }
 
     #[test]
@@ -372,9 +590,109 @@ mod tests {
         let mut d = dialer("a");
         d.set_static(&[t("x")], 0);
         d.discovered("b", vec![t("x")], 0);
-        let due = d.due(0, 9, never);
+        let due = d.due(0, 9, &nobody());
         assert_eq!(due.len(), 1);
         d.started(&due[0].origin, LinkId(1));
-        assert_eq!(d.due(0, 9, never), []);
+        assert_eq!(d.due(0, 9, &nobody()), []);
+    }
+
+    #[test]
+    fn room_is_kept_for_the_best_and_explicit_addresses_need_none() {
+        let mut d = dialer("m");
+        for (i, token) in ["n", "o", "p", "q"].into_iter().enumerate() {
+            d.discovered(token, vec![t(token)], 0);
+            d.learned_token(token, key(i as u8 + 1));
+        }
+        d.set_static(&[t("fixed")], 0);
+        let mut mesh =
+            Mesh { costs: (1..=3).map(|i| (key(i), 1 + u32::from(i))).collect(), ..Mesh::default() };
+        let order = |d: &Dialer, mesh: &Mesh| -> Vec<DialTarget> {
+            d.due(0, 9, mesh).into_iter().map(|d| d.target).collect()
+        };
+        // The app's address, the one nobody reaches, and the longest way; one of the two rooms is the app's.
+        assert_eq!(order(&d, &mesh), [t("fixed"), t("q")]);
+        d.set_static(&[], 0);
+        assert_eq!(order(&d, &mesh), [t("q"), t("p")]);
+        mesh.priorities =
+            [(key(1), ConnectionPriority::High), (key(4), ConnectionPriority::DontConnect)].into();
+        assert_eq!(order(&d, &mesh), [t("n"), t("p")]);
+        assert_eq!(d.due(0, 1, &mesh).len(), 1);
+        d.set_static(&[t("fixed")], 0);
+        mesh.full = true;
+        assert_eq!(order(&d, &mesh), [t("fixed")]);
+        assert_eq!(d.next_deadline(&mesh), Some(0));
+        let fixed = Origin::Static(t("fixed"));
+        d.learned(&fixed, key(4));
+        assert_eq!(
+            order(&d, &mesh),
+            [],
+            "not even an address of the app leads to a peer that it does not want"
+        );
+    }
+
+    #[test]
+    fn only_who_is_worth_it_waits_for_a_link_to_be_given_up() {
+        let mut d = dialer("m");
+        d.discovered("n", vec![t("n")], 1000);
+        d.learned_token("n", key(1));
+        let reached = Mesh { costs: [(key(1), 2)].into(), full: true, churn_at: Some(0), ..Mesh::default() };
+        assert_eq!((d.churn(90_000, &reached), d.next_deadline(&reached)), (None, None));
+        let island = Mesh { full: true, churn_at: Some(0), ..Mesh::default() };
+        assert_eq!((d.churn(3999, &island), d.next_deadline(&island)), (None, Some(4000)));
+        assert_eq!(d.churn(4000, &island), Some(LinkKind::Memory));
+        let recent = Mesh { churn_at: Some(7000), ..island };
+        assert_eq!((d.churn(6999, &recent), d.next_deadline(&recent)), (None, Some(7000)));
+        let none_to_give = Mesh { full: true, ..Mesh::default() };
+        assert_eq!((d.churn(9999, &none_to_give), d.next_deadline(&none_to_give)), (None, None));
+        assert_eq!(d.crowded(&none_to_give).len(), 1);
+        let high = Mesh { priorities: [(key(1), ConnectionPriority::High)].into(), ..reached };
+        assert_eq!(d.churn(1000, &high), Some(LinkKind::Memory));
+    }
+
+    #[test]
+    fn a_connected_peer_is_dialled_only_for_a_better_link() {
+        let mut d = dialer("m");
+        let lan = DialTarget::Tcp("192.0.2.1:4040".into());
+        d.discovered("n", vec![lan.clone()], 0);
+        d.learned_token("n", key(1));
+        let over = |kind| Mesh { sessions: [(key(1), kind)].into(), ..Mesh::default() };
+        assert_eq!(d.due(0, 9, &over(LinkKind::AccessPoint)), []);
+        assert_eq!(d.due(0, 9, &over(LinkKind::Bluetooth)).len(), 1);
+        // It led to nothing better after all: not again at once.
+        d.superseded(&Origin::Token("n".into()), 0);
+        assert_eq!(d.due(0, 9, &over(LinkKind::Bluetooth)), []);
+        assert_eq!(d.next_deadline(&over(LinkKind::Bluetooth)), Some(SUPERSEDED_MS));
+        // Without a session the pause is no longer about anything.
+        d.disconnected(&key(1), 60_000, 100, || 0);
+        assert_eq!(d.due(1100, 9, &nobody()).len(), 1);
+    }
+
+    #[test]
+    fn another_network_ends_the_waiting() {
+        let mut d = dialer("m");
+        let o = Origin::Token("n".into());
+        d.discovered("n", vec![t("n")], 0);
+        for _ in 0..9 {
+            d.failed(&o, 0, 0);
+        }
+        assert!(d.next_deadline(&nobody()) > Some(100_000));
+        d.network_changed(50);
+        assert_eq!(d.next_deadline(&nobody()), Some(50));
+        assert_eq!(d.failed(&o, 50, 0), Some(500));
+    }
+
+    #[test]
+    fn a_record_tells_whose_token_was_announced() {
+        let mut d = dialer("m");
+        assert_eq!(d.discovered("n", vec![t("n")], 0), Some(None));
+        assert_eq!(d.discovered("n", vec![t("n")], 0), None, "no news");
+        d.learned_token_hash(token_hash("n"), key(1));
+        let connected = Mesh { sessions: [(key(1), LinkKind::Memory)].into(), ..Mesh::default() };
+        assert_eq!(d.due(0, 9, &connected), []);
+        assert_eq!(d.lost("n"), Some(Some(key(1))));
+        assert_eq!(d.lost("n"), None);
+        // Also before it was announced.
+        d.learned_token_hash(token_hash("o"), key(2));
+        assert_eq!(d.discovered("o", vec![t("o")], 0), Some(Some(key(2))));
     }
 }

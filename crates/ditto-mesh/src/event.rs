@@ -46,6 +46,18 @@ pub enum Refusal {
     /// The other side has a better link to us already.
     #[error("there is another link already")]
     Duplicate,
+    /// The app of the side that was dialled does not want the peer.
+    #[error("the app of the other side denied the connection")]
+    Denied,
+    /// The app of the side that was dialled did not answer in time.
+    #[error("the app of the other side did not answer in time")]
+    NotAnswered,
+    /// One side presents a proof that the other one does not check, as a permit to a peer without a server.
+    #[error("the peer presents a kind of proof that is not checked here")]
+    UnknownProof,
+    /// The app has set the priority of the peer to "don't connect".
+    #[error("the app does not want to connect to the peer")]
+    NotWanted,
     /// The other side refused with a code that this release does not know.
     #[error("refused with code {0}")]
     Other(u64),
@@ -65,7 +77,32 @@ impl Refusal {
             Refusal::Timeout => 8,
             Refusal::Capacity => 9,
             Refusal::Duplicate => 10,
+            Refusal::Denied => 11,
+            Refusal::NotAnswered => 12,
+            Refusal::UnknownProof => 13,
+            Refusal::NotWanted => 14,
             Refusal::Other(code) => *code,
+        }
+    }
+
+    /// A stable name, for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Refusal::WrongDatabase => "wrong_database",
+            Refusal::WrongSharedKey => "wrong_key",
+            Refusal::ModeMismatch => "mode_mismatch",
+            Refusal::SelfConnection => "self_connection",
+            Refusal::ProtocolVersion { .. } => "incompatible_version",
+            Refusal::Malformed(_) => "malformed",
+            Refusal::Tls(_) => "tls",
+            Refusal::Timeout => "timed_out",
+            Refusal::Capacity => "at_capacity",
+            Refusal::Duplicate => "duplicate",
+            Refusal::Denied => "denied",
+            Refusal::NotAnswered => "not_answered",
+            Refusal::UnknownProof => "unknown_proof",
+            Refusal::NotWanted => "not_wanted",
+            Refusal::Other(_) => "other",
         }
     }
 
@@ -80,15 +117,58 @@ impl Refusal {
             8 => Refusal::Timeout,
             9 => Refusal::Capacity,
             10 => Refusal::Duplicate,
+            11 => Refusal::Denied,
+            12 => Refusal::NotAnswered,
+            13 => Refusal::UnknownProof,
+            14 => Refusal::NotWanted,
             code => Refusal::Other(code),
         }
     }
 }
 
-/// Something worth a log line. None of them needs an answer.
+/// What happened to links, and why. None of them needs an answer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
+    /// Discovery found an instance, or found other addresses of it.
+    Discovered {
+        /// Where it can be dialled.
+        targets: Vec<DialTarget>,
+        /// Who it is, if that is known from its presence record or an earlier connection.
+        peer: Option<PeerKey>,
+    },
+    /// A discovered instance is no longer announced.
+    Lost {
+        /// Who it was, if that is known.
+        peer: Option<PeerKey>,
+    },
+    /// A peer is connected: it has a session.
+    Connected {
+        /// Who.
+        peer: PeerKey,
+        /// Its name; not unique.
+        device_name: String,
+        /// What carries the session.
+        kind: LinkKind,
+        /// Address of the other side.
+        remote: String,
+        /// Our side of the link.
+        role: Role,
+    },
+    /// The session of a peer has ended.
+    Disconnected {
+        /// Who.
+        peer: PeerKey,
+        /// Why.
+        reason: String,
+    },
+    /// The number of links is at its limit, and another peer was worth more than this one, which others still reach.
+    MadeRoom {
+        /// Whose link was given up.
+        peer: PeerKey,
+        /// What carried it.
+        kind: LinkKind,
+    },
     /// A dial began.
     Dialing {
         /// Where to.
@@ -184,9 +264,107 @@ pub enum ConnectionEvent {
     },
 }
 
+impl ConnectionEvent {
+    /// A stable name of the kind of event, for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Discovered { .. } => "discovered",
+            Self::Lost { .. } => "lost",
+            Self::Connected { .. } => "connected",
+            Self::Disconnected { .. } => "disconnected",
+            Self::MadeRoom { .. } => "made_room",
+            Self::Dialing { .. } => "dialing",
+            Self::DialFailed { .. } => "dial_failed",
+            Self::Refused { .. } => "refused",
+            Self::LinkReady { .. } => "link_ready",
+            Self::LinkClosed { .. } => "link_closed",
+            Self::DuplicateClosed { .. } => "duplicate_closed",
+            Self::Switched { .. } => "moved_link",
+            Self::Violation { .. } => "violation",
+            Self::RecordRefused { .. } => "record_refused",
+            Self::MetadataRejected(_) => "metadata_rejected",
+            Self::ConfigRejected(_) => "config_rejected",
+            Self::Listening { .. } => "listening",
+            Self::Condition { .. } => "condition",
+        }
+    }
+
+    /// The peer that it is about, if known.
+    pub fn peer(&self) -> Option<PeerKey> {
+        match self {
+            Self::Discovered { peer, .. }
+            | Self::Lost { peer }
+            | Self::Refused { peer, .. }
+            | Self::LinkClosed { peer, .. } => *peer,
+            Self::Connected { peer, .. }
+            | Self::Disconnected { peer, .. }
+            | Self::MadeRoom { peer, .. }
+            | Self::LinkReady { peer, .. }
+            | Self::DuplicateClosed { peer, .. }
+            | Self::Switched { peer, .. }
+            | Self::Violation { peer, .. }
+            | Self::RecordRefused { from: peer, .. } => Some(*peer),
+            _ => None,
+        }
+    }
+
+    /// The address that it is about: of the other side, of the dial or of the listener.
+    pub fn address(&self) -> Option<String> {
+        match self {
+            Self::Connected { remote, .. }
+            | Self::Refused { remote, .. }
+            | Self::LinkReady { remote, .. }
+            | Self::LinkClosed { remote, .. }
+            | Self::DuplicateClosed { remote, .. }
+            | Self::Switched { remote, .. } => Some(remote.clone()),
+            Self::Dialing { target } | Self::DialFailed { target, .. } => Some(target.to_string()),
+            Self::Discovered { targets, .. } => targets.first().map(ToString::to_string),
+            Self::Listening { addr } => Some(addr.clone()),
+            _ => None,
+        }
+    }
+
+    /// What carries the link that it is about.
+    pub fn connection_type(&self) -> Option<LinkKind> {
+        match self {
+            Self::Connected { kind, .. }
+            | Self::MadeRoom { kind, .. }
+            | Self::Refused { kind, .. }
+            | Self::LinkReady { kind, .. }
+            | Self::Switched { kind, .. } => Some(*kind),
+            _ => None,
+        }
+    }
+
+    /// Why a link was refused.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ConnectionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Discovered { targets, peer } => {
+                f.write_str("discovered ")?;
+                if let Some(peer) = peer {
+                    write!(f, "{peer:?} ")?;
+                }
+                write!(f, "at")?;
+                targets.iter().try_for_each(|t| write!(f, " {t}"))
+            }
+            Self::Lost { peer: Some(peer) } => write!(f, "{peer:?} is no longer announced"),
+            Self::Lost { peer: None } => f.write_str("an instance is no longer announced"),
+            Self::Connected { peer, device_name, kind, remote, .. } => {
+                write!(f, "connected to {peer:?} \"{}\" at {remote} over {kind}", device_name.escape_debug())
+            }
+            Self::Disconnected { peer, reason } => write!(f, "disconnected from {peer:?}: {reason}"),
+            Self::MadeRoom { peer, kind } => {
+                write!(f, "gave up the {kind} link to {peer:?} for another peer")
+            }
             Self::Dialing { target } => write!(f, "dialling {target}"),
             Self::DialFailed { target, reason, retry_in_ms: Some(ms) } => {
                 write!(f, "could not reach {target}: {reason}; next try in {ms} ms")

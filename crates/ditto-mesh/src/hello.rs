@@ -7,25 +7,30 @@
 //!             db_id_hash 16, store_id 16, store_epoch 8, wall_ms varint, boot_tag 8, caps varint,
 //!             link_kind u8, max_frame varint, window varint,
 //!             device_name <=63, os <=32, sdk <=32, sync_group varint, token <=64,
-//!             proof (0 | 1 mac 32 | 2 permit <=4096), revocation_head <=32,
+//!             proof (kind u8, bytes <=4096), metadata <=4096, revocation_head <=32,
 //!             session 8, frames varint, count (tag varint, bytes <=256)*
+//! proof    := 0 nothing | 1 mac 32 | 2 permit
 //! ```
 //!
-//! Extensions after the last field let a later release say more; unknown ones are skipped.
+//! Extensions after the last field let a later release say more; unknown ones are skipped. Proofs of an unknown kind can be
+//! read over too, so that they are refused as what they are. `metadata` is the JSON of the dialer's peer metadata, for the
+//! acceptor's app to decide on; the acceptor sends none, and nobody does over WebSocket.
 
 use ditto_types::wire::{Reader, WireError, put_bytes, put_str, put_varint};
 
 use crate::event::Refusal;
+use crate::presence::MAX_METADATA;
 
 /// Oldest and newest protocol version of this release.
 pub(crate) const PROTOCOL: (u32, u32) = (1, 1);
 
 /// Longest greeting, length field excluded.
-pub(crate) const MAX_GREETING: usize = 8 << 10;
+pub(crate) const MAX_GREETING: usize = 12 << 10;
 
 const KIND_HELLO: u8 = 1;
 const KIND_REFUSED: u8 = 2;
-const MAX_PERMIT: usize = 4096;
+/// Longest proof: a permit.
+const MAX_PROOF: usize = 4096;
 const MAX_EXTENSIONS: usize = 16;
 
 /// `caps` bit: this instance is a server.
@@ -38,8 +43,10 @@ pub(crate) enum Proof {
     Open,
     /// A mac over the TLS exporter.
     SharedKey([u8; 32]),
-    /// A signed permit. Reserved for server mode.
+    /// A signed permit, which only servers and their clients check.
     Permit(Vec<u8>),
+    /// A kind of proof that this release does not know. Only ever read.
+    Unknown(u8),
 }
 
 /// What a side says about itself.
@@ -63,6 +70,8 @@ pub(crate) struct Hello {
     /// The discovery token of the sender, so that both ends know whom an announcement stands for.
     pub(crate) token: String,
     pub(crate) proof: Proof,
+    /// JSON of the sender's peer metadata, or nothing. Not checked.
+    pub(crate) metadata: Vec<u8>,
     pub(crate) revocation_head: Vec<u8>,
     /// The session that the sender has with the receiver; zero for none.
     pub(crate) session: [u8; 8],
@@ -97,17 +106,15 @@ impl Hello {
         put_str(&mut b, &self.sdk);
         put_varint(&mut b, self.sync_group.into());
         put_str(&mut b, &self.token);
-        match &self.proof {
-            Proof::Open => b.push(0),
-            Proof::SharedKey(mac) => {
-                b.push(1);
-                b.extend_from_slice(mac);
-            }
-            Proof::Permit(p) => {
-                b.push(2);
-                put_bytes(&mut b, p);
-            }
-        }
+        let (kind, proof): (u8, &[u8]) = match &self.proof {
+            Proof::Open => (0, &[]),
+            Proof::SharedKey(mac) => (1, mac),
+            Proof::Permit(p) => (2, p),
+            Proof::Unknown(kind) => (*kind, &[]),
+        };
+        b.push(kind);
+        put_bytes(&mut b, proof);
+        put_bytes(&mut b, &self.metadata);
         put_bytes(&mut b, &self.revocation_head);
         b.extend_from_slice(&self.session);
         put_varint(&mut b, self.frames);
@@ -141,12 +148,18 @@ impl Hello {
             sdk: r.str(32)?.to_owned(),
             sync_group: u32_field(r, "sync group")?,
             token: r.str(64)?.to_owned(),
-            proof: match r.u8()? {
-                0 => Proof::Open,
-                1 => Proof::SharedKey(r.array()?),
-                2 => Proof::Permit(r.bytes(MAX_PERMIT)?.to_vec()),
-                _ => return Err(r.invalid("kind of proof")),
+            proof: {
+                let kind = r.u8()?;
+                let bytes = r.bytes(MAX_PROOF)?;
+                match (kind, bytes.len()) {
+                    (0, 0) => Proof::Open,
+                    (1, 32) => Proof::SharedKey(bytes.try_into().map_err(|_| r.invalid("proof"))?),
+                    (2, 1..) => Proof::Permit(bytes.to_vec()),
+                    (0..=2, _) => return Err(r.invalid("length of the proof")),
+                    (kind, _) => Proof::Unknown(kind),
+                }
             },
+            metadata: r.bytes(MAX_METADATA)?.to_vec(),
             revocation_head: r.bytes(32)?.to_vec(),
             session: r.array()?,
             frames: r.varint()?,
@@ -242,6 +255,7 @@ pub(crate) mod tests {
             sync_group: 7,
             token: "tok".into(),
             proof: Proof::SharedKey([9; 32]),
+            metadata: b"{\"role\":\"kitchen\"}".to_vec(),
             revocation_head: vec![],
             session: [5; 8],
             frames: 300,
@@ -250,7 +264,9 @@ pub(crate) mod tests {
 
     #[test]
     fn round_trip_and_partial_input() {
-        for proof in [Proof::Open, Proof::SharedKey([9; 32]), Proof::Permit(vec![1; 300])] {
+        for proof in
+            [Proof::Open, Proof::SharedKey([9; 32]), Proof::Permit(vec![1; MAX_PROOF]), Proof::Unknown(3)]
+        {
             let hello = Hello { proof, ..sample() };
             let bytes = hello.encode();
             for cut in 0..bytes.len() {
@@ -279,6 +295,16 @@ pub(crate) mod tests {
         assert!(matches!(Greeting::take(&mut wider.clone()), Ok(Some(Greeting::Hello(_)))));
         let tiny = Hello { max_frame: 10, ..sample() }.encode();
         assert!(matches!(Greeting::take(&mut tiny.clone()), Err(Refusal::Malformed(_))));
+        let permit = Hello { proof: Proof::Permit(vec![1; MAX_PROOF + 1]), ..sample() }.encode();
+        assert!(matches!(Greeting::take(&mut permit.clone()), Err(Refusal::Malformed(_))));
+        let metadata = Hello { metadata: vec![b' '; MAX_METADATA + 1], ..sample() }.encode();
+        assert!(matches!(Greeting::take(&mut metadata.clone()), Err(Refusal::Malformed(_))));
+        let largest = Hello {
+            proof: Proof::Permit(vec![1; MAX_PROOF]),
+            metadata: vec![b' '; MAX_METADATA],
+            ..sample()
+        };
+        assert!(matches!(Greeting::take(&mut largest.encode()), Ok(Some(Greeting::Hello(_)))));
         let long = Hello { device_name: "x".repeat(64), ..sample() }.encode();
         assert!(matches!(Greeting::take(&mut long.clone()), Err(Refusal::Malformed(_))));
         assert!(matches!(Greeting::take(&mut vec![0xff, 0xff]), Err(Refusal::Malformed(_))));

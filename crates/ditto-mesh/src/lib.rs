@@ -6,24 +6,30 @@
 //! | module | owns |
 //! |---|---|
 //! | [`transport`] | the boundary to sockets and radios |
-//! | `api`, `config`, `event` | inputs, actions, configuration, what is logged |
+//! | `api`, `config`, `event` | inputs, actions, configuration, what happens to links |
+//! | `diagnostics` | what the links are doing now |
 //! | [`presence`] | records, flooding, the graph |
 //! | `peer_key`, `identity`, `discovery` | names, keys, announcements |
 //! | `tls`, `proof`, `hello` | the secure channel and admission |
 //! | `frame`, `channel`, `sched`, `session` | frames, credit, priorities, what survives a change of link |
-//! | `link`, `dial`, `mesh` | links, whom to dial, and the machine that ties all together |
+//! | `chooser`, `dial` | which peers are worth a connection, when to dial them, which link to give up |
+//! | `link`, `mesh` | links, and the machine that ties all together |
 //!
 //! What happens on a link, in order: TLS 1.3 with raw public keys on both sides; HELLO of the dialer; HELLO of the
-//! acceptor, once it has verified the first; then frames. Of the two peers the one with the smaller key decides which of
+//! acceptor, once it has verified the first and its app has agreed; then frames. Of the two peers the one with the smaller key decides which of
 //! several links carries their session, and says so with SWITCH.
 
 mod api;
 mod channel;
+mod chooser;
 mod config;
+mod diagnostics;
 mod dial;
 mod discovery;
 mod event;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod hello;
 mod identity;
 mod link;
@@ -37,7 +43,11 @@ mod tls;
 pub mod transport;
 
 pub use api::{Action, Input, Lane, PeerInfo, SendFailure};
-pub use config::{Admission, ConfigError, Limits, MAX_DEVICE_NAME, MeshConfig, PresenceLimits};
+pub use chooser::{ConnectionPriority, PeerSelector};
+pub use config::{
+    Admission, ConfigError, ConnectionLimits, Limits, MAX_DEVICE_NAME, MeshConfig, PresenceLimits,
+};
+pub use diagnostics::{TransportDiagnostics, TransportPeer, TransportSnapshot};
 pub use discovery::discovery_service_type;
 pub use event::{ConnectionEvent, Refusal};
 pub use identity::{Identity, IdentityError};

@@ -56,6 +56,14 @@ pub(crate) struct Link {
     pub(crate) control: Vec<u8>,
     /// Bytes given to the transport and not yet written.
     in_flight: usize,
+    /// A HELLO that waits for the app's decision.
+    pub(crate) asked: Option<Box<Hello>>,
+    /// Beginning of the present phase.
+    pub(crate) since: u64,
+    /// The last PING that has no answer: its nonce and when it was sent.
+    probe: Option<(u64, u64)>,
+    /// Round trip in milliseconds, and the peer's wall clock minus ours, as of the last PONG.
+    pub(crate) measured: Option<(u64, i64)>,
     ping_at: u64,
     last_rx: u64,
     missed: u8,
@@ -93,6 +101,10 @@ impl Link {
             unauthenticated: 0,
             control: Vec::new(),
             in_flight: 0,
+            asked: None,
+            since: 0,
+            probe: None,
+            measured: None,
             ping_at: u64::MAX,
             last_rx: 0,
             missed: 0,
@@ -113,6 +125,7 @@ impl Link {
         self.hello = Some(hello);
         self.phase = Phase::Ready;
         self.deadline = Some(now + limits.handshake_timeout);
+        self.since = now;
         self.last_rx = now;
         self.ping_at = now + limits.ping_interval;
     }
@@ -144,6 +157,22 @@ impl Link {
     /// Queues a frame of the link itself.
     pub(crate) fn push_control(&mut self, frame: Frame<'_>) {
         frame.encode(&mut self.control);
+    }
+
+    /// Asks for a sign of life, which also measures the link.
+    pub(crate) fn ping(&mut self, nonce: u64, now: u64) {
+        self.probe = Some((nonce, now));
+        self.push_control(Frame::Ping { nonce });
+    }
+
+    /// The answer to a PING. `their_wall` is the peer's clock when it answered, about half a round trip ago.
+    pub(crate) fn pong(&mut self, nonce: u64, their_wall: u64, now: u64, wall: u64) {
+        if let Some((_, sent)) = self.probe.take_if(|(n, _)| *n == nonce) {
+            let rtt = now.saturating_sub(sent);
+            let ours = i128::from(wall) - i128::from(rtt / 2);
+            let offset = i128::from(their_wall) - ours;
+            self.measured = i64::try_from(offset).ok().map(|offset| (rtt, offset));
+        }
     }
 
     pub(crate) fn heard(&mut self, now: u64) {

@@ -1,7 +1,10 @@
 //! The machine that ties links, sessions, dialling and presence together.
 
+mod choice;
 mod greeter;
+mod inspect;
 mod links;
+mod requests;
 mod sessions;
 mod timers;
 
@@ -9,7 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zeroize::Zeroizing;
 
+use self::choice::Choice;
 use self::greeter::Greeter;
+use self::inspect::Ended;
+use self::requests::Requests;
 use self::sessions::Peer;
 use crate::api::{Action, Input, SendFailure};
 use crate::config::{ConfigError, Limits, MeshConfig, display_name};
@@ -39,6 +45,7 @@ const BYE_STOP: u64 = 0;
 const BYE_DUPLICATE: u64 = 1;
 const BYE_VIOLATION: u64 = 2;
 const BYE_APP: u64 = 3;
+const BYE_ROOM: u64 = 4;
 /// GOAWAY codes from here on are codes of refusals.
 const BYE_REFUSED: u64 = 16;
 
@@ -62,7 +69,12 @@ pub struct Mesh {
     /// Peers whose session may have something to send.
     dirty: BTreeSet<PeerKey>,
     dialer: Dialer,
+    choice: Choice,
+    requests: Requests,
+    /// Our sync group.
+    sync_group: u32,
     presence: Presence,
+    ended: Ended,
     actions: VecDeque<Action>,
 }
 
@@ -83,6 +95,8 @@ impl Mesh {
             os: config.os.clone(),
             sdk: config.sdk_version.clone(),
             is_server: config.is_server,
+            overlap_group: config.query_overlap_group,
+            token: config.discovery_token.clone(),
         };
         Self {
             local: config.identity.peer_key(),
@@ -99,7 +113,11 @@ impl Mesh {
             peers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             dialer: Dialer::new(config.discovery_token.clone(), limits.clone()),
+            choice: Choice::default(),
+            requests: Requests::default(),
+            sync_group: config.sync_group,
             presence: Presence::new(config.identity.clone(), db_hash, about, limits.presence.clone()),
+            ended: Ended::new(),
             actions: VecDeque::new(),
             limits,
         }
@@ -124,11 +142,15 @@ impl Mesh {
             Input::Send { peer, lane, bytes, tag } => self.on_send(peer, lane, bytes, tag),
             Input::SendDatagram { peer, bytes, tag } => self.on_send_datagram(peer, bytes, tag),
             Input::Consumed { peer, lane, bytes } => self.on_consumed(peer, lane.into(), bytes),
-            Input::SetPeerMetadata(value) => {
-                if let Err(e) = self.presence.set_metadata(value, self.now) {
-                    self.event(ConnectionEvent::MetadataRejected(e));
-                }
-            }
+            Input::SetPeerMetadata(value) => match self.presence.set_metadata(value, self.now) {
+                Ok(()) => self.greeter.set_metadata(self.presence.metadata_json()),
+                Err(e) => self.event(ConnectionEvent::MetadataRejected(e)),
+            },
+            Input::SetQueryOverlapGroup(group) => self.presence.set_overlap_group(group, self.now),
+            Input::SetConnectionPriority { selector, priority } => self.set_priority(selector, priority),
+            Input::SetConnectionRequests(timeout) => self.requests.timeout = timeout,
+            Input::AnswerConnectionRequest { link, allow } => self.answer_request(link, allow),
+            Input::NetworkChanged => self.dialer.network_changed(self.now),
             Input::SetStaticTargets(targets) => self.set_static_targets(targets),
             Input::Disconnect { peer, reason } => self.disconnect(&peer, BYE_APP, &reason),
             Input::Start => self.start(),
@@ -137,6 +159,7 @@ impl Mesh {
         }
         self.run_timers();
         self.run_presence();
+        self.run_dials();
         self.pump_dirty();
     }
 
@@ -172,6 +195,8 @@ impl Mesh {
         let mut tag = [0; 8];
         (self.random)(&mut tag);
         self.greeter.set_boot_tag(tag);
+        self.ended.clear();
+        self.choice.outdated();
         self.dialer.reset(self.now);
         self.dialer.set_static(&self.static_targets, self.now);
         self.presence.start(self.now, self.wall);
@@ -213,8 +238,16 @@ impl Mesh {
             NetEvent::Bytes { link, bytes } => self.on_bytes(link, &bytes),
             NetEvent::Written { link, bytes } => self.on_written(link, bytes),
             NetEvent::LinkDown { link, reason } => self.on_link_down(link, &reason),
-            NetEvent::Discovered { token, targets } => self.dialer.discovered(&token, targets, self.now),
-            NetEvent::Lost { token } => self.dialer.lost(&token),
+            NetEvent::Discovered { token, targets } => {
+                if let Some(peer) = self.dialer.discovered(&token, targets.clone(), self.now) {
+                    self.event(ConnectionEvent::Discovered { targets, peer });
+                }
+            }
+            NetEvent::Lost { token } => {
+                if let Some(peer) = self.dialer.lost(&token) {
+                    self.event(ConnectionEvent::Lost { peer });
+                }
+            }
             NetEvent::Listening { addr } => self.event(ConnectionEvent::Listening { addr }),
             NetEvent::Condition { source, text } => self.event(ConnectionEvent::Condition { source, text }),
         }
@@ -223,6 +256,7 @@ impl Mesh {
     /// Lets presence act, and carries its messages.
     fn run_presence(&mut self) {
         if self.presence.advance(self.now) {
+            self.choice.outdated();
             self.actions.push_back(Action::PresenceChanged);
         }
         for (peer, bytes) in self.presence.take_consumed() {

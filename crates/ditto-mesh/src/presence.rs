@@ -4,57 +4,33 @@
 //! neighbour but the one they came from; on a new session both sides tell what they have and send what is missing.
 
 mod graph;
+mod metadata;
+mod receive;
 mod record;
+mod send;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ditto_types::{Value, json};
+use ditto_types::Value;
 
 pub(crate) use self::graph::empty;
 pub use self::graph::{PresenceConnection, PresenceGraph, PresencePeer};
+pub(crate) use self::metadata::read_metadata;
+pub use self::metadata::{MetadataError, check_metadata};
+use self::record::Item;
 pub use self::record::MAX_METADATA;
-use self::record::{
-    Edge, Item, MAX_DIGEST, MAX_EDGES, MAX_ITEMS, Message, NO_METADATA, Record, SignedRecord,
-};
+pub(crate) use self::record::{Message, SignedRecord};
+pub(crate) use self::record::{TokenHash, token_hash};
 use crate::api::PeerInfo;
 use crate::config::{PresenceLimits, display_name};
 use crate::identity::Identity;
-use crate::peer_key::{PeerKey, ShortId};
+use crate::peer_key::PeerKey;
 use crate::transport::LinkKind;
-
-/// Bytes of records in one message.
-const BATCH: usize = 48 << 10;
 
 /// Longest life of a record without a refresh, whatever it asks for.
 const MAX_TTL_S: u64 = 3600;
-
-/// Why metadata is not taken (API-139, API-140).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MetadataError {
-    /// Metadata must be an object.
-    #[error("peer metadata must be an object, not {0}")]
-    NotAnObject(&'static str),
-    /// The JSON form is too long.
-    #[error("peer metadata has {0} bytes of JSON, the limit is {MAX_METADATA}")]
-    TooLarge(usize),
-    /// Nested deeper than [`ditto_types::MAX_DEPTH`].
-    #[error("peer metadata is nested too deeply")]
-    TooDeep,
-}
-
-/// Checks metadata and returns its JSON form.
-pub fn check_metadata(value: &Value) -> Result<String, MetadataError> {
-    if value.as_object().is_none() {
-        return Err(MetadataError::NotAnObject(value.type_name()));
-    }
-    if value.depth() > ditto_types::MAX_DEPTH {
-        return Err(MetadataError::TooDeep);
-    }
-    let text = json::to_string(value);
-    if text.len() > MAX_METADATA { Err(MetadataError::TooLarge(text.len())) } else { Ok(text) }
-}
 
 /// Something that a neighbour did wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +48,9 @@ pub(crate) struct About {
     pub(crate) os: String,
     pub(crate) sdk: String,
     pub(crate) is_server: bool,
+    pub(crate) overlap_group: u8,
+    /// The discovery token.
+    pub(crate) token: String,
 }
 
 #[derive(Debug)]
@@ -176,6 +155,7 @@ impl Presence {
                     ditto_sdk_version: some(&about.sdk),
                     peer_metadata: empty(),
                     identity_service_metadata: empty(),
+                    query_overlap_group: about.overlap_group,
                     connections: Vec::new(),
                 },
                 remote_peers: Vec::new(),
@@ -222,6 +202,23 @@ impl Presence {
         Ok(())
     }
 
+    /// Our metadata as JSON; nothing when it is empty.
+    pub(crate) fn metadata_json(&self) -> &[u8] {
+        &self.metadata.0
+    }
+
+    /// Puts this peer into another query overlap group.
+    pub(crate) fn set_overlap_group(&mut self, group: u8, now: u64) {
+        self.about.overlap_group = group;
+        self.changed(now);
+    }
+
+    /// Whose discovery tokens are known from their records.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (TokenHash, PeerKey)> + '_ {
+        let known = self.records.iter().filter(|(k, s)| **k != self.local && s.signed.record.token != [0; 8]);
+        known.map(|(k, s)| (s.signed.record.token, *k))
+    }
+
     /// A session began, or its link or facts changed.
     pub(crate) fn neighbour_up(&mut self, info: PeerInfo, now: u64) {
         match self.neighbours.get_mut(&info.peer) {
@@ -258,188 +255,6 @@ impl Presence {
             let delay = if slow { self.limits.coalesce_bluetooth } else { self.limits.coalesce };
             self.publish_at = Some(self.publish_at.map_or(now + delay, |at| at.min(now + delay)));
         }
-    }
-
-    /// A message of the presence channel.
-    pub(crate) fn on_message(&mut self, from: &PeerKey, bytes: Vec<u8>, now: u64) {
-        if let Some(n) = self.neighbours.get_mut(from) {
-            n.inbox.push_back(bytes);
-            self.touched = true;
-            self.read_inbox(*from, now);
-        }
-    }
-
-    fn read_inbox(&mut self, from: PeerKey, now: u64) {
-        let (burst, rate) =
-            (u64::from(self.limits.neighbour_burst), u64::from(self.limits.neighbour_rate.max(1)));
-        while let Some(n) = self.neighbours.get_mut(&from) {
-            n.bucket.refill(now, burst, 1000_u64.div_ceil(rate));
-            if n.bucket.tokens == 0 {
-                return;
-            }
-            let Some(bytes) = n.inbox.pop_front() else { return };
-            self.consumed.push((from, bytes.len()));
-            match Message::decode(&bytes) {
-                Ok(Message::Digest(entries)) => {
-                    n.bucket.tokens = n.bucket.tokens.saturating_sub(1 + entries.len() as u64 / 64);
-                    self.on_digest(from, entries);
-                }
-                Ok(Message::Records(items)) => {
-                    n.bucket.tokens = n.bucket.tokens.saturating_sub(1 + items.len() as u64);
-                    for item in items {
-                        self.on_record(from, item, now);
-                    }
-                }
-                Err(e) => self.faults.push(Fault::Violation { from, reason: format!("presence: {e}") }),
-            }
-        }
-    }
-
-    fn on_digest(&mut self, from: PeerKey, entries: Vec<(ShortId, u64)>) {
-        let theirs: BTreeMap<ShortId, u64> = entries.into_iter().collect();
-        let Some(n) = self.neighbours.get_mut(&from) else { return };
-        for (key, s) in &self.records {
-            let (seq, meta) = (s.signed.record.seq, s.signed.record.meta_hash);
-            match theirs.get(&key.short_id()) {
-                Some(have) if *have == seq => {
-                    n.known.insert(*key, (seq, meta));
-                }
-                Some(have) if *have > seq => {}
-                _ => {
-                    n.outbox.insert(*key);
-                }
-            }
-        }
-    }
-
-    fn on_record(&mut self, from: PeerKey, item: Item, now: u64) {
-        let record = &item.signed.record;
-        let (key, seq) = (record.key, record.seq);
-        if key == self.local {
-            // An earlier life of ours, with a clock ahead of ours now: outdo it.
-            if seq > self.seq && item.signed.verify(&self.db_hash) {
-                self.seq = seq;
-                self.changed(now);
-            }
-            return;
-        }
-        if item.age_s >= record.ttl_s.min(MAX_TTL_S) {
-            return;
-        }
-        let known = self.records.get(&key).map(|s| s.signed.record.seq);
-        if known == Some(seq) {
-            self.adopt_metadata(&from, item);
-            return;
-        }
-        if known.is_some_and(|k| k > seq) {
-            if let Some(n) = self.neighbours.get_mut(&from) {
-                n.outbox.insert(key);
-            }
-            return;
-        }
-        if known.is_none() && !self.make_room() {
-            self.refuse(from, "too many peers".into());
-            return;
-        }
-        if !item.signed.verify(&self.db_hash) {
-            self.refuse(from, format!("the record of {key:?} is not signed by its key"));
-            return;
-        }
-        if let Some(s) = self.records.get_mut(&key) {
-            s.bucket.refill(now, self.limits.origin_burst.into(), self.limits.origin_refill);
-            if s.bucket.tokens == 0 {
-                if s.pending.as_ref().is_none_or(|(_, p)| p.signed.record.seq < seq) {
-                    s.pending = Some((from, item));
-                }
-                return;
-            }
-        }
-        self.accept(from, item, now);
-    }
-
-    fn refuse(&mut self, from: PeerKey, reason: String) {
-        self.faults.push(Fault::Refused { from, reason });
-    }
-
-    /// Stores a verified record that is newer than what we have and passes it on.
-    fn accept(&mut self, from: PeerKey, item: Item, now: u64) {
-        let Item { age_s, signed, metadata } = item;
-        let (key, seq, hash) = (signed.record.key, signed.record.seq, signed.record.meta_hash);
-        let old = self.records.remove(&key);
-        let same = old.as_ref().is_some_and(|s| s.signed.record.meta_hash == hash && s.metadata.is_some());
-        let bucket = Bucket { tokens: self.limits.origin_burst.into(), since: now };
-        let (mut bucket, kept) = old.map_or((bucket, None), |s| (s.bucket, Some((s.metadata, s.value))));
-        bucket.tokens = bucket.tokens.saturating_sub(1);
-        let (metadata, value) = match (metadata, kept) {
-            _ if hash == NO_METADATA => (Some(Vec::new()), empty()),
-            (_, Some(kept)) if same => kept,
-            (Some(m), _) if record::metadata_hash(&m) == hash => {
-                let value = parse_metadata(&m);
-                (Some(m), value)
-            }
-            _ => (None, empty()),
-        };
-        let ttl = signed.record.ttl_s.min(MAX_TTL_S);
-        let stored = Stored {
-            metadata,
-            value,
-            born: now.saturating_sub(age_s * 1000),
-            expires: now + (ttl - age_s.min(ttl)) * 1000,
-            bucket,
-            pending: None,
-            signed,
-        };
-        let has_metadata = stored.metadata.is_some();
-        self.records.insert(key, stored);
-        for (peer, n) in &mut self.neighbours {
-            if *peer == from {
-                let meta = if has_metadata { hash } else { NO_METADATA };
-                n.known.insert(key, (seq, meta));
-                n.outbox.remove(&key);
-            } else if *peer != key {
-                n.outbox.insert(key);
-            }
-        }
-        self.stale = true;
-    }
-
-    /// The record is known; its metadata may be what is missing.
-    fn adopt_metadata(&mut self, from: &PeerKey, item: Item) {
-        let (key, seq) = (item.signed.record.key, item.signed.record.seq);
-        let Some(s) = self.records.get_mut(&key) else { return };
-        let hash = s.signed.record.meta_hash;
-        if let Some(n) = self.neighbours.get_mut(from) {
-            n.known.insert(key, (seq, hash));
-            n.outbox.remove(&key);
-        }
-        if let (None, Some(m)) = (&s.metadata, item.metadata)
-            && record::metadata_hash(&m) == hash
-        {
-            s.value = parse_metadata(&m);
-            s.metadata = Some(m);
-            for (peer, n) in &mut self.neighbours {
-                if peer != from {
-                    n.known.remove(&key);
-                    n.outbox.insert(key);
-                }
-            }
-            self.stale = true;
-        }
-    }
-
-    /// Makes room for one more origin: unreachable ones go first. `false` if all are reachable.
-    fn make_room(&mut self) -> bool {
-        if self.records.len() < self.limits.max_records {
-            return true;
-        }
-        let shown: BTreeSet<PeerKey> = self.graph.remote_peers.iter().map(|p| p.peer_key).collect();
-        let out = self.records.iter().filter(|(k, _)| **k != self.local && !shown.contains(k));
-        let Some(victim) = out.min_by_key(|(_, s)| s.expires).map(|(k, _)| *k) else { return false };
-        self.records.remove(&victim);
-        for n in self.neighbours.values_mut() {
-            n.known.remove(&victim);
-        }
-        true
     }
 
     /// Does what time asks for: publishes, expires, reads what had to wait, follows the graph.
@@ -488,81 +303,6 @@ impl Presence {
         std::mem::take(&mut self.stale) && self.rebuild(now)
     }
 
-    fn publish(&mut self, now: u64) {
-        self.publish_at = None;
-        self.refresh_at = now + self.limits.refresh;
-        self.seq += 1;
-        let hash = record::metadata_hash(&self.metadata.0);
-        let edge = |(key, n): (&PeerKey, &Neighbour)| {
-            let kind = n.info.link_kind;
-            Edge { to: key.short_id(), kind: kind.code(), cost: kind.cost() }
-        };
-        let record = Record {
-            key: self.local,
-            seq: self.seq,
-            ttl_s: self.limits.ttl / 1000,
-            connected_to_server: self.neighbours.values().any(|n| n.info.is_server),
-            is_server: self.about.is_server,
-            name: display_name(&self.about.name).to_owned(),
-            os: self.about.os.clone(),
-            sdk: self.about.sdk.clone(),
-            meta_hash: hash,
-            edges: self.neighbours.iter().take(MAX_EDGES).map(edge).collect(),
-        };
-        let stored = Stored {
-            signed: record.sign(&self.identity, &self.db_hash),
-            metadata: Some(self.metadata.0.clone()),
-            value: empty(),
-            born: now,
-            expires: u64::MAX,
-            bucket: Bucket { tokens: 0, since: now },
-            pending: None,
-        };
-        self.records.insert(self.local, stored);
-        for n in self.neighbours.values_mut() {
-            n.outbox.insert(self.local);
-        }
-    }
-
-    /// Messages to send, to neighbours that `has_room` allows. What is not sent now stays noted by origin, so that a
-    /// slow neighbour gets the newest state and costs no memory.
-    pub(crate) fn flush(&mut self, now: u64, has_room: impl Fn(&PeerKey) -> bool) -> Vec<(PeerKey, Vec<u8>)> {
-        let mut out = Vec::new();
-        for (peer, n) in &mut self.neighbours {
-            if (!n.digest_due && n.outbox.is_empty()) || !has_room(peer) {
-                continue;
-            }
-            if std::mem::take(&mut n.digest_due) {
-                let entries =
-                    self.records.iter().take(MAX_DIGEST).map(|(k, s)| (k.short_id(), s.signed.record.seq));
-                out.push((*peer, Message::Digest(entries.collect()).encode()));
-            }
-            let (mut items, mut size) = (Vec::new(), 0);
-            while size < BATCH && items.len() < MAX_ITEMS {
-                let Some(key) = n.outbox.pop_first() else { break };
-                let Some(s) = self.records.get(&key) else { continue };
-                let (seq, hash) = (s.signed.record.seq, s.signed.record.meta_hash);
-                let (had_seq, had_meta) = n.known.get(&key).copied().unwrap_or((0, NO_METADATA));
-                if had_seq >= seq {
-                    continue;
-                }
-                let metadata = if had_meta == hash { None } else { s.metadata.clone() };
-                let told = if had_meta == hash || metadata.is_some() { hash } else { had_meta };
-                n.known.insert(key, (seq, told));
-                size += s.signed.bytes.len() + metadata.as_ref().map_or(0, Vec::len) + 16;
-                items.push(Item {
-                    age_s: now.saturating_sub(s.born) / 1000,
-                    signed: s.signed.clone(),
-                    metadata,
-                });
-            }
-            if !items.is_empty() {
-                out.push((*peer, Message::Records(items).encode()));
-            }
-        }
-        out
-    }
-
     /// What was read, to be granted to the senders again.
     pub(crate) fn take_consumed(&mut self) -> Vec<(PeerKey, usize)> {
         std::mem::take(&mut self.consumed)
@@ -592,12 +332,6 @@ impl Presence {
         let lost = self.lost.values().map(|at| at + self.limits.grace);
         own.chain(records).chain(inboxes).chain(lost).min()
     }
-}
-
-/// Metadata of another peer: its JSON object, or nothing if its app has sent something else.
-fn parse_metadata(text: &[u8]) -> Value {
-    let value = std::str::from_utf8(text).ok().and_then(|t| json::from_str(t).ok());
-    value.filter(|v| v.as_object().is_some()).unwrap_or_else(empty)
 }
 
 fn some(text: &str) -> Option<String> {

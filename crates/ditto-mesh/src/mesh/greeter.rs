@@ -39,12 +39,18 @@ impl Greeter {
                 sync_group: config.sync_group,
                 token: config.discovery_token.clone(),
                 proof: Proof::Open,
+                metadata: Vec::new(),
                 revocation_head: Vec::new(),
                 session: [0; 8],
                 frames: 0,
             },
             max_sync_message: limits.max_sync_message,
         }
+    }
+
+    /// JSON of our metadata, for the apps that we ask to be let in.
+    pub(super) fn set_metadata(&mut self, json: &[u8]) {
+        self.own.metadata = json.to_vec();
     }
 
     pub(super) fn set_boot_tag(&mut self, tag: [u8; 8]) {
@@ -65,7 +71,11 @@ impl Greeter {
             Some(key) => Proof::SharedKey(key.mac(channel, role)?),
         };
         let (session, frames) = session;
-        Ok(Hello { wall_ms, link_kind: kind.code(), proof, session, frames, ..self.own.clone() }.encode())
+        let mut hello = Hello { wall_ms, link_kind: kind.code(), proof, session, frames, ..self.own.clone() };
+        if role == Role::Acceptor || kind == LinkKind::WebSocket {
+            hello.metadata.clear();
+        }
+        Ok(hello.encode())
     }
 
     /// Whether the side with `role` may connect.
@@ -80,9 +90,9 @@ impl Greeter {
                     return Err(Refusal::WrongSharedKey);
                 }
             }
-            (None, Proof::SharedKey(_)) | (Some(_), Proof::Open) | (_, Proof::Permit(_)) => {
-                return Err(Refusal::ModeMismatch);
-            }
+            (None, Proof::SharedKey(_)) | (Some(_), Proof::Open) => return Err(Refusal::ModeMismatch),
+            // Permits are for servers and their clients, which this release does not know.
+            (_, Proof::Permit(_) | Proof::Unknown(_)) => return Err(Refusal::UnknownProof),
         }
         // Also what a reflected HELLO runs into where there is no secret. Two stores of one name would corrupt each
         // other's cursors.

@@ -2,6 +2,7 @@
 
 use super::{BYE_REFUSED, Mesh};
 use crate::api::Action;
+use crate::chooser::ConnectionPriority;
 use crate::event::{ConnectionEvent, Refusal};
 use crate::frame::Frame;
 use crate::hello::{Greeting, Hello};
@@ -39,6 +40,7 @@ impl Mesh {
         match channel {
             Some(Ok(channel)) => {
                 link.open(kind, remote, channel, deadline);
+                link.since = self.now;
                 self.flush_output(id);
             }
             failed => {
@@ -113,11 +115,21 @@ impl Mesh {
                 if let Some(origin) = &link.origin {
                     self.dialer.learned(origin, peer);
                 }
+                if self.priority_of(&peer) == ConnectionPriority::DontConnect {
+                    return self.refuse(id, Refusal::NotWanted);
+                }
                 if self.is_redundant(id, &peer) {
                     return self.refuse(id, Refusal::Duplicate);
                 }
                 self.say_hello(id);
             }
+        }
+        if self.links.get(&id).is_some_and(|l| l.asked.is_some()) {
+            // Until we have answered its HELLO the dialer has nothing to say but that it gives up.
+            if !plain.is_empty() {
+                self.refuse(id, Refusal::Malformed("more than HELLO before it was answered".into()));
+            }
+            return;
         }
         match Greeting::take(plain) {
             Ok(None) => {}
@@ -136,27 +148,31 @@ impl Mesh {
         }
         let role = link.role;
         let of_peer = self.ready_links(&peer).count();
-        if of_peer >= MAX_LINKS_PER_PEER
-            || (!self.peers.contains_key(&peer) && self.peers.len() >= self.limits.max_sessions)
-        {
+        if of_peer >= MAX_LINKS_PER_PEER {
             return self.refuse(id, Refusal::Capacity);
         }
-        if role == Role::Acceptor {
-            self.say_hello(id);
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.ready(hello, self.now, &self.limits);
-            self.on_ready(id);
+        match role {
+            Role::Acceptor => self.request(id, peer, hello),
+            Role::Dialer
+                if !self.peers.contains_key(&peer) && self.peers.len() >= self.limits.max_sessions =>
+            {
+                self.refuse(id, Refusal::Capacity);
+            }
+            Role::Dialer => self.make_ready(id, hello),
         }
     }
 
-    fn say_hello(&mut self, id: LinkId) {
+    pub(super) fn say_hello(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let session =
             link.peer.and_then(|p| self.peers.get(&p)).map(|p| (p.session.id, p.session.received()));
         let Some(channel) = link.channel.as_ref() else { return };
         let hello = self.greeter.hello(channel, link.role, link.kind, self.wall, session.unwrap_or_default());
         link.said_hello = true;
+        if link.role == Role::Dialer {
+            // The other side may have to ask its app.
+            link.deadline = Some(self.now + self.limits.handshake_timeout + self.limits.request_timeout);
+        }
         match hello.and_then(|h| link.send(&h)) {
             Ok(()) => self.flush_output(id),
             Err(e) => self.refuse(id, Refusal::Tls(e.to_string())),
@@ -190,7 +206,7 @@ impl Mesh {
 
     fn settle_refused(&mut self, link: Link, reason: Refusal, by_us: bool) {
         match (&link.origin, &reason) {
-            (Some(origin), Refusal::Duplicate) => self.dialer.superseded(origin),
+            (Some(origin), Refusal::Duplicate) => self.dialer.superseded(origin, self.now),
             (Some(origin), Refusal::SelfConnection) => self.dialer.is_self(origin),
             _ => self.dial_failed(&link, reason.to_string()),
         }
@@ -218,6 +234,8 @@ impl Mesh {
     /// Closes a link, with a GOAWAY if it is ready, and forgets it. The caller settles session and dialling.
     pub(super) fn shut(&mut self, id: LinkId, bye: Option<u64>) -> Option<Link> {
         let mut link = self.links.remove(&id)?;
+        self.choice.outdated();
+        self.remember_end(&link);
         if let (Phase::Ready, Some(code)) = (link.phase, bye) {
             link.push_control(Frame::GoAway { code });
             let control = std::mem::take(&mut link.control);
@@ -240,7 +258,11 @@ impl Mesh {
     pub(super) fn on_link_down(&mut self, id: LinkId, reason: &str) {
         let Some(link) = self.links.remove(&id) else { return };
         match link.phase {
-            Phase::Ready => self.on_link_lost(link, reason),
+            Phase::Ready => {
+                self.choice.outdated();
+                self.remember_end(&link);
+                self.on_link_lost(link, reason);
+            }
             phase => {
                 self.dial_failed(&link, reason.to_owned());
                 if phase == Phase::Greeting {
@@ -257,7 +279,7 @@ impl Mesh {
         self.session_lost_link(&peer, link.id, reason);
         if let Some(origin) = &link.origin {
             match (self.peers.contains_key(&peer), had_session) {
-                (true, _) => self.dialer.superseded(origin),
+                (true, _) => self.dialer.superseded(origin, self.now),
                 (false, true) => self.dialer.released(origin),
                 (false, false) => self.dial_failed(&link, reason.to_owned()),
             }

@@ -103,7 +103,7 @@ impl Mesh {
     fn close_duplicate(&mut self, id: LinkId, peer: &PeerKey) {
         if let Some(link) = self.shut(id, Some(BYE_DUPLICATE)) {
             if let Some(origin) = &link.origin {
-                self.dialer.superseded(origin);
+                self.dialer.superseded(origin, self.now);
             }
             self.event(ConnectionEvent::DuplicateClosed { peer: *peer, remote: link.remote });
         }
@@ -220,12 +220,20 @@ impl Mesh {
         let (kind, remote) = (link.kind, link.remote.clone());
         let info = self.greeter.info(*peer, hello, kind, &remote, self.wall);
         self.presence.neighbour_up(info.clone(), self.now);
+        let role = link.role;
+        self.choice.outdated();
         if p.announced {
-            self.actions.push_back(Action::Event(ConnectionEvent::Switched { peer: *peer, kind, remote }));
+            self.event(ConnectionEvent::Switched { peer: *peer, kind, remote });
         } else {
             p.announced = true;
             p.since = self.now;
+            let device_name = info.device_name.clone();
             self.actions.push_back(Action::PeerConnected(info));
+            self.event(ConnectionEvent::Connected { peer: *peer, device_name, kind, remote, role });
+        }
+        let nonce = self.random_u64();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.ping(nonce, self.now);
         }
         self.dirty.insert(*peer);
     }
@@ -260,12 +268,15 @@ impl Mesh {
     pub(super) fn end_session(&mut self, peer: &PeerKey, keep: Option<LinkId>, reason: &str) {
         let Some(mut p) = self.peers.remove(peer) else { return };
         self.dirty.remove(peer);
+        self.requests.forget(peer);
+        self.choice.outdated();
         for tag in p.session.drain() {
             self.send_failed(*peer, tag, SendFailure::Disconnected);
         }
         if p.announced {
             self.presence.neighbour_down(peer, self.now);
             self.actions.push_back(Action::PeerDisconnected { peer: *peer, reason: reason.to_owned() });
+            self.event(ConnectionEvent::Disconnected { peer: *peer, reason: reason.to_owned() });
         }
         let links: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).filter(|l| Some(*l) != keep).collect();
         for link in links {
@@ -320,8 +331,13 @@ impl Mesh {
                     link.push_control(Frame::Pong { nonce, wall_ms });
                 }
             }
-            // Every byte counts as a sign of life.
-            Frame::Pong { .. } => {}
+            // Every byte counts as a sign of life; this one measures.
+            Frame::Pong { nonce, wall_ms } => {
+                let (now, wall) = (self.now, self.wall);
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.pong(nonce, wall_ms, now, wall);
+                }
+            }
             Frame::GoAway { code } if code >= BYE_REFUSED => {
                 let reason = Refusal::from_code(code - BYE_REFUSED);
                 if self.peers.get(peer).is_some_and(|p| p.rx == Some(id)) {
@@ -478,6 +494,7 @@ fn goodbye(code: u64) -> &'static str {
         super::BYE_DUPLICATE => "the peer prefers another link",
         super::BYE_VIOLATION => "the peer accuses us of breaking the protocol",
         super::BYE_APP => "the peer has disconnected us",
+        super::BYE_ROOM => "the peer has made room for another one",
         _ => "the peer has said goodbye",
     }
 }

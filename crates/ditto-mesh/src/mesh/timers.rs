@@ -2,10 +2,8 @@
 
 use super::Mesh;
 use crate::api::Action;
-use crate::event::{ConnectionEvent, Refusal};
-use crate::frame::Frame;
+use crate::event::Refusal;
 use crate::link::{Link, Liveness, Phase};
-use crate::peer_key::PeerKey;
 use crate::transport::LinkId;
 
 impl Mesh {
@@ -15,7 +13,6 @@ impl Mesh {
         }
         self.run_links();
         self.run_sessions();
-        self.run_dials();
     }
 
     fn run_links(&mut self) {
@@ -31,6 +28,9 @@ impl Mesh {
                 Phase::Dialing => {
                     self.actions.push_back(Action::Close { link: id });
                     self.on_dial_failed(id, "no answer".into());
+                }
+                Phase::Greeting if self.links.get(&id).is_some_and(|l| l.asked.is_some()) => {
+                    self.refuse(id, Refusal::NotAnswered);
                 }
                 Phase::Greeting => self.refuse(id, Refusal::Timeout),
                 Phase::Ready => self.drop_link(id, None, "the peer did not use the link"),
@@ -50,7 +50,7 @@ impl Mesh {
                 Liveness::Ping => {
                     let nonce = self.random_u64();
                     if let Some(link) = self.links.get_mut(&id) {
-                        link.push_control(Frame::Ping { nonce });
+                        link.ping(nonce, now);
                     }
                     self.flush_control(id);
                 }
@@ -76,30 +76,6 @@ impl Mesh {
         }
     }
 
-    fn run_dials(&mut self) {
-        let room = self.dial_room();
-        if room == 0 {
-            return;
-        }
-        let peers = &self.peers;
-        for dial in self.dialer.due(self.now, room, |p| peers.contains_key(p)) {
-            let id = LinkId(self.next_link);
-            self.next_link += 1;
-            let deadline = self.now + self.limits.dial_timeout;
-            self.dialer.started(&dial.origin, id);
-            self.links.insert(id, Link::dialing(id, dial.origin, dial.target.clone(), deadline));
-            self.event(ConnectionEvent::Dialing { target: dial.target.clone() });
-            self.actions.push_back(Action::Dial { link: id, target: dial.target });
-        }
-    }
-
-    /// Dials that may be made now.
-    fn dial_room(&self) -> usize {
-        let dials = self.links.values().filter(|l| l.origin.is_some() && l.phase != Phase::Ready).count();
-        let free = self.limits.max_sessions.saturating_sub(self.peers.len());
-        self.limits.max_dials.saturating_sub(dials).min(free)
-    }
-
     /// Internal time of the next thing to do.
     pub(super) fn deadline(&self) -> Option<u64> {
         if !self.running {
@@ -111,8 +87,6 @@ impl Mesh {
             let fack = p.session.fack_deadline().filter(|_| self.has_room(p));
             fack.into_iter().chain(p.session.datagram_deadline())
         });
-        let is_connected = |p: &PeerKey| self.peers.contains_key(p);
-        let dial = if self.dial_room() > 0 { self.dialer.next_deadline(is_connected) } else { None };
-        links.chain(sessions).chain(dial).chain(self.presence.next_deadline()).min()
+        links.chain(sessions).chain(self.dial_deadline()).chain(self.presence.next_deadline()).min()
     }
 }

@@ -45,6 +45,8 @@ pub struct PresencePeer {
     pub peer_metadata: Value,
     /// Metadata that the authentication service vouches for; always an object.
     pub identity_service_metadata: Value,
+    /// The query overlap group that its app has put it into, 0 by default (API-470).
+    pub query_overlap_group: u8,
     /// Its live connections, ordered by id.
     pub connections: Vec<PresenceConnection>,
 }
@@ -73,7 +75,7 @@ impl PresenceConnection {
 impl Serialize for PresencePeer {
     /// Both the present and the former name of keys that were renamed (API-163).
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut o = s.serialize_struct("Peer", 11)?;
+        let mut o = s.serialize_struct("Peer", 12)?;
         o.serialize_field("peerKey", &self.peer_key)?;
         o.serialize_field("peerKeyString", &self.peer_key)?;
         o.serialize_field("deviceName", &self.device_name)?;
@@ -87,6 +89,7 @@ impl Serialize for PresencePeer {
         o.serialize_field("dittoSdkVersion", &self.ditto_sdk_version)?;
         o.serialize_field("peerMetadata", &self.peer_metadata)?;
         o.serialize_field("identityServiceMetadata", &self.identity_service_metadata)?;
+        o.serialize_field("queryOverlapGroup", &self.query_overlap_group)?;
         o.serialize_field("connections", &self.connections)?;
         o.end()
     }
@@ -180,6 +183,7 @@ mod tests {
             ditto_sdk_version: None,
             peer_metadata: empty(),
             identity_service_metadata: empty(),
+            query_overlap_group: 0,
             connections: vec![],
         };
         (
@@ -215,6 +219,7 @@ mod tests {
             "dittoSdkVersion",
             "peerMetadata",
             "identityServiceMetadata",
+            "queryOverlapGroup",
             "connections",
         ] {
             assert!(local.contains_key(k), "{k}");

@@ -1,14 +1,19 @@
 //! The presence record: what a peer says about itself and its links, signed, and the messages that carry records.
 //!
 //! ```text
-//! record  := key 34, seq u64 LE, ttl_s varint, flags u8 (1 connected to server, 2 is a server), name <=63, os <=32,
-//!            sdk <=32, meta_hash 16, edges (count, (short id 8, kind u8, cost u8)*), signature 64
+//! record  := key 34, seq u64 LE, ttl_s varint, flags u8 (1 connected to server, 2 is a server), proto_min varint,
+//!            proto_max varint, overlap group u8, token 8, name <=63, os <=32, sdk <=32, meta_hash 16,
+//!            edges (count, (short id 8, kind u8, cost u8)*), extensions (count <=16, (tag varint, bytes <=256)*),
+//!            signature 64
 //! message := 1 count (short id 8, seq u64 LE)*                                    digest
 //!          | 2 count (age_s varint, record bytes, 0 | 1 metadata bytes)*          records
 //! ```
 //!
 //! `seq` is the wall clock at the start in milliseconds times 65,536, plus a counter. The signature covers a domain
 //! text, the hash of the database id and everything before it. `age_s` is how long ago the sender got the record.
+//! `token` is a hash of the origin's discovery token, so that an announcement tells whether it is of somebody who is
+//! reachable already; zero for an origin that is not announced. Unknown flags and extensions are passed over, so that
+//! a later release can say more.
 
 use ditto_types::wire::{Reader, WireError, put_bytes, put_str, put_varint};
 
@@ -29,6 +34,12 @@ pub(crate) const MAX_DIGEST: usize = 8192;
 
 /// Records of one message, so that the work of reading one is bounded.
 pub(crate) const MAX_ITEMS: usize = 512;
+
+/// Extensions of one record.
+const MAX_EXTENSIONS: usize = 16;
+
+/// Hash of a discovery token.
+pub(crate) type TokenHash = [u8; 8];
 
 const DIGEST: u8 = 1;
 const RECORDS: u8 = 2;
@@ -55,6 +66,10 @@ pub(crate) struct Record {
     pub(crate) ttl_s: u64,
     pub(crate) connected_to_server: bool,
     pub(crate) is_server: bool,
+    /// Oldest and newest protocol version that its origin speaks.
+    pub(crate) proto: (u32, u32),
+    pub(crate) overlap_group: u8,
+    pub(crate) token: TokenHash,
     pub(crate) name: String,
     pub(crate) os: String,
     pub(crate) sdk: String,
@@ -94,6 +109,20 @@ pub(crate) fn metadata_hash(json: &[u8]) -> [u8; 16] {
     out
 }
 
+/// What a record says instead of the discovery token.
+pub(crate) fn token_hash(token: &str) -> TokenHash {
+    let mut out = [0; 8];
+    if !token.is_empty() {
+        out.copy_from_slice(&blake3::derive_key("esync discovery token v1", token.as_bytes())[..8]);
+    }
+    out
+}
+
+fn version(r: &mut Reader<'_>) -> Result<u32, WireError> {
+    let v = r.varint()?;
+    u32::try_from(v).map_err(|_| r.invalid("protocol version"))
+}
+
 fn signed_message(db_hash: &[u8; 16], content: &[u8]) -> Vec<u8> {
     [DOMAIN, db_hash, content].concat()
 }
@@ -106,6 +135,10 @@ impl Record {
         b.extend_from_slice(&self.seq.to_le_bytes());
         put_varint(&mut b, self.ttl_s);
         b.push(u8::from(self.connected_to_server) | u8::from(self.is_server) << 1);
+        put_varint(&mut b, self.proto.0.into());
+        put_varint(&mut b, self.proto.1.into());
+        b.push(self.overlap_group);
+        b.extend_from_slice(&self.token);
         put_str(&mut b, &self.name);
         put_str(&mut b, &self.os);
         put_str(&mut b, &self.sdk);
@@ -115,6 +148,8 @@ impl Record {
             b.extend_from_slice(&e.to);
             b.extend_from_slice(&[e.kind, e.cost]);
         }
+        // No extensions yet.
+        put_varint(&mut b, 0);
         let signature = identity.sign(&signed_message(db_hash, &b));
         b.extend_from_slice(&signature);
         SignedRecord { record: self, bytes: b }
@@ -129,15 +164,15 @@ impl SignedRecord {
         let seq = r.u64_le()?;
         let ttl_s = r.varint()?;
         let flags = r.u8()?;
-        if flags > 3 {
-            return Err(r.invalid("record flags"));
-        }
         let record = Record {
             key,
             seq,
             ttl_s,
             connected_to_server: flags & 1 != 0,
             is_server: flags & 2 != 0,
+            proto: (version(&mut r)?, version(&mut r)?),
+            overlap_group: r.u8()?,
+            token: r.array()?,
             name: r.str(63)?.to_owned(),
             os: r.str(32)?.to_owned(),
             sdk: r.str(32)?.to_owned(),
@@ -151,6 +186,10 @@ impl SignedRecord {
                 edges
             },
         };
+        for _ in 0..r.len(MAX_EXTENSIONS)? {
+            r.varint()?;
+            r.bytes(256)?;
+        }
         r.take(64)?;
         r.finish()?;
         Ok(Self { record, bytes: bytes.to_vec() })
@@ -240,6 +279,9 @@ mod tests {
             ttl_s: 180,
             connected_to_server: true,
             is_server: false,
+            proto: (1, 3),
+            overlap_group: 9,
+            token: token_hash("announced"),
             name: "naïve tablet".into(),
             os: "Linux".into(),
             sdk: "0.1.0".into(),

@@ -1,6 +1,9 @@
 use ditto_types::Object;
 
+use super::record::{Edge, Record};
 use super::*;
+use crate::hello::PROTOCOL;
+use crate::transport::LinkKind;
 
 const DB: [u8; 16] = [5; 16];
 
@@ -9,7 +12,8 @@ fn identity(seed: u8) -> Arc<Identity> {
 }
 
 fn about(name: &str) -> About {
-    About { name: name.into(), os: "Linux".into(), sdk: "0.1.0".into(), is_server: false }
+    let (os, sdk, token) = ("Linux".into(), "0.1.0".into(), String::new());
+    About { name: name.into(), os, sdk, is_server: false, overlap_group: 0, token }
 }
 
 fn presence(seed: u8, limits: PresenceLimits) -> Presence {
@@ -42,6 +46,9 @@ fn record(id: &Identity, seq: u64, edges: &[PeerKey], meta: &[u8]) -> Record {
         ttl_s: 180,
         connected_to_server: false,
         is_server: false,
+        proto: PROTOCOL,
+        overlap_group: 0,
+        token: [0; 8],
         name: "far".into(),
         os: "Linux".into(),
         sdk: "1".into(),

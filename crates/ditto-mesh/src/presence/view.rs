@@ -6,6 +6,7 @@ use super::graph::{Node, PresenceConnection, PresenceGraph, PresencePeer, Reach,
 use super::{Presence, Stored, some};
 use crate::api::PeerInfo;
 use crate::config::display_name;
+use crate::hello::PROTOCOL;
 use crate::peer_key::PeerKey;
 use crate::transport::LinkKind;
 
@@ -57,6 +58,7 @@ impl Presence {
         let local_peer = PresencePeer {
             is_connected_to_ditto_server: self.neighbours.values().any(|n| n.info.is_server),
             peer_metadata: self.metadata.1.clone(),
+            query_overlap_group: self.about.overlap_group,
             connections: by_peer.remove(&self.local).unwrap_or_default(),
             ..self.graph.local_peer.clone()
         };
@@ -72,10 +74,11 @@ fn node_of_record(s: &Stored) -> Node {
         device_name: display_name(&r.name).to_owned(),
         os: some(&r.os),
         is_connected_to_ditto_server: r.connected_to_server,
-        is_compatible: Some(true),
+        is_compatible: Some(r.proto.0 <= PROTOCOL.1 && r.proto.1 >= PROTOCOL.0),
         ditto_sdk_version: some(&r.sdk),
         peer_metadata: s.value.clone(),
         identity_service_metadata: empty(),
+        query_overlap_group: r.overlap_group,
         connections: Vec::new(),
     };
     Node { peer, edges }
@@ -91,6 +94,7 @@ fn node_of_hello(info: &PeerInfo) -> Node {
         ditto_sdk_version: some(&info.sdk_version),
         peer_metadata: empty(),
         identity_service_metadata: empty(),
+        query_overlap_group: 0,
         connections: Vec::new(),
     };
     Node { peer, edges: Vec::new() }

@@ -294,7 +294,8 @@ fn changed_bytes_close_the_link_and_nothing_else() {
             }
         }
     }
-    assert!(harmless * 10 < samples, "{harmless} of {} changes went unnoticed", 2 * samples);
+    // Two of the five bytes before each record; a ping is a record of about forty.
+    assert!(harmless * 10 < 2 * samples, "{harmless} of {} changes went unnoticed", 2 * samples);
 }
 
 #[test]

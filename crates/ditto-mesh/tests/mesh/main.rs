@@ -3,7 +3,10 @@
 
 mod chaos;
 mod connect;
+mod events;
 mod flow;
 mod harness;
+mod islands;
 mod links;
 mod presence;
+mod requests;

@@ -1,0 +1,6 @@
+//! Messages and records of the presence channel: refused, or read and bounded.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| ditto_mesh::fuzz::presence(bytes));
