@@ -401,6 +401,8 @@ impl Task {
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
             Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
+            // Nobody has asked for requests yet.
+            Action::ConnectionRequest { .. } => {}
             Action::PresenceChanged => {
                 self.graph.send_replace(Arc::new(self.mesh.graph()));
             }

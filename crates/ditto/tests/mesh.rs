@@ -218,7 +218,7 @@ async fn strangers_are_refused_and_friends_are_not_disturbed() {
     let mut refusals = 0;
     while refusals < 4 {
         let event = tokio::time::timeout(fixture::PATIENCE, events.next()).await.expect("a refusal").unwrap();
-        if matches!(event, MeshEvent::Connection(_)) {
+        if matches!(event, MeshEvent::Connection(ditto::ConnectionEvent::Refused { by_us: true, .. })) {
             refusals += 1;
         }
     }

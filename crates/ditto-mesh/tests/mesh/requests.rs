@@ -105,6 +105,7 @@ fn who_is_refused_anyway_is_no_request() {
 #[test]
 fn a_decision_holds_for_a_session_and_a_kind_of_link() {
     let mut w = asking();
+    w.kind = LinkKind::Bluetooth;
     w.start_all();
     w.run(100);
     answer(&mut w, 1, true);
@@ -122,11 +123,11 @@ fn a_decision_holds_for_a_session_and_a_kind_of_link() {
     answer(&mut w, 1, true);
     w.run_until(500, both_connected);
     // Another kind of link, too.
-    w.kind = LinkKind::Bluetooth;
-    w.discover(0, "another way", &["b/radio"]);
+    w.kind = LinkKind::AccessPoint;
+    w.discover(0, "another way", &["b/lan"]);
     w.run(5_000);
     assert_eq!(requests(&w, 1).len(), 3);
-    assert_eq!(requests(&w, 1)[2].2, LinkKind::Bluetooth);
+    assert_eq!(requests(&w, 1)[2].2, LinkKind::AccessPoint);
     answer(&mut w, 1, false);
     w.run(1_000);
     assert!(both_connected(&w), "a denial ends no other link");
