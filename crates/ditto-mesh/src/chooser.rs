@@ -154,7 +154,8 @@ impl Routes {
             }
             costs.insert(at, cost);
             for (to, step) in self.links.get(&at).into_iter().flatten() {
-                if !(Some(at) == self.local && Some(to) == without) && !costs.contains_key(to) {
+                let is_left_out = Some(at) == self.local && Some(to) == without;
+                if !is_left_out && !costs.contains_key(to) {
                     queue.push((Reverse(cost + step), *to));
                 }
             }
