@@ -65,7 +65,7 @@ fn nobody_dials_or_accepts_more_than_its_limit() {
     w.run(30_000);
     assert_eq!(degrees(&w, 0), (0, 4));
     let refused: BTreeSet<usize> =
-        (1..10).filter(|i| w.nodes[*i].refusals().iter().any(|r| *r == (false, Refusal::Capacity))).collect();
+        (1..10).filter(|i| w.nodes[*i].refusals().contains(&(false, Refusal::Capacity))).collect();
     assert_eq!(refused.len(), 5);
     assert!(w.nodes[0].refusals().iter().all(|r| *r == (true, Refusal::Capacity)));
 }
