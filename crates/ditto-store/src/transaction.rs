@@ -1,6 +1,6 @@
 //! Handles of interactive transactions.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use ditto_types::Object;
@@ -8,6 +8,9 @@ use ditto_types::Object;
 use crate::StoreError;
 use crate::core::Core;
 use crate::desk::Lease;
+use crate::dict::Dict;
+use crate::driver::Db;
+use crate::index::{Indexes, catalogue};
 use crate::readers::Reader;
 use crate::request::{self, Place};
 use crate::result::QueryResult;
@@ -27,8 +30,29 @@ pub struct Transaction {
 
 enum Kind {
     Write(Arc<Held>),
-    /// Holds one connection with one snapshot.
-    Read(Reader),
+    Read(Snapshot),
+}
+
+/// A read-only transaction: one connection with one snapshot.
+pub(crate) struct Snapshot {
+    reader: Reader,
+    /// Read when a statement first needs them: the snapshot may be older than the last commit, and never changes.
+    indexes: OnceLock<Arc<Indexes>>,
+}
+
+impl Snapshot {
+    pub(crate) fn db(&self) -> Result<&Db, StoreError> {
+        self.reader.db()
+    }
+
+    /// The indexes that there are in the snapshot.
+    pub(crate) fn indexes(&self, dict: &Dict) -> Result<Arc<Indexes>, StoreError> {
+        if let Some(known) = self.indexes.get() {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(catalogue::load(self.db()?, dict)?);
+        Ok(self.indexes.get_or_init(|| read).clone())
+    }
 }
 
 /// A read-write transaction, as its handle and the desk see it.
@@ -64,7 +88,7 @@ impl Transaction {
     }
 
     pub(crate) fn read(store: Arc<Inner>, id: u64, hint: Option<String>, reader: Reader) -> Self {
-        Self { store, id, hint, kind: Kind::Read(reader) }
+        Self { store, id, hint, kind: Kind::Read(Snapshot { reader, indexes: OnceLock::new() }) }
     }
 
     /// Runs one statement; it sees the earlier changes of this transaction (API-104).
@@ -74,7 +98,7 @@ impl Transaction {
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
         let place = match &self.kind {
             Kind::Write(held) => Place::Write(held),
-            Kind::Read(reader) => Place::Read(reader),
+            Kind::Read(snapshot) => Place::Read(snapshot),
         };
         request::execute(&self.store, text, args, &place, None)
     }

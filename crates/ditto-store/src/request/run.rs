@@ -13,12 +13,11 @@ use crate::driver::Db;
 use crate::index::{self, Indexes};
 use crate::mutate;
 use crate::prepared::Statement;
-use crate::readers::Reader;
 use crate::result::QueryResult;
 use crate::select::StoreSource;
 use crate::store::Inner;
 use crate::system;
-use crate::transaction::Held;
+use crate::transaction::{Held, Snapshot};
 use crate::unit::Unit;
 
 /// How often a statement is planned again because an index was dropped meanwhile.
@@ -31,7 +30,7 @@ pub(crate) enum Place<'a> {
     /// In a read-write transaction.
     Write(&'a Held),
     /// In a read-only transaction.
-    Read(&'a Reader),
+    Read(&'a Snapshot),
 }
 
 /// Runs a statement text. The one entry for everything that executes text.
@@ -108,8 +107,7 @@ fn indexes(store: &Inner, place: &Place<'_>) -> Result<Arc<Indexes>, StoreError>
     match place {
         Place::Own => Ok(store.shared.indexes.get()),
         Place::Write(held) => held.run(|core, _| Ok(core.indexes.clone())),
-        // The snapshot may be older than the last commit.
-        Place::Read(reader) => Ok(Arc::new(index::catalogue::load(reader.db()?, &store.shared.dict)?)),
+        Place::Read(snapshot) => snapshot.indexes(&store.shared.dict),
     }
 }
 
@@ -183,7 +181,7 @@ impl Run<'_> {
                 plan.run(&StoreSource::writer(core), &context)
             }),
             Place::Read(_) if shared.is_closed() => Err(StoreError::Closed),
-            Place::Read(reader) => rows(reader.db()?),
+            Place::Read(snapshot) => rows(snapshot.db()?),
             Place::Own => {
                 let reader = shared.readers.get()?;
                 if is_one_read(plan) { rows(reader.db()?) } else { reader.snapshot(rows) }
