@@ -15,6 +15,12 @@ const IDLE: usize = 4;
 /// not starve statements and observers.
 const MAX: usize = 32;
 
+struct Idle {
+    db: Db,
+    /// Whether it has the large cache.
+    first: bool,
+}
+
 /// Reading connections of one store.
 #[derive(Clone)]
 pub(crate) struct ReaderPool(Arc<Inner>);
@@ -27,16 +33,17 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    idle: Vec<Db>,
+    /// The first connection is the last of them if it is there, and so is the first to be taken.
+    idle: Vec<Idle>,
     /// Connections lent out.
     lent: usize,
     closed: bool,
 }
 
 impl ReaderPool {
-    /// Opens the connections that are kept.
+    /// Opens the first connection; others follow when they are needed.
     pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
-        let idle = (0..IDLE).map(|_| schema::open_reader(file)).collect::<Result<_, _>>()?;
+        let idle = vec![Idle { db: schema::open_reader(file, true)?, first: true }];
         let state = State { idle, ..State::default() };
         Ok(Self(Arc::new(Inner {
             file: file.to_path_buf(),
@@ -52,9 +59,9 @@ impl ReaderPool {
             if state.closed {
                 return Err(StoreError::Closed);
             }
-            if let Some(db) = state.idle.pop() {
+            if let Some(Idle { db, first }) = state.idle.pop() {
                 state.lent += 1;
-                return Ok(Reader { db: Some(db), pool: self.clone() });
+                return Ok(Reader { db: Some(db), first, pool: self.clone() });
             }
             if state.lent < MAX {
                 break;
@@ -64,8 +71,8 @@ impl ReaderPool {
         // Counted before it is opened, since opening must not happen under the lock.
         state.lent += 1;
         drop(state);
-        let mut reader = Reader { db: None, pool: self.clone() };
-        reader.db = Some(schema::open_reader(&self.0.file)?);
+        let mut reader = Reader { db: None, first: false, pool: self.clone() };
+        reader.db = Some(schema::open_reader(&self.0.file, false)?);
         Ok(reader)
     }
 
@@ -95,6 +102,7 @@ impl ReaderPool {
 pub(crate) struct Reader {
     /// `None` only while it is being opened.
     db: Option<Db>,
+    first: bool,
     pool: ReaderPool,
 }
 
@@ -128,9 +136,10 @@ impl Drop for Reader {
         state.lent -= 1;
         if let Some(db) = db
             && !state.closed
-            && state.idle.len() < IDLE
+            && (self.first || state.idle.len() < IDLE)
         {
-            state.idle.push(db);
+            let at = if self.first { state.idle.len() } else { 0 };
+            state.idle.insert(at, Idle { db, first: self.first });
         }
         self.pool.0.changed.notify_all();
     }
