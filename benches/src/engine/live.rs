@@ -27,7 +27,6 @@ pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
         Ok(rows.items().filter_map(|item| item.fields()?.get("_id").cloned()).collect())
     };
     let mut next = 100_000;
-    let mut alone = Vec::new();
     for (name, text) in [("20 rows", TWENTY), ("1 % of the rows", THOUSAND)] {
         let ids = ids(text)?;
         let mut repeats = Vec::new();
@@ -37,30 +36,50 @@ pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
             let live = callbacks(&ditto, &ids, writes, &mut next, &observer)?;
             observer.handle.cancel();
             repeats.push((live, commit));
-            alone.push(live);
         }
         let workload = format!("W5 write to callback, {name}, p50");
         report.median(&workload, repeats, "the commit alone", "us", Some(3.0));
     }
-    // The same for the first query, with a thousand others that the write does not concern.
+    // The same for the first query, alone and with a thousand others that the writes do not concern, in turn.
     let ids = ids(TWENTY)?;
-    let others = (0..1000).map(|i| {
-        let text = format!("SELECT * FROM docs WHERE store = {} ORDER BY ts DESC LIMIT 20", 1_000 + i);
-        Ok(ditto.store().register_observer(text.as_str(), |_| ())?)
-    });
-    let others: Vec<StoreObserver> = others.collect::<Outcome<_>>()?;
-    let mut crowded = Vec::new();
+    let mut repeats = Vec::new();
     for _ in 0..super::REPEATS {
-        let observer = Observer::new(&ditto, TWENTY)?;
-        crowded.push(callbacks(&ditto, &ids, writes, &mut next, &observer)?);
-        observer.handle.cancel();
+        let alone = one(&ditto, &ids, writes, &mut next)?;
+        let others = Others::new(&ditto, 1_000)?;
+        repeats.push((one(&ditto, &ids, writes, &mut next)?, alone));
+        others.0.iter().for_each(StoreObserver::cancel);
     }
-    others.iter().for_each(StoreObserver::cancel);
-    let mut free: Vec<f64> = alone[..super::REPEATS].to_vec();
-    let (ours, peer) = (quantile(&mut crowded, 0.5), quantile(&mut free, 0.5));
     let workload = "W5 write to callback, 20 rows, 1,000 other observers, p50";
-    report.add(workload, ours, ("without the others", peer), "us", Some(1.1));
+    report.median(workload, repeats, "without the others", "us", Some(1.1));
     ours::close(ditto)
+}
+
+/// Median time to the callback of an observer of [`TWENTY`].
+fn one(ditto: &Ditto, ids: &[Value], writes: usize, next: &mut i64) -> Outcome<f64> {
+    let observer = Observer::new(ditto, TWENTY)?;
+    let median = callbacks(ditto, ids, writes, next, &observer)?;
+    observer.handle.cancel();
+    Ok(median)
+}
+
+/// Observers of stores that no document has.
+struct Others(Vec<StoreObserver>);
+
+impl Others {
+    /// Registers them and waits for the first result of each, so that none is at work any more.
+    fn new(ditto: &Ditto, n: usize) -> Outcome<Self> {
+        let (sender, results) = channel();
+        let register = |i: usize| {
+            let text = format!("SELECT * FROM docs WHERE store = {} ORDER BY ts DESC LIMIT 20", 1_000 + i);
+            let sender = sender.clone();
+            Ok(ditto.store().register_observer(text.as_str(), move |_| drop(sender.send(())))?)
+        };
+        let others = (0..n).map(register).collect::<Outcome<_>>()?;
+        for _ in 0..n {
+            results.recv_timeout(PATIENCE)?;
+        }
+        Ok(Self(others))
+    }
 }
 
 struct Observer {

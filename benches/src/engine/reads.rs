@@ -120,15 +120,18 @@ const QUERIES: [Query; 6] = [
     Query {
         name: "W3e COUNT(*)",
         ours: "SELECT COUNT(*) AS n FROM docs",
-        limit: "SELECT json_object('n', count(*)) FROM docs",
+        // Counted by itself the engine reads the pages of an index and not its rows.
+        limit: "SELECT json_object('n', n) FROM (SELECT count(*) AS n FROM docs)",
         runs: 500,
         target: 4.0,
     },
+    // By the index on status the engine would read the documents in random order, which takes twice the time.
     Query {
         name: "GROUP BY status with COUNT and SUM",
         ours: "SELECT status, COUNT(*) AS n, SUM(qty) AS s FROM docs GROUP BY status",
         limit: "SELECT json_object('status', json_extract(body, '$.status'), 'n', count(*), \
-                's', sum(json_extract(body, '$.qty'))) FROM docs GROUP BY json_extract(body, '$.status')",
+                's', sum(json_extract(body, '$.qty'))) \
+                FROM docs NOT INDEXED GROUP BY json_extract(body, '$.status')",
         runs: 10,
         target: 1.3,
     },
