@@ -179,6 +179,7 @@ pub enum Scalar<'a> {
 }
 
 /// Reads the value that fills `buf` in place; `None` when it is of another type. Checks what [`decode`] checks.
+#[inline]
 pub fn scalar(buf: &[u8]) -> Result<Option<Scalar<'_>>, WireError> {
     let mut r = Reader::new(buf);
     let out = match r.u8()? {

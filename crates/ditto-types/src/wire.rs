@@ -67,31 +67,37 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
+    #[inline]
     pub fn new(buf: &'a [u8]) -> Self {
         Self { buf, at: 0 }
     }
 
     /// Offset of the next byte.
+    #[inline]
     pub fn offset(&self) -> usize {
         self.at
     }
 
     /// Bytes not yet read.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.buf.len() - self.at
     }
 
     /// Whether everything was read.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.remaining() == 0
     }
 
     /// Fails unless everything was read.
+    #[inline]
     pub fn finish(&self) -> Result<(), WireError> {
         if self.is_empty() { Ok(()) } else { Err(WireError::Trailing(self.remaining())) }
     }
 
     /// The next `n` bytes.
+    #[inline]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], WireError> {
         let end =
             self.at.checked_add(n).filter(|e| *e <= self.buf.len()).ok_or(WireError::Truncated(self.at))?;
@@ -101,6 +107,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N)?);
@@ -108,17 +115,31 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, WireError> {
         Ok(self.take(1)?[0])
     }
 
     /// A little-endian 64-bit integer.
+    #[inline]
     pub fn u64_le(&mut self) -> Result<u64, WireError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
     /// A shortest-form base-128 integer.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
+        match self.buf.get(self.at) {
+            // Most are small.
+            Some(b) if *b < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*b))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let start = self.at;
         let mut out = 0u64;
         for shift in (0..64).step_by(7) {
@@ -136,12 +157,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A zigzag signed integer.
+    #[inline]
     pub fn zigzag(&mut self) -> Result<i64, WireError> {
         let v = self.varint()?;
         Ok((v >> 1) as i64 ^ -((v & 1) as i64))
     }
 
     /// A length or count that must not exceed `limit`.
+    #[inline]
     pub fn len(&mut self, limit: usize) -> Result<usize, WireError> {
         let at = self.at;
         let len = self.varint()?;
@@ -152,6 +175,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A count of items that take at least `min_size` bytes each, so that it can be used as a capacity.
+    #[inline]
     pub fn count(&mut self, min_size: usize) -> Result<usize, WireError> {
         let at = self.at;
         let n = self.varint()?;
@@ -163,12 +187,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Length-prefixed bytes of at most `limit`.
+    #[inline]
     pub fn bytes(&mut self, limit: usize) -> Result<&'a [u8], WireError> {
         let n = self.len(limit)?;
         self.take(n)
     }
 
     /// Length-prefixed UTF-8 text of at most `limit` bytes.
+    #[inline]
     pub fn str(&mut self, limit: usize) -> Result<&'a str, WireError> {
         let at = self.at;
         std::str::from_utf8(self.bytes(limit)?).map_err(|_| WireError::Utf8(at))

@@ -42,9 +42,14 @@ impl<'o> JsonText<'o> {
 
     fn quoted(&mut self, text: &str) {
         self.out.push('"');
+        if is_plain(text.as_bytes()) {
+            self.out.push_str(text);
+            self.out.push('"');
+            return;
+        }
         let mut plain = 0;
         for (i, b) in text.bytes().enumerate() {
-            if b >= 0x20 && b != b'"' && b != b'\\' {
+            if is_plain(&[b]) {
                 continue;
             }
             self.out.push_str(&text[plain..i]);
@@ -78,11 +83,11 @@ impl Visit for JsonText<'_> {
     }
 
     fn int(&mut self, v: i64) {
-        let _ = write!(self.out, "{v}");
+        self.out.push_str(itoa::Buffer::new().format(v));
     }
 
     fn uint(&mut self, v: u64) {
-        let _ = write!(self.out, "{v}");
+        self.out.push_str(itoa::Buffer::new().format(v));
     }
 
     fn float(&mut self, v: f64) {
@@ -131,6 +136,12 @@ impl Visit for JsonText<'_> {
         self.out.push('}');
         self.comma = true;
     }
+}
+
+/// Whether text can stand between quotes as it is. Without a way out of the loop, so that the compiler takes many bytes
+/// at a time.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\'))
 }
 
 /// Takes the text of numbers.
