@@ -54,5 +54,5 @@ pub use encode::{DictWriter, encode};
 pub use leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
 pub use typed::KindOf;
 pub use version::VersionVector;
-pub use view::{DocView, FieldRef};
+pub use view::{DocView, FieldRef, Trail};
 pub use write::{Op, OpError};

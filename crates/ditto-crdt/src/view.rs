@@ -28,6 +28,19 @@ pub enum FieldRef<'a> {
     Built(Value),
 }
 
+/// Where a path was found in the document before. Documents of a collection mostly have the same layout, so it is
+/// looked for there first. One for each path and dictionary.
+#[derive(Clone, Debug, Default)]
+pub struct Trail(Vec<Option<Step>>);
+
+/// The only entry of a name in a node.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    index: usize,
+    /// The number of its name.
+    number: u32,
+}
+
 /// What stands at one key of a node.
 enum Found<'a> {
     Nothing,
@@ -82,24 +95,46 @@ impl<'a> Entries<'a> {
     }
 
     fn entry(&self, index: usize) -> Result<Entry<'a>, DecodeError> {
-        let bytes = self.slice(index)?;
-        let mut r = Reader::new(bytes);
+        let mut r = Reader::new(self.slice(index)?);
         let tag = r.u8()?;
         let name = read_name(&mut r, self.dict)?.as_str();
-        let payload = match tag & 7 {
-            kind::NODE => r.bytes(usize::MAX)?,
-            kind::REG => {
-                if tag >> 3 == mode::EXPLICIT {
-                    // Time, counter and site.
-                    r.zigzag()?;
-                    r.varint()?;
-                    r.varint()?;
-                }
-                &bytes[r.offset()..]
-            }
-            _ => &[],
-        };
-        Ok(Entry { name, kind: tag & 7, payload })
+        Ok(Entry { name, kind: tag & 7, payload: payload(tag, r)? })
+    }
+
+    /// The number of the name of an entry.
+    fn number(&self, index: usize) -> Result<u32, DecodeError> {
+        let mut r = Reader::new(self.slice(index)?);
+        r.u8()?;
+        Ok(r.len(u32::MAX as usize)? as u32)
+    }
+
+    /// The step to entry `index`, if no neighbour has its name.
+    fn step(&self, index: usize) -> Result<Option<Step>, DecodeError> {
+        let step = Step { index, number: self.number(index)? };
+        Ok(self.is_alone(step)?.then_some(step))
+    }
+
+    fn is_alone(&self, Step { index, number }: Step) -> Result<bool, DecodeError> {
+        let before = index.checked_sub(1).map(|i| self.number(i)).transpose()?;
+        let after = if index + 1 < self.count() { Some(self.number(index + 1)?) } else { None };
+        Ok(before != Some(number) && after != Some(number))
+    }
+
+    /// What stands at a step that was found in another node; `None` if it does not lead to the same name here.
+    fn follow(&self, step: Step) -> Result<Option<Found<'a>>, DecodeError> {
+        if step.index >= self.count() {
+            return Ok(None);
+        }
+        let mut r = Reader::new(self.slice(step.index)?);
+        let tag = r.u8()?;
+        if r.len(u32::MAX as usize)? as u32 != step.number || !self.is_alone(step)? {
+            return Ok(None);
+        }
+        Ok(match tag & 7 {
+            kind::REG => Some(Found::Register(payload(tag, r)?)),
+            kind::NODE => Some(Found::Map(payload(tag, r)?)),
+            _ => None,
+        })
     }
 
     /// Index of the first entry whose name is not before `name`.
@@ -119,6 +154,23 @@ impl<'a> Entries<'a> {
     fn iter(&self) -> impl Iterator<Item = Result<Entry<'a>, DecodeError>> {
         (0..self.count()).map(|i| self.entry(i))
     }
+}
+
+/// What follows the name of an entry; `r` stands behind the name.
+fn payload<'a>(tag: u8, mut r: Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    Ok(match tag & 7 {
+        kind::NODE => r.bytes(usize::MAX)?,
+        kind::REG => {
+            if tag >> 3 == mode::EXPLICIT {
+                // Time, counter and site.
+                r.zigzag()?;
+                r.varint()?;
+                r.varint()?;
+            }
+            r.take(r.remaining())?
+        }
+        _ => &[],
+    })
 }
 
 /// Reads what stands before the root node: whether the document is alive. Cheaper than [`Header`], since it needs no
@@ -151,6 +203,7 @@ fn skip_header(r: &mut Reader<'_>, bytes: &[u8], dict: &dyn DictReader) -> Resul
 
 impl<'a> DocView<'a> {
     /// Reads the header.
+    #[inline]
     pub fn new(bytes: &'a [u8], dict: &'a dyn DictReader) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let is_alive = skip_header(&mut r, bytes, dict)?;
@@ -158,6 +211,7 @@ impl<'a> DocView<'a> {
     }
 
     /// As [`crate::Doc::is_alive`].
+    #[inline]
     pub fn is_alive(&self) -> bool {
         self.is_alive
     }
@@ -173,12 +227,21 @@ impl<'a> DocView<'a> {
 
     /// As [`DocView::get`], in place where that is possible.
     pub fn look(&self, path: &[SmolStr]) -> Result<Option<FieldRef<'a>>, DecodeError> {
+        self.look_along(path, &mut Trail::default())
+    }
+
+    /// As [`DocView::look`], looking first where this path was in the last document, which `trail` remembers.
+    pub fn look_along(
+        &self,
+        path: &[SmolStr],
+        trail: &mut Trail,
+    ) -> Result<Option<FieldRef<'a>>, DecodeError> {
         if !self.is_alive {
             return Ok(None);
         }
         let mut node = self.root;
         for (depth, name) in path.iter().enumerate() {
-            match self.find(node, name)? {
+            match self.find_along(node, name, depth, trail)? {
                 Found::Nothing => return Ok(None),
                 Found::Map(child) => node = child,
                 Found::Register(value) => {
@@ -349,8 +412,36 @@ impl<'a> DocView<'a> {
 
     fn find(&self, node: &'a [u8], name: &str) -> Result<Found<'a>, DecodeError> {
         let Some(entries) = Entries::of(node, self.dict)? else { return Ok(Found::Nothing) };
+        Self::search(&entries, entries.first_of(name)?, name)
+    }
+
+    /// As [`DocView::find`] for the name of a path at `depth`.
+    fn find_along(
+        &self,
+        node: &'a [u8],
+        name: &str,
+        depth: usize,
+        trail: &mut Trail,
+    ) -> Result<Found<'a>, DecodeError> {
+        let Some(entries) = Entries::of(node, self.dict)? else { return Ok(Found::Nothing) };
+        if let Some(Some(step)) = trail.0.get(depth)
+            && let Some(found) = entries.follow(*step)?
+        {
+            return Ok(found);
+        }
+        let first = entries.first_of(name)?;
+        let found = Self::search(&entries, first, name)?;
+        if matches!(found, Found::Register(_) | Found::Map(_)) {
+            trail.0.resize(trail.0.len().max(depth + 1), None);
+            trail.0[depth] = entries.step(first)?;
+        }
+        Ok(found)
+    }
+
+    /// What stands at a name whose first entry is `first`.
+    fn search(entries: &Entries<'a>, first: usize, name: &str) -> Result<Found<'a>, DecodeError> {
         let mut found = Found::Nothing;
-        for index in entries.first_of(name)?..entries.count() {
+        for index in first..entries.count() {
             let entry = entries.entry(index)?;
             if entry.name != name {
                 break;

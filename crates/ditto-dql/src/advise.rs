@@ -79,9 +79,7 @@ fn terms(template: &Template) -> Vec<(&Head, &Search)> {
     match template {
         Template::Select(t) => t.terms().collect(),
         Template::Insert(t) => t.rows().map(|t| t.terms().collect()).unwrap_or_default(),
-        Template::Update(t) => vec![(&t.head, &t.search)],
-        Template::Delete(t) | Template::Evict(t) => vec![(&t.head, &t.search)],
-        _ => Vec::new(),
+        other => other.choice().map(|c| (&c.head, &c.search)).into_iter().collect(),
     }
 }
 

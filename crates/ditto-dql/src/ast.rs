@@ -432,6 +432,18 @@ pub(crate) enum ArithOp {
 }
 
 impl CompareOp {
+    /// The operator that is true where this one is false.
+    pub(crate) fn negated(self) -> Self {
+        match self {
+            CompareOp::Eq => CompareOp::Ne,
+            CompareOp::Ne => CompareOp::Eq,
+            CompareOp::Lt => CompareOp::Ge,
+            CompareOp::Le => CompareOp::Gt,
+            CompareOp::Gt => CompareOp::Le,
+            CompareOp::Ge => CompareOp::Lt,
+        }
+    }
+
     /// The operator with its operands exchanged.
     pub(crate) fn flipped(self) -> Self {
         match self {

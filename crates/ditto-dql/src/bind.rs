@@ -10,11 +10,10 @@ use crate::directives::{Directives, NO_DIRECTIVES};
 use crate::env::{Bound, Env};
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::plan::{Head, Search, TailTemplate};
+use crate::plan::{Choice, Head, Search};
 use crate::planner::{IdTest, Limits, Route, Wish};
-use crate::scalar::Scalar;
 use crate::sort::Window;
-use crate::source::{Access, Needs, TermScan};
+use crate::source::{Access, Condition, Needs, RowFilter, TermScan};
 
 /// What a statement is bound in.
 #[derive(Clone)]
@@ -36,12 +35,13 @@ impl BindContext<'static> {
     }
 }
 
-/// The parts of a template that choose documents.
-pub(crate) trait Selecting {
-    fn head(&self) -> &Head;
-    fn filter(&self) -> Option<&Scalar>;
-    fn tail(&self) -> &TailTemplate;
-    fn search(&self) -> &Search;
+/// A template of a statement that chooses documents.
+pub(crate) trait Selecting: std::fmt::Debug + Send + Sync {
+    fn choice(&self) -> &Choice;
+    /// Whether WHERE is about the rows of the first term alone.
+    fn tests_rows(&self) -> bool {
+        self.choice().filter.is_some()
+    }
     /// Whether the rows are made into others before they are ordered and cut.
     fn regroups(&self) -> bool {
         false
@@ -75,23 +75,29 @@ impl<T> Clone for Chosen<T> {
     }
 }
 
-impl<T: Selecting> Chosen<T> {
+impl<T: Selecting + 'static> Condition for Chosen<T> {
+    fn to_filter(&self) -> RowFilter {
+        RowFilter::new(self.template.clone(), self.bound.clone())
+    }
+}
+
+impl<T: Selecting + 'static> Chosen<T> {
     pub(crate) fn new(template: Arc<T>, bound: Bound, context: &BindContext<'_>) -> Result<Self, DqlError> {
-        let window = template.tail().window(&bound, ErrorKind::QueryArguments)?;
-        let head = template.head();
+        let Choice { head, tail, search, .. } = template.choice();
+        let window = tail.window(&bound, ErrorKind::QueryArguments)?;
         let limits = Limits::of(&[&head.hints.directives, context.directives]);
         let limited = window.limit.is_some() && !template.regroups();
-        let route = route(head, template.search(), limited, &limits, context);
+        let route = route(head, search, limited, &limits, context);
         let access = route.open(&Cx::constant(&bound), &limits)?;
         Ok(Self { access, route, limits, window, strict: context.strict, template, bound })
     }
 
     pub(crate) fn collection(&self) -> &CollectionRef {
-        &self.template.head().collection
+        &self.template.choice().head.collection
     }
 
     pub(crate) fn declared(&self) -> &TypeDecls {
-        &self.template.head().declared
+        &self.template.choice().head.declared
     }
 
     /// Whether the rows come in the order of ORDER BY.
@@ -101,7 +107,7 @@ impl<T: Selecting> Chosen<T> {
 
     /// The directions of the keys that the rows still have to be sorted by.
     pub(crate) fn sorting(&self) -> Vec<bool> {
-        if self.is_ordered() { Vec::new() } else { self.template.tail().descending() }
+        if self.is_ordered() { Vec::new() } else { self.template.choice().tail.descending() }
     }
 
     /// The pass over the documents.
@@ -111,7 +117,8 @@ impl<T: Selecting> Chosen<T> {
             access: &self.access,
             declared: self.declared(),
             strict: self.strict,
-            needs: needs(self.template.search()),
+            needs: needs(&self.template.choice().search),
+            filter: self.template.tests_rows().then_some(self as &dyn Condition),
         }
     }
 }

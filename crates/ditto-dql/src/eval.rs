@@ -191,7 +191,7 @@ impl Scalar {
     }
 
     /// Shows the value to `f`: that of a field where it lies.
-    fn look<'a, T>(
+    pub(crate) fn look<'a, T>(
         &'a self,
         cx: &Cx<'a>,
         f: &mut dyn FnMut(Option<ValueRef<'_>>) -> Result<T, DqlError>,

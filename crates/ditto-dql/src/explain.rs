@@ -101,10 +101,11 @@ fn removal(p: &DeletePlan, name: &'static str) -> Value {
 }
 
 /// The plan of UPDATE, DELETE and EVICT.
-fn targets<T: Selecting>(chosen: &Chosen<T>, name: &'static str) -> Value {
-    let texts = Texts::of(&chosen.bound.text, &[chosen.template.head()]);
+fn targets<T: Selecting + 'static>(chosen: &Chosen<T>, name: &'static str) -> Value {
+    let texts = Texts::of(&chosen.bound.text, &[&chosen.template.choice().head]);
     let cx = Cx::constant(&chosen.bound);
-    let mut out = scan::operators(chosen.template.head(), &chosen.route, (&cx, &chosen.limits), None, 0);
+    let mut out =
+        scan::operators(&chosen.template.choice().head, &chosen.route, (&cx, &chosen.limits), None, 0);
     out.extend(filter(&texts, None));
     let order = if chosen.is_ordered() { Vec::new() } else { texts.order.clone() };
     out.extend(tail(order, chosen, None));
@@ -121,12 +122,18 @@ fn select_operators(plan: &SelectPlan, stats: Option<&Stats>) -> Vec<Operator> {
     let kept = |term: usize| stats.and_then(|s| s.terms.get(term)).map(|t| t.kept);
     let mut out = Vec::new();
     if plan.is_count() {
-        let count = scan::place(Operator::new("countScan"), &template.head);
+        let count = scan::place(Operator::new("countScan"), &template.choice.head);
         out.push(count.stats(visited(0).map(|_| (0, 1)), stats.map_or(0, |s| s.source_ns), 0));
     } else {
         let cx = Cx::constant(&chosen.bound);
         let nanos = stats.map_or(0, |s| s.source_ns);
-        out.extend(scan::operators(&template.head, &chosen.route, (&cx, &chosen.limits), visited(0), nanos));
+        out.extend(scan::operators(
+            &template.choice.head,
+            &chosen.route,
+            (&cx, &chosen.limits),
+            visited(0),
+            nanos,
+        ));
         for (i, (join, route)) in template.joins.iter().zip(&*plan.inner).enumerate() {
             let inner = scan::routed(&join.head, route, &heads, visited(i + 1));
             let operator = Operator::new("nlJoin")
@@ -167,7 +174,11 @@ fn filter(texts: &Texts, rows: Option<(u64, u64)>) -> Option<Operator> {
 }
 
 /// Sorting and cutting.
-fn tail<T: Selecting>(order: Vec<Value>, chosen: &Chosen<T>, stats: Option<&Stats>) -> Vec<Operator> {
+fn tail<T: Selecting + 'static>(
+    order: Vec<Value>,
+    chosen: &Chosen<T>,
+    stats: Option<&Stats>,
+) -> Vec<Operator> {
     let mut out = Vec::new();
     if !order.is_empty() {
         let sort = Operator::new("sort").with("keys", order);

@@ -133,5 +133,5 @@ pub use plan::{
     FieldOp, InsertPlan, LiveResult, Plan, SelectPlan, ShowPlan, UpdatePlan,
 };
 pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};
-pub use source::{Access, IndexScan, Needs, Row, Source, TermScan};
+pub use source::{Access, Condition, IndexScan, Needs, Row, RowFilter, Source, TermScan};
 pub use value_ref::ValueRef;

@@ -19,7 +19,7 @@ use crate::decl::TypeDecls;
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{
-    AlterTemplate, CreateIndexPlan, DropIndexPlan, Head, Hints, InsertTemplate, RemoveTemplate,
+    AlterTemplate, Choice, CreateIndexPlan, DropIndexPlan, Head, Hints, InsertTemplate, RemoveTemplate,
     SelectTemplate, ShowPlan, UpdateTemplate,
 };
 use crate::scalar::{At, Scalar};
@@ -41,6 +41,18 @@ pub(crate) enum Template {
     AlterSystem(Arc<AlterTemplate>),
     Show(Arc<ShowPlan>),
     ClearHistory,
+}
+
+impl Template {
+    /// How it chooses documents, if it does; INSERT of rows has a SELECT that does.
+    pub(crate) fn choice(&self) -> Option<&Choice> {
+        match self {
+            Template::Select(t) => Some(&t.choice),
+            Template::Update(t) => Some(&t.choice),
+            Template::Delete(t) | Template::Evict(t) => Some(&t.choice),
+            _ => None,
+        }
+    }
 }
 
 /// A checked statement with what its execution needs to know.

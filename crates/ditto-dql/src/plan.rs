@@ -149,6 +149,51 @@ pub(crate) struct Hints {
     pub(crate) directives: Directives,
 }
 
+/// The parts of a template that choose documents.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// The term that is visited first, number 0.
+    pub(crate) head: Head,
+    pub(crate) filter: Option<Scalar>,
+    pub(crate) tail: TailTemplate,
+    pub(crate) search: Search,
+}
+
+impl Choice {
+    /// Whether no document is excluded: there is no WHERE, or `WHERE true`.
+    pub(crate) fn keeps_all(&self) -> bool {
+        matches!(self.filter, None | Some(Scalar::Const(Value::Bool(true))))
+    }
+}
+
+/// What every bound statement that chooses documents tells of it, `chosen` being a field.
+macro_rules! chosen_accessors {
+    ($plan:ident) => {
+        impl $plan {
+            /// Name of the collection.
+            pub fn collection(&self) -> &str {
+                &self.chosen.collection().name
+            }
+
+            /// Where the rows come from.
+            pub fn access(&self) -> &Access {
+                &self.chosen.access
+            }
+
+            /// Declared field kinds: a declared field is read and written as its kind.
+            pub fn declared(&self) -> &TypeDecls {
+                self.chosen.declared()
+            }
+
+            /// Strict mode: undeclared fields are read and written as registers only.
+            pub fn is_strict(&self) -> bool {
+                self.chosen.strict
+            }
+        }
+    };
+}
+pub(crate) use chosen_accessors;
+
 /// What an access path is looked for with: the parts of a template that do not depend on arguments and indexes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {

@@ -166,11 +166,8 @@ fn finish(text: &str, statement: Statement) -> Result<Prepared, DqlError> {
 impl Prepared {
     fn tail(&self) -> Option<&TailTemplate> {
         match &self.template {
-            Template::Select(t) => Some(&t.tail),
-            Template::Insert(t) => t.rows().map(|s| &s.tail),
-            Template::Update(t) => Some(&t.tail),
-            Template::Delete(t) | Template::Evict(t) => Some(&t.tail),
-            _ => None,
+            Template::Insert(t) => t.rows().map(|s| &s.choice.tail),
+            other => other.choice().map(|c| &c.tail),
         }
     }
 
@@ -182,13 +179,10 @@ impl Prepared {
     /// Name of the collection, of a join the first one; empty for a statement about settings.
     pub fn collection(&self) -> &str {
         match &self.template {
-            Template::Select(t) => &t.head.collection.name,
             Template::Insert(t) => &t.head.collection.name,
-            Template::Update(t) => &t.head.collection.name,
-            Template::Delete(t) | Template::Evict(t) => &t.head.collection.name,
             Template::CreateIndex(p) => &p.collection,
             Template::DropIndex(p) => &p.collection,
-            Template::AlterSystem(_) | Template::Show(_) | Template::ClearHistory => "",
+            other => other.choice().map_or("", |c| &c.head.collection.name),
         }
     }
 

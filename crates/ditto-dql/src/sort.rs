@@ -8,6 +8,7 @@ use crate::error::DqlError;
 use crate::eval::weight;
 use crate::exec::check_buffer;
 use crate::order::compare;
+use crate::value_ref::ValueRef;
 
 /// Values compared one after the other in the order of the language.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub(crate) struct Sorter<T> {
 }
 
 /// Rows beyond the wanted ones that are collected before sorting again.
-const SLACK: usize = 256;
+const SLACK: usize = 64;
 
 impl<T> Sorter<T> {
     pub(crate) fn new(descending: Vec<bool>, window: Window) -> Self {
@@ -84,11 +85,25 @@ impl<T> Sorter<T> {
     ///
     /// Rows that compare equal keep the order in which they came, so one that equals the worst is too late.
     pub(crate) fn accepts(&self, keys: &[Option<Value>]) -> bool {
-        let worst = match (self.cut, self.wanted()) {
-            (true, Some(wanted)) => self.rows.get(wanted.wrapping_sub(1)),
-            _ => None,
+        self.wants_more() && self.worst().is_none_or(|worst| order(&self.descending, keys, worst).is_lt())
+    }
+
+    /// Whether a row with this first sort key could be in the result, before its other keys are known.
+    pub(crate) fn accepts_first(&self, first: Option<ValueRef<'_>>) -> bool {
+        let (Some([worst, ..]), Some(descending)) = (self.worst(), self.descending.first()) else {
+            return true;
         };
-        self.wants_more() && worst.is_none_or(|(worst, ..)| order(&self.descending, keys, worst).is_lt())
+        let order = match (first, worst) {
+            (Some(first), Some(worst)) => first.compare(worst),
+            (first, worst) => first.is_none().cmp(&worst.is_none()),
+        };
+        if *descending { order.is_ge() } else { order.is_le() }
+    }
+
+    /// The sort keys of the last row that can be in the result, once there are as many rows as are wanted.
+    fn worst(&self) -> Option<&[Option<Value>]> {
+        let last = self.wanted()?.checked_sub(1).filter(|_| self.cut)?;
+        self.rows.get(last).map(|(keys, ..)| keys.as_slice())
     }
 
     /// Adds a row with its sort keys; `weight` is the memory that the row takes.
@@ -183,6 +198,30 @@ mod tests {
                 let want: Vec<usize> = all.into_iter().skip(offset as usize).take(limit as usize).collect();
                 assert!(s.rows.len() <= 2 * (limit + offset) as usize + SLACK);
                 assert_eq!(s.finish(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_key_never_excludes_what_all_keys_accept() {
+        let values: Vec<Option<Value>> =
+            [Value::Int(1), Value::Float(1.0), Value::Int(2), Value::from("a"), Value::Null]
+                .map(Some)
+                .into_iter()
+                .chain([None])
+                .collect();
+        for descending in [false, true] {
+            for worst in &values {
+                let mut s = Sorter::new(vec![descending, false], Window { limit: Some(1), offset: 0 });
+                for i in 0..200 {
+                    s.push(vec![worst.clone(), Some(Value::Int(1_000 - i))], (), 0).expect("room");
+                }
+                assert!(s.cut);
+                for first in &values {
+                    let accepted = s.accepts(&[first.clone(), Some(Value::Int(0))]);
+                    let expected = s.accepts_first(first.as_ref().map(ValueRef::of));
+                    assert_eq!(accepted, expected, "{first:?} with {worst:?}, descending {descending}");
+                }
             }
         }
     }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use ditto_types::{DocId, Path, SmolStr, Value};
 
+use crate::bind::Selecting;
 use crate::catalog::{CollectionRef, IndexDef};
 use crate::decl::TypeDecls;
+use crate::env::Bound;
 use crate::error::DqlError;
+use crate::eval::Cx;
 use crate::item::Item;
 use crate::key::KeySpan;
+use crate::truth::Truth;
 use crate::value_ref::ValueRef;
 
 /// A document as the evaluator sees it.
@@ -86,6 +90,36 @@ pub struct TermScan<'a> {
     pub strict: bool,
     /// What is read of each row.
     pub needs: Needs<'a>,
+    /// What the rows have to fulfil. A source may leave out rows that do not, and need not: who visits tests them again.
+    pub filter: Option<&'a dyn Condition>,
+}
+
+/// The condition of a statement on the rows of its only term.
+pub trait Condition: std::fmt::Debug {
+    /// The condition as a value of its own, for a source that tests rows where nothing can be borrowed.
+    fn to_filter(&self) -> RowFilter;
+}
+
+/// A condition on single rows, with its arguments. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RowFilter {
+    template: Arc<dyn Selecting>,
+    bound: Bound,
+}
+
+impl RowFilter {
+    pub(crate) fn new(template: Arc<dyn Selecting>, bound: Bound) -> Self {
+        Self { template, bound }
+    }
+
+    /// Whether the condition is known not to be true for `row`. An error in it is for the visitor to find.
+    #[inline]
+    pub fn excludes(&self, row: &dyn Row) -> bool {
+        match &self.template.choice().filter {
+            Some(filter) => filter.test(&Cx::row(row, &self.bound)).is_ok_and(|t| t != Truth::True),
+            None => false,
+        }
+    }
 }
 
 /// A snapshot of the data. Visits nest: a join visits its inner term for each row of the outer one.

@@ -25,6 +25,7 @@ pub enum ValueRef<'a> {
 
 impl<'a> ValueRef<'a> {
     /// A view of a value.
+    #[inline]
     pub fn of(v: &'a Value) -> Self {
         match v {
             Value::Null => ValueRef::Null,

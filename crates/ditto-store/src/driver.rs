@@ -3,6 +3,8 @@
 //! The binding is the libSQL project's synchronous one: its async wrapper costs 1.9 times as much on scans and has
 //! no statement cache.
 
+mod blocks;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, ffi};
 
 use crate::StoreError;
+
+pub(crate) use blocks::{Keep, Stored};
 
 /// How long a connection waits for a lock. Only recovery after a crash and checkpoints ever make it wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,10 +92,7 @@ impl SqlRow<'_> {
 
     fn wrong(&self, i: usize, expected: &str) -> StoreError {
         let name = self.row.as_ref().column_name(i).map_or_else(|_| format!("{i}"), ToString::to_string);
-        StoreError::Corrupt {
-            file: self.file.to_path_buf(),
-            detail: format!("column {name} does not hold {expected}"),
-        }
+        wrong(self.file, &name, expected)
     }
 }
 
@@ -122,6 +123,7 @@ impl Db {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
         let conn = Connection::open_with_flags(file, flags).map_err(|e| map_error(file, &e))?;
+        blocks::register(&conn).map_err(|e| map_error(file, &e))?;
         let db = Db { conn, file: file.to_path_buf() };
         db.wrap(db.conn.busy_timeout(BUSY_TIMEOUT))?;
         db.conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
@@ -202,8 +204,19 @@ impl Db {
         rows.map(|r| self.wrap(r)).collect()
     }
 
+    fn wrong(&self, column: &str, expected: &str) -> StoreError {
+        wrong(&self.file, column, expected)
+    }
+
     fn wrap<T>(&self, r: rusqlite::Result<T>) -> Result<T, StoreError> {
         r.map_err(|e| map_error(&self.file, &e))
+    }
+}
+
+fn wrong(file: &Path, column: &str, expected: &str) -> StoreError {
+    StoreError::Corrupt {
+        file: file.to_path_buf(),
+        detail: format!("column {column} does not hold {expected}"),
     }
 }
 

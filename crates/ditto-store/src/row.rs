@@ -1,15 +1,16 @@
 //! Documents as rows of the query language: read in place from the stored bytes, or from a decoded document.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, DocView, FieldRef};
-use ditto_dql::{Item, LazyItem, Row, TypeDecls, ValueRef};
+use ditto_crdt::{DecodeError, Doc, DocView, FieldRef, Trail};
+use ditto_dql::{Item, LazyItem, Row, RowFilter, TypeDecls, ValueRef};
 use ditto_types::codec::Scalar;
 use ditto_types::json::JsonText;
 use ditto_types::{DocId, Object, SmolStr, Value, codec};
 
 use crate::dict::Dict;
+use crate::driver::{Keep, Stored};
 use crate::fields::crdt_kind;
 
 const ID: &str = "_id";
@@ -19,14 +20,20 @@ const ID: &str = "_id";
 pub(crate) struct Reading<'a> {
     declared: Option<&'a TypeDecls>,
     strict: bool,
+    trails: Option<&'a Trails>,
 }
 
 impl<'a> Reading<'a> {
     /// The newest kind of each field.
-    pub(crate) const NEWEST: Reading<'static> = Reading { declared: None, strict: false };
+    pub(crate) const NEWEST: Reading<'static> = Reading { declared: None, strict: false, trails: None };
 
     pub(crate) fn new(declared: &'a TypeDecls, strict: bool) -> Self {
-        Self { declared: (!declared.is_empty()).then_some(declared), strict }
+        Self { declared: (!declared.is_empty()).then_some(declared), strict, trails: None }
+    }
+
+    /// For one of many rows: where a field was in the row before is remembered.
+    pub(crate) fn along(self, trails: &'a Trails) -> Self {
+        Self { trails: Some(trails), ..self }
     }
 
     /// Whether every field is read as its newest kind.
@@ -41,6 +48,29 @@ impl<'a> Reading<'a> {
             ditto_crdt::FieldKind::Inferred if self.strict => ditto_crdt::FieldKind::Register,
             kind => kind,
         }
+    }
+}
+
+/// Where the rows of one pass have their fields, by path.
+#[derive(Default)]
+pub(crate) struct Trails(RefCell<Vec<(Box<[SmolStr]>, Trail)>>);
+
+/// Paths that are remembered: more than most conditions have, and few enough to look through.
+const MAX_TRAILS: usize = 16;
+
+impl Trails {
+    fn look<'a>(&self, view: &DocView<'a>, path: &[SmolStr]) -> Result<Option<FieldRef<'a>>, DecodeError> {
+        let mut known = self.0.borrow_mut();
+        if let Some((_, trail)) = known.iter_mut().find(|(p, _)| **p == *path) {
+            return view.look_along(path, trail);
+        }
+        if known.len() >= MAX_TRAILS {
+            return view.look(path);
+        }
+        let mut trail = Trail::default();
+        let found = view.look_along(path, &mut trail);
+        known.push((path.into(), trail));
+        found
     }
 }
 
@@ -62,15 +92,22 @@ pub(crate) struct ViewRow<'a> {
 
 impl<'a> ViewRow<'a> {
     pub(crate) fn new(
-        rid: i64,
-        id: &'a [u8],
-        body: &'a [u8],
+        (rid, id, body): Stored<'a>,
         dict: &'a Arc<Dict>,
         reading: Reading<'a>,
-    ) -> Result<Self, ditto_crdt::DecodeError> {
+    ) -> Result<Self, DecodeError> {
         let view = DocView::new(body, &**dict)?;
         let damage = Cell::new(None);
         Ok(Self { id_bytes: id, id: OnceCell::new(), rid, body, view, dict, reading, damage })
+    }
+
+    /// Whether the document is not deleted.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.view.is_alive()
+    }
+
+    pub(crate) fn id_bytes(&self) -> &'a [u8] {
+        self.id_bytes
     }
 
     /// What was wrong with the bytes that were read so far.
@@ -86,6 +123,18 @@ impl<'a> ViewRow<'a> {
     fn id_field(&self, path: &[SmolStr]) -> Option<Value> {
         let bytes = self.sound(codec::get(self.id_bytes, path))??;
         self.sound(codec::from_slice(bytes))
+    }
+
+    /// The newest value at a path.
+    fn newest(&self, path: &[SmolStr]) -> Option<FieldRef<'a>> {
+        self.sound(match (path.split_first(), self.reading.trails) {
+            (Some((first, rest)), _) if first == ID => {
+                codec::get(self.id_bytes, rest).map(|v| v.map(FieldRef::Encoded)).map_err(DecodeError::from)
+            }
+            (_, Some(trails)) => trails.look(&self.view, path),
+            (_, None) => self.view.look(path),
+        })
+        .flatten()
     }
 }
 
@@ -103,17 +152,20 @@ impl Row for ViewRow<'_> {
 
     fn field(&self, path: &[SmolStr]) -> Option<Value> {
         match path.split_first() {
+            _ if self.reading.is_newest() => match self.newest(path)? {
+                FieldRef::Encoded(bytes) => self.sound(codec::from_slice(bytes)),
+                FieldRef::Built(value) => Some(value),
+            },
             Some((first, rest)) if first == ID => self.id_field(rest),
-            _ if self.reading.is_newest() => self.sound(self.view.get(path))?,
             _ => self.sound(self.view.get_typed(path, &|p| self.reading.kind(p)))?,
         }
     }
 
     fn look(&self, path: &[SmolStr], look: &mut dyn FnMut(Option<ValueRef<'_>>)) {
-        if !self.reading.is_newest() || path.first().is_some_and(|first| first == ID) {
+        if !self.reading.is_newest() {
             return look(self.field(path).as_ref().map(ValueRef::of));
         }
-        match self.sound(self.view.look(path)).flatten() {
+        match self.newest(path) {
             None => look(None),
             Some(FieldRef::Built(value)) => look(Some(ValueRef::of(&value))),
             Some(FieldRef::Encoded(bytes)) => match self.sound(codec::scalar(bytes)) {
@@ -149,22 +201,35 @@ impl Row for ViewRow<'_> {
         }
         // Verified here, because nobody can be told of damage later.
         match self.sound(self.view.visit(self.id_bytes, &mut ())) {
-            Some(true) => Item::Lazy(Arc::new(Stored::new(self.id_bytes, self.body, self.dict))),
+            Some(true) => Item::Lazy(Arc::new(Kept::new(self.id_bytes, self.body, self.dict))),
             Some(false) => Item::Value(self.document()),
             None => Item::Value(Value::Null),
         }
     }
 }
 
+/// Tests documents by their bodies. What the condition says about a damaged one, or about the id, is for the visitor to
+/// find: such a row is kept.
+pub(crate) fn keep(filter: RowFilter, dict: Arc<Dict>) -> Keep {
+    let trails = Trails::default();
+    Box::new(move |body| {
+        let reading = Reading::NEWEST.along(&trails);
+        match ViewRow::new((0, &[], body), &dict, reading) {
+            Ok(row) => row.is_alive() && (!filter.excludes(&row) || row.damage().is_some()),
+            Err(_) => true,
+        }
+    })
+}
+
 /// A document as the row of a result, in its stored form. Its bytes were verified.
-struct Stored {
+struct Kept {
     /// The id, then the body.
     bytes: Box<[u8]>,
     id_len: usize,
     dict: Arc<Dict>,
 }
 
-impl Stored {
+impl Kept {
     fn new(id: &[u8], body: &[u8], dict: &Arc<Dict>) -> Self {
         Self { bytes: [id, body].concat().into(), id_len: id.len(), dict: dict.clone() }
     }
@@ -175,7 +240,7 @@ impl Stored {
     }
 }
 
-impl LazyItem for Stored {
+impl LazyItem for Kept {
     fn value(&self) -> Value {
         let read = || {
             let (id, view) = self.view()?;

@@ -16,8 +16,8 @@ use crate::StoreError;
 use crate::core::Core;
 use crate::counts::{self, Counts};
 use crate::dict::Dict;
-use crate::driver::{Db, Param};
-use crate::row::{Reading, ViewRow};
+use crate::driver::{Db, Param, Stored};
+use crate::row::{self, Reading, Trails, ViewRow};
 use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_to_sql};
 use crate::shared::Shared;
 
@@ -96,7 +96,7 @@ impl<'a> StoreSource<'a> {
     /// Hands one stored document to the executor.
     fn with_row(
         &self,
-        document: (i64, &[u8], &[u8]),
+        document: Stored<'_>,
         reading: Reading<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<bool, StoreError> {
@@ -115,16 +115,20 @@ impl Source for StoreSource<'_> {
         }
         // A collection without ordinal never held a document.
         let Some(coll) = self.dict.collection_ref(&scan.collection.name) else { return Ok(()) };
-        let reading = Reading::new(scan.declared, scan.strict);
+        let trails = Trails::default();
+        let reading = Reading::new(scan.declared, scan.strict).along(&trails);
         match scan.access {
             Access::Ids(ids) => self.visit_ids(coll, scan, ids, visit),
             Access::Scan => {
-                let (first, last) = rid_range(coll);
-                self.db.query(
-                    "SELECT id, body, rid FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0",
-                    &[Param::Int(first), Param::Int(last)],
-                    |r| self.with_row((r.int(2)?, r.blob(0)?, r.blob(1)?), reading, visit),
-                )
+                // Entries of an index and rows by id are few; here most rows may be unwanted.
+                let filter = scan.filter.filter(|_| reading.is_newest());
+                let keep = filter.map(|f| row::keep(f.to_filter(), self.dict.clone()));
+                self.db.scan(rid_range(coll), keep, |stored| {
+                    let row = ViewRow::new(stored, self.dict, reading);
+                    let row = row.map_err(|e| damaged_bytes(self.db, stored.1, &e))?;
+                    // Whether a document is deleted stands in its body too, which is read in any case.
+                    if row.is_alive() { sound(self.db, &row, |row| visit(row)) } else { Ok(true) }
+                })
             }
             Access::Index(index) => self.visit_entries(scan.collection, index, reading, visit),
             Access::Union(_) | Access::Intersect(_) => {
@@ -156,14 +160,23 @@ pub(crate) fn unsupported(construct: &str) -> DqlError {
 pub(crate) fn with_row<T>(
     db: &Db,
     dict: &Arc<Dict>,
-    (rid, id, body): (i64, &[u8], &[u8]),
+    stored: Stored<'_>,
     reading: Reading<'_>,
     f: impl FnOnce(&ViewRow<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let row = ViewRow::new(rid, id, body, dict, reading).map_err(|e| damaged_bytes(db, id, &e))?;
-    let out = f(&row)?;
+    let row = ViewRow::new(stored, dict, reading).map_err(|e| damaged_bytes(db, stored.1, &e))?;
+    sound(db, &row, f)
+}
+
+/// What `f` makes of a row, unless it met damage.
+fn sound<T>(
+    db: &Db,
+    row: &ViewRow<'_>,
+    f: impl FnOnce(&ViewRow<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let out = f(row)?;
     match row.damage() {
-        Some(e) => Err(damaged_bytes(db, id, &e)),
+        Some(e) => Err(damaged_bytes(db, row.id_bytes(), &e)),
         None => Ok(out),
     }
 }

@@ -13,7 +13,7 @@ use crate::error::DqlError;
 use crate::eval::{Cx, weight};
 use crate::item::Item;
 use crate::key::push_component;
-use crate::plan::{Output, SelectPlan, SelectTemplate};
+use crate::plan::{Output, SelectPlan, SelectTemplate, TailTemplate};
 use crate::scalar::Scalar;
 use crate::sort::Sorter;
 use crate::source::{Row, Source, TermScan};
@@ -67,7 +67,10 @@ impl<'p, 'c> Run<'p, 'c> {
         }
         let timed = self.cx.profile && self.cx.nanos.is_some();
         let alone = self.plan.inner.is_empty();
-        source.visit(&chosen.scan(), &mut |row| {
+        // A profile counts the rows that WHERE excludes.
+        let mut scan = chosen.scan();
+        scan.filter = scan.filter.filter(|_| !self.cx.profile);
+        source.visit(&scan, &mut |row| {
             if timed {
                 let now = self.nanos();
                 self.stats.source_ns += now.saturating_sub(last);
@@ -91,7 +94,7 @@ impl<'p, 'c> Run<'p, 'c> {
         let plan = self.plan;
         let cx = Cx::row(row, &plan.chosen.bound);
         self.stats.terms[0].visited += 1;
-        if let Some(filter) = &plan.chosen.template.filter
+        if let Some(filter) = &plan.chosen.template.choice.filter
             && filter.test(&cx)? != Truth::True
         {
             return Ok(true);
@@ -145,6 +148,7 @@ impl<'p, 'c> Run<'p, 'c> {
             declared: &join.head.declared,
             strict: chosen.strict,
             needs: needs(&join.search),
+            filter: None,
         };
         let (mut partner, mut go_on) = (false, true);
         source.visit(&scan, &mut |row| {
@@ -226,7 +230,7 @@ impl<'p> Sink<'p> {
         let template: &'p SelectTemplate = &plan.chosen.template;
         Self {
             plan,
-            names: names(&template.head, &template.joins),
+            names: names(&template.choice.head, &template.joins),
             groups: template.grouping.as_ref().map(Groups::new),
             count: None,
             distinct: template.distinct.then(Distinct::default),
@@ -256,7 +260,15 @@ impl<'p> Sink<'p> {
         'p: 'a,
     {
         let template: &'p SelectTemplate = &self.plan.chosen.template;
-        let keys = if self.rows.sorts() { template.tail.keys(cx)? } else { Vec::new() };
+        let tail: &'p TailTemplate = &template.choice.tail;
+        // Most rows that LIMIT cuts off are known by their first key where it lies.
+        if self.distinct.is_none()
+            && let Some(first) = tail.order.first().filter(|_| self.rows.sorts())
+            && !first.key.look(cx, &mut |key| Ok(self.rows.accepts_first(key)))?
+        {
+            return Ok(());
+        }
+        let keys = if self.rows.sorts() { tail.keys(cx)? } else { Vec::new() };
         // Of equal rows the first one counts with its sort keys, so DISTINCT has to see them all.
         if self.distinct.is_none() && !self.rows.accepts(&keys) {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::ast::{self, ExprKind, JoinKind, ProjectionItem};
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{
-    Grouping, Head, JoinTemplate, Output, OutputItem, Search, SelectTemplate, SortTerm, TailTemplate,
+    Choice, Grouping, Head, JoinTemplate, Output, OutputItem, Search, SelectTemplate, SortTerm, TailTemplate,
 };
 use crate::planner::{Cond, conditions};
 use crate::scalar::{At, Scalar};
@@ -62,8 +62,8 @@ impl Lower<'_> {
             join.search.condition = conditions(all, i + 1);
         }
         let distinct = s.distinct.is_some();
-        let mut template =
-            SelectTemplate { head, joins, filter, filters, output, distinct, grouping, tail, search };
+        let choice = Choice { head, filter, tail, search };
+        let mut template = SelectTemplate { choice, joins, filters, output, distinct, grouping };
         search::note_needs(&mut template);
         Ok(template)
     }

@@ -64,7 +64,7 @@ impl Needed {
 /// Notes in the template which fields it reads.
 pub(super) fn note_needs(t: &mut SelectTemplate) {
     let mut needed = Needed(vec![Some(BTreeSet::new()); t.joins.len() + 1]);
-    t.filter.iter().for_each(|s| needed.add(s));
+    t.choice.filter.iter().for_each(|s| needed.add(s));
     t.joins.iter().for_each(|j| needed.add(&j.on));
     match &t.output {
         Output::Wildcard => (0..=t.joins.len()).for_each(|term| needed.whole(term)),
@@ -81,9 +81,9 @@ pub(super) fn note_needs(t: &mut SelectTemplate) {
     if let Some(g) = &t.grouping {
         g.keys.iter().chain(g.aggregates.iter().filter_map(|a| a.arg.as_ref())).for_each(|s| needed.add(s));
     }
-    t.tail.order.iter().for_each(|o| needed.add(&o.key));
+    t.choice.tail.order.iter().for_each(|o| needed.add(&o.key));
     let mut terms = needed.0.into_iter().map(|paths| paths.map(|p| p.into_iter().collect::<Vec<Path>>()));
-    t.search.needs = terms.next().flatten();
+    t.choice.search.needs = terms.next().flatten();
     for (join, paths) in t.joins.iter_mut().zip(terms) {
         join.search.needs = paths;
     }

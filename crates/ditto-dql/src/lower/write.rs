@@ -12,7 +12,7 @@ use crate::decl::{FieldKind, TypeDecls};
 use crate::error::DqlError;
 use crate::lexer::Span;
 use crate::plan::{
-    Change, ChangeAction, InsertSource, InsertTemplate, RemoveTemplate, Search, SelectTemplate,
+    Change, ChangeAction, Choice, InsertSource, InsertTemplate, RemoveTemplate, Search, SelectTemplate,
     UpdateTemplate,
 };
 use crate::scalar::{At, Scalar};
@@ -58,7 +58,8 @@ impl Lower<'_> {
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
         let returning = self.returning(s.returning, &s.from.target)?;
         let search = Search::documents(filter.as_ref(), &tail);
-        Ok(UpdateTemplate { head, changes, filter, tail, search, returning })
+        let choice = Choice { head, filter, tail, search };
+        Ok(UpdateTemplate { choice, changes, returning })
     }
 
     fn change(&mut self, change: ast::Change, declared: &TypeDecls) -> Result<Change, DqlError> {
@@ -131,7 +132,8 @@ impl Lower<'_> {
         let tail = self.tail(s.tail, Scope::fields("ORDER BY"))?;
         let returning = self.returning(s.returning, &s.from.target)?;
         let search = Search::documents(filter.as_ref(), &tail);
-        Ok(RemoveTemplate { head, filter, tail, search, returning })
+        let choice = Choice { head, filter, tail, search };
+        Ok(RemoveTemplate { choice, returning })
     }
 
     /// RETURNING is a SELECT over the documents that the statement is about.

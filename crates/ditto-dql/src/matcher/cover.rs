@@ -135,13 +135,13 @@ impl Finder<'_> {
     fn compare(&self, op: CompareOp, pair: &[Scalar; 2], outcome: bool) -> Option<Cover> {
         let (path, op, value) = match (field(&pair[0]), field(&pair[1])) {
             (Some(path), None) => (path, op, self.constant(&pair[1])?),
-            (None, Some(path)) => (path, flip(op), self.constant(&pair[0])?),
+            (None, Some(path)) => (path, op.flipped(), self.constant(&pair[0])?),
             _ => return None,
         };
         // A comparison with MISSING or NULL is neither true nor false.
         let Some(value) = value.filter(|v| *v != Value::Null) else { return Some(never()) };
         let class = rank(&value);
-        let op = if outcome { op } else { opposite(op) };
+        let op = if outcome { op } else { op.negated() };
         match op {
             CompareOp::Eq => Some(equal(path, [value])),
             CompareOp::Ne => None,
@@ -232,29 +232,6 @@ fn field(s: &Scalar) -> Option<&[SmolStr]> {
     match s {
         Scalar::Field(0, path) => Some(path),
         _ => None,
-    }
-}
-
-/// The operator with its operands exchanged.
-fn flip(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Lt => CompareOp::Gt,
-        CompareOp::Le => CompareOp::Ge,
-        CompareOp::Gt => CompareOp::Lt,
-        CompareOp::Ge => CompareOp::Le,
-        op => op,
-    }
-}
-
-/// The operator that is true when this one is false.
-fn opposite(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Eq => CompareOp::Ne,
-        CompareOp::Ne => CompareOp::Eq,
-        CompareOp::Lt => CompareOp::Ge,
-        CompareOp::Le => CompareOp::Gt,
-        CompareOp::Gt => CompareOp::Le,
-        CompareOp::Ge => CompareOp::Lt,
     }
 }
 

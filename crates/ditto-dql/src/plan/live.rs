@@ -69,9 +69,9 @@ impl SelectPlan {
             let arguments = g.aggregates.iter().filter_map(|a| a.arg.as_ref());
             g.keys.iter().chain(&g.having).chain(arguments)
         });
-        let order = template.tail.order.iter().map(|t| &t.key);
+        let order = template.choice.tail.order.iter().map(|t| &t.key);
         let on = template.joins.iter().map(|j| &j.on);
-        template.filter.iter().chain(on).chain(output).chain(grouping).chain(order).any(is_volatile)
+        template.choice.filter.iter().chain(on).chain(output).chain(grouping).chain(order).any(is_volatile)
     }
 
     /// Whether it reads a system collection, whose rows change without commits.
@@ -80,7 +80,7 @@ impl SelectPlan {
     }
 
     fn sort_keys(&self, row: &dyn Row) -> Result<Vec<Option<Value>>, DqlError> {
-        self.template().tail.keys(&Cx::row(row, self.bound()))
+        self.template().choice.tail.keys(&Cx::row(row, self.bound()))
     }
 
     /// The row of the result that a document makes, in a form that is cheap to share.
@@ -117,7 +117,7 @@ impl LiveResult {
     pub fn run<S: Source>(plan: Arc<SelectPlan>, source: &S, cx: &RunContext<'_>) -> Result<Self, S::Error> {
         let wanted = plan.wanted();
         let kept = wanted.map(|n| n.saturating_add(SPARE));
-        let descending = plan.template().tail.descending();
+        let descending = plan.template().choice.tail.descending();
         let arrival = match plan.access() {
             Access::Scan if descending.is_empty() => Arrival::InOrder,
             _ if plan.chosen.is_ordered() => Arrival::ByKeys,

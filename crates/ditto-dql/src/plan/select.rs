@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ditto_types::{ErrorKind, Path, SmolStr, Value};
+use ditto_types::{ErrorKind, Path, SmolStr};
 
-use super::{Head, Search, TailTemplate};
+use super::{Choice, Head, Search, chosen_accessors};
 use crate::aggregate::Aggregate;
 use crate::bind::{BindContext, Chosen, Selecting, index_hint, route, usable_indexes};
 use crate::catalog::{CollectionRef, Namespace};
@@ -22,18 +22,15 @@ use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
 pub(crate) struct SelectTemplate {
-    /// The first term of FROM, number 0.
-    pub(crate) head: Head,
+    /// The first term of FROM, WHERE, and ORDER BY with LIMIT and OFFSET.
+    pub(crate) choice: Choice,
     /// The terms behind it, in the order in which they are visited: numbers 1 and on.
     pub(crate) joins: Vec<JoinTemplate>,
-    pub(crate) filter: Option<Scalar>,
     /// With joins: the conditions of which WHERE is the conjunction, by the last term that each one needs.
     pub(crate) filters: Vec<Vec<Scalar>>,
     pub(crate) output: Output,
     pub(crate) distinct: bool,
     pub(crate) grouping: Option<Grouping>,
-    pub(crate) tail: TailTemplate,
-    pub(crate) search: Search,
 }
 
 /// A joined term.
@@ -75,20 +72,12 @@ pub(crate) enum OutputItem {
 }
 
 impl Selecting for SelectTemplate {
-    fn head(&self) -> &Head {
-        &self.head
+    fn choice(&self) -> &Choice {
+        &self.choice
     }
 
-    fn filter(&self) -> Option<&Scalar> {
-        self.filter.as_ref()
-    }
-
-    fn tail(&self) -> &TailTemplate {
-        &self.tail
-    }
-
-    fn search(&self) -> &Search {
-        &self.search
+    fn tests_rows(&self) -> bool {
+        self.joins.is_empty() && self.choice.filter.is_some()
     }
 
     fn regroups(&self) -> bool {
@@ -99,21 +88,21 @@ impl Selecting for SelectTemplate {
 impl SelectTemplate {
     /// Whether only the number of documents is wanted, so that no document has to be looked at.
     pub(crate) fn is_count(&self) -> bool {
-        let everything = matches!(self.filter, None | Some(Scalar::Const(Value::Bool(true))));
         let counts = self.grouping.as_ref().is_some_and(|g| {
             g.keys.is_empty() && !g.explicit && g.aggregates.iter().all(Aggregate::is_count_of_rows)
         });
-        everything && counts && self.joins.is_empty() && self.head.hints.ids.is_none()
+        self.choice.keeps_all() && counts && self.joins.is_empty() && self.choice.head.hints.ids.is_none()
     }
 
     /// The terms with what is looked for in each.
     pub(crate) fn terms(&self) -> impl Iterator<Item = (&Head, &Search)> {
-        std::iter::once((&self.head, &self.search)).chain(self.joins.iter().map(|j| (&j.head, &j.search)))
+        std::iter::once((&self.choice.head, &self.choice.search))
+            .chain(self.joins.iter().map(|j| (&j.head, &j.search)))
     }
 
     /// The terms in the order of their numbers.
     pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
-        std::iter::once(&self.head).chain(self.joins.iter().map(|j| &j.head))
+        std::iter::once(&self.choice.head).chain(self.joins.iter().map(|j| &j.head))
     }
 }
 
@@ -156,32 +145,12 @@ impl SelectPlan {
         !self.is_join() && matches!(self.chosen.access, Access::Scan)
     }
 
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        &self.chosen.collection().name
-    }
-
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        &self.chosen.access
-    }
-
-    /// Declared field kinds: a declared field is read as its kind.
-    pub fn declared(&self) -> &TypeDecls {
-        self.chosen.declared()
-    }
-
-    /// Whether it is bound in strict mode: undeclared fields are read as registers only.
-    pub fn is_strict(&self) -> bool {
-        self.chosen.strict
-    }
-
     pub(super) fn template(&self) -> &SelectTemplate {
         &self.chosen.template
     }
 
     pub(super) fn filter(&self) -> Option<&Scalar> {
-        self.chosen.template.filter.as_ref()
+        self.template().choice.filter.as_ref()
     }
 
     /// Whether fields are read as certain kinds and not as what was written last.
@@ -217,12 +186,12 @@ impl SelectPlan {
 
     /// Whether WHERE is exactly true for `row`, which without WHERE it is, and USE IDS names it.
     pub fn matches(&self, row: &dyn Row) -> Result<bool, DqlError> {
-        if let (Some(_), Access::Ids(ids)) = (&self.template().head.hints.ids, self.access())
+        if let (Some(_), Access::Ids(ids)) = (&self.template().choice.head.hints.ids, self.access())
             && ids.binary_search(row.id()).is_err()
         {
             return Ok(false);
         }
-        match &self.chosen.template.filter {
+        match self.filter() {
             None => Ok(true),
             Some(f) => Ok(f.test(&Cx::row(row, &self.chosen.bound))? == Truth::True),
         }
@@ -230,7 +199,7 @@ impl SelectPlan {
 
     /// Whether every document matches: there is no WHERE, or `WHERE true`.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.chosen.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
+        self.template().choice.keeps_all()
     }
 
     /// Runs it on a snapshot.
@@ -243,6 +212,8 @@ impl SelectPlan {
         crate::exec::select(self, source, cx)
     }
 }
+
+chosen_accessors!(SelectPlan);
 
 /// Chooses access paths for the joined terms; each needs one that ON gives, unless a scan is asked for.
 fn joined(chosen: &Chosen<SelectTemplate>, context: &BindContext<'_>) -> Result<Arc<[Route]>, DqlError> {

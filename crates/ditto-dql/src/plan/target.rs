@@ -2,44 +2,26 @@
 
 use std::sync::Arc;
 
-use ditto_types::Value;
-
-use super::{Head, Search, SelectPlan, SelectTemplate, TailTemplate};
+use super::{Choice, SelectPlan, SelectTemplate, chosen_accessors};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::exec::{Poll, RunContext};
-use crate::scalar::Scalar;
 use crate::sort::{Sorter, Window};
 use crate::source::{Access, Row, Source};
 use crate::truth::Truth;
 
 #[derive(Clone, Debug)]
 pub(crate) struct RemoveTemplate {
-    pub(crate) head: Head,
-    pub(crate) filter: Option<Scalar>,
-    pub(crate) tail: TailTemplate,
+    pub(crate) choice: Choice,
     pub(crate) returning: Option<Arc<SelectTemplate>>,
-    pub(crate) search: Search,
 }
 
 impl Selecting for RemoveTemplate {
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    fn filter(&self) -> Option<&Scalar> {
-        self.filter.as_ref()
-    }
-
-    fn tail(&self) -> &TailTemplate {
-        &self.tail
-    }
-
-    fn search(&self) -> &Search {
-        &self.search
+    fn choice(&self) -> &Choice {
+        &self.choice
     }
 }
 
@@ -64,35 +46,14 @@ impl DeletePlan {
         &self.chosen
     }
 
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        &self.chosen.collection().name
-    }
-
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        &self.chosen.access
-    }
-
-    /// Declared field kinds: a declared field is read as its kind.
-    pub fn declared(&self) -> &TypeDecls {
-        self.chosen.declared()
-    }
-
     /// RETURNING: a SELECT to be run over the removed documents as they were.
     pub fn returning(&self) -> Option<&SelectPlan> {
         self.returning.as_ref()
     }
 
-    /// Strict mode: undeclared fields are read as registers only.
-    pub fn is_strict(&self) -> bool {
-        self.chosen.strict
-    }
-
     /// Whether all documents of the collection go: no WHERE and no LIMIT or OFFSET.
     pub fn is_whole_collection(&self) -> bool {
-        matches!(self.chosen.template.filter, None | Some(Scalar::Const(Value::Bool(true))))
-            && self.chosen.window == Window::default()
+        self.chosen.template.choice.keeps_all() && self.chosen.window == Window::default()
     }
 
     /// Chooses the documents, in order, and gives what `keep` makes of each.
@@ -110,6 +71,8 @@ impl DeletePlan {
     }
 }
 
+chosen_accessors!(DeletePlan);
+
 /// Binds the RETURNING of a mutation.
 pub(super) fn returning(
     template: Option<&Arc<SelectTemplate>>,
@@ -120,14 +83,13 @@ pub(super) fn returning(
 }
 
 /// Chooses the documents of a mutation: WHERE, ORDER BY, LIMIT, OFFSET.
-pub(super) fn targets<P: Selecting, S: Source, T>(
+pub(super) fn targets<P: Selecting + 'static, S: Source, T>(
     chosen: &Chosen<P>,
     source: &S,
     cx: &RunContext<'_>,
     mut keep: impl FnMut(&dyn Row) -> Result<T, S::Error>,
 ) -> Result<Vec<T>, S::Error> {
-    let template = &*chosen.template;
-    let filter = template.filter();
+    let choice = chosen.template.choice();
     // What an index gives in order is not sorted again.
     let mut rows = Sorter::new(chosen.sorting(), chosen.window);
     let mut poll = Poll::new(cx);
@@ -137,12 +99,12 @@ pub(super) fn targets<P: Selecting, S: Source, T>(
     source.visit(&chosen.scan(), &mut |row| {
         poll.row()?;
         let cx = Cx::row(row, &chosen.bound);
-        let matches = match filter {
+        let matches = match &choice.filter {
             None => true,
             Some(f) => f.test(&cx)? == Truth::True,
         };
         if matches {
-            let keys = if rows.sorts() { template.tail().keys(&cx)? } else { Vec::new() };
+            let keys = if rows.sorts() { choice.tail.keys(&cx)? } else { Vec::new() };
             if rows.accepts(&keys) {
                 rows.push(keys, keep(row)?, 0)?;
             }

@@ -6,7 +6,7 @@ use ditto_types::{ErrorKind, MAX_DEPTH, Path, SmolStr, Value};
 
 use super::insert::check_fields;
 use super::target::{returning, targets};
-use super::{FieldOp, Head, Search, SelectPlan, SelectTemplate, TailTemplate, check_kind, shown};
+use super::{Choice, FieldOp, SelectPlan, SelectTemplate, check_kind, chosen_accessors, shown};
 use crate::bind::{BindContext, Chosen, Selecting};
 use crate::decl::{FieldKind, TypeDecls};
 use crate::env::Bound;
@@ -19,12 +19,9 @@ use crate::source::{Access, Row, Source};
 
 #[derive(Clone, Debug)]
 pub(crate) struct UpdateTemplate {
-    pub(crate) head: Head,
+    pub(crate) choice: Choice,
     pub(crate) changes: Vec<Change>,
-    pub(crate) filter: Option<Scalar>,
-    pub(crate) tail: TailTemplate,
     pub(crate) returning: Option<Arc<SelectTemplate>>,
-    pub(crate) search: Search,
 }
 
 #[derive(Clone, Debug)]
@@ -44,20 +41,8 @@ pub(crate) enum ChangeAction {
 }
 
 impl Selecting for UpdateTemplate {
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    fn filter(&self) -> Option<&Scalar> {
-        self.filter.as_ref()
-    }
-
-    fn tail(&self) -> &TailTemplate {
-        &self.tail
-    }
-
-    fn search(&self) -> &Search {
-        &self.search
+    fn choice(&self) -> &Choice {
+        &self.choice
     }
 }
 
@@ -85,29 +70,9 @@ impl UpdatePlan {
         &self.chosen
     }
 
-    /// Name of the collection.
-    pub fn collection(&self) -> &str {
-        &self.chosen.collection().name
-    }
-
-    /// Where the rows come from.
-    pub fn access(&self) -> &Access {
-        &self.chosen.access
-    }
-
-    /// Declared field kinds: a declared field is read and written as its kind.
-    pub fn declared(&self) -> &TypeDecls {
-        self.chosen.declared()
-    }
-
     /// RETURNING: a SELECT to be run over the changed documents as they are then.
     pub fn returning(&self) -> Option<&SelectPlan> {
         self.returning.as_ref()
-    }
-
-    /// Strict mode: undeclared fields are read and written as registers only.
-    pub fn is_strict(&self) -> bool {
-        self.chosen.strict
     }
 
     /// Chooses the documents, in order, and gives what `keep` makes of each.
@@ -190,9 +155,11 @@ impl UpdatePlan {
     }
 }
 
+chosen_accessors!(UpdatePlan);
+
 /// In strict mode an undeclared field is a register: nothing is written below it, and it does not count.
 fn check_strict(template: &UpdateTemplate, cx: &Cx<'_>) -> Result<(), DqlError> {
-    let declared = &template.head.declared;
+    let declared = &template.choice.head.declared;
     let undeclared = |names: &[SmolStr]| declared.kind_of(names) == FieldKind::Inferred;
     for Change { path, action, at } in &template.changes {
         let names = path.names();

@@ -132,12 +132,12 @@ impl Reader {
     }
 
     fn compare(&self, op: CompareOp, a: &Scalar, b: &Scalar, truth: bool) -> Cond {
-        let op = if truth { op } else { negated(op) };
+        let op = if truth { op } else { op.negated() };
         if let Some(path) = self.field(a).filter(|_| self.knows(b)) {
             return field(path, Test::Compare(op, b.clone()));
         }
         match self.field(b).filter(|_| self.knows(a)) {
-            Some(path) => field(path, Test::Compare(turned(op), a.clone())),
+            Some(path) => field(path, Test::Compare(op.flipped(), a.clone())),
             None => Cond::Open,
         }
     }
@@ -176,28 +176,6 @@ fn has_prefix(pattern: &Scalar) -> bool {
         Scalar::Const(Value::Str(p)) => !p.starts_with(['%', '_']),
         Scalar::Once(e, _) => has_prefix(e),
         _ => true,
-    }
-}
-
-fn negated(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Eq => CompareOp::Ne,
-        CompareOp::Ne => CompareOp::Eq,
-        CompareOp::Lt => CompareOp::Ge,
-        CompareOp::Le => CompareOp::Gt,
-        CompareOp::Gt => CompareOp::Le,
-        CompareOp::Ge => CompareOp::Lt,
-    }
-}
-
-/// The operator with its sides exchanged.
-fn turned(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Lt => CompareOp::Gt,
-        CompareOp::Le => CompareOp::Ge,
-        CompareOp::Gt => CompareOp::Lt,
-        CompareOp::Ge => CompareOp::Le,
-        op => op,
     }
 }
 

@@ -74,6 +74,7 @@ fn visit(store: &Store, access: &Access, limit: usize) -> Result<Vec<String>, St
             declared: &TypeDecls::default(),
             strict: false,
             needs: Needs::Document,
+            filter: None,
         };
         let mut out = Vec::new();
         source.visit(&scan, &mut |row| {
@@ -264,6 +265,7 @@ fn covering_rows_are_what_the_documents_say() {
             declared: &TypeDecls::default(),
             strict: false,
             needs: Needs::Paths(&paths[..2]),
+            filter: None,
         };
         let mut out = Vec::new();
         source
