@@ -72,7 +72,7 @@ impl Others {
         let register = |i: usize| {
             let text = format!("SELECT * FROM docs WHERE store = {} ORDER BY ts DESC LIMIT 20", 1_000 + i);
             let sender = sender.clone();
-            Ok(ditto.store().register_observer(text.as_str(), move |_| drop(sender.send(())))?)
+            Ok(ditto.store().register_observer(text.as_str(), move |_| sender.send(()).unwrap_or(()))?)
         };
         let others = (0..n).map(register).collect::<Outcome<_>>()?;
         for _ in 0..n {
