@@ -3,6 +3,7 @@
 use ditto_types::Value;
 
 use crate::chooser::{ConnectionPriority, PeerSelector};
+use crate::circuit::{CircuitEnd, CircuitId};
 use crate::event::ConnectionEvent;
 use crate::peer_key::PeerKey;
 use crate::transport::{DialTarget, LinkId, LinkKind, NetEvent};
@@ -52,6 +53,52 @@ pub enum Input {
         lane: Lane,
         /// Bytes, at most what was delivered.
         bytes: usize,
+    },
+    /// Opens a circuit: an end-to-end encrypted, bidirectional channel to any peer of the mesh, over up to eight hops.
+    /// Messages keep their boundaries, arrive in order and exactly once while both ends keep the circuit, whatever
+    /// happens to the route. Answered by [`Action::CircuitOpened`] or [`Action::CircuitClosed`].
+    CircuitOpen {
+        /// Chosen by the caller: not used before, and without [`crate::INCOMING_CIRCUIT_BIT`].
+        circuit: CircuitId,
+        /// A peer of the presence graph.
+        target: PeerKey,
+        /// Tells the other end's app what the circuit is for. Relays do not see it.
+        purpose: u8,
+    },
+    /// Sends a message on a circuit; it waits while the circuit is opening or looks for a route. Answered by
+    /// [`Action::CircuitTransmitted`] or [`Action::CircuitSendFailed`] with the same tag.
+    CircuitSend {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// Not empty, at most [`crate::Limits::max_bus_message`].
+        bytes: Vec<u8>,
+        /// Chosen by the caller.
+        tag: u64,
+    },
+    /// Sends a datagram to the other end of a circuit: at most once, in no order, dropped at every hop where it cannot
+    /// leave within [`crate::Limits::datagram_age`], and while there is no route. Answered as `CircuitSend`.
+    CircuitDatagram {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// At most [`crate::MAX_DATAGRAM`] bytes.
+        bytes: Vec<u8>,
+        /// Chosen by the caller.
+        tag: u64,
+    },
+    /// The app has processed this much of what it got by [`Action::CircuitMessage`].
+    CircuitConsumed {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// Bytes, at most what was delivered.
+        bytes: usize,
+    },
+    /// Closes a circuit in both directions, once everything that waits has been acknowledged, but for no longer than
+    /// [`crate::Limits::circuit_patience`]. Nothing is delivered any more. Answered by [`Action::CircuitClosed`].
+    CircuitClose {
+        /// Which circuit.
+        circuit: CircuitId,
+        /// For the other end's app.
+        code: u32,
     },
     /// Replaces our metadata. See [`crate::presence::check_metadata`].
     SetPeerMetadata(Value),
@@ -177,6 +224,65 @@ pub enum Action {
         lane: Lane,
         /// Bytes of messages that are not yet in frames.
         bytes: usize,
+    },
+    /// The other end of a circuit of ours has proven its key and agreed.
+    CircuitOpened {
+        /// Which circuit.
+        circuit: CircuitId,
+    },
+    /// A peer has opened a circuit to us.
+    CircuitIncoming {
+        /// Chosen here, with [`crate::INCOMING_CIRCUIT_BIT`].
+        circuit: CircuitId,
+        /// Who, proven from end to end.
+        peer: PeerKey,
+        /// What for, as its app says.
+        purpose: u8,
+    },
+    /// A message arrived on a circuit. Answer with [`Input::CircuitConsumed`] once it is processed: until then it takes
+    /// up the sender's window.
+    CircuitMessage {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A datagram arrived on a circuit.
+    CircuitDatagram {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A message was acknowledged by the other end of its circuit, or a datagram put on the first link.
+    CircuitTransmitted {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// Of the send.
+        tag: u64,
+    },
+    /// A message was not acknowledged, or a datagram not put on the first link.
+    CircuitSendFailed {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// Of the send.
+        tag: u64,
+        /// Why.
+        reason: SendFailure,
+    },
+    /// The send queue of a circuit has grown or shrunk by a noticeable amount.
+    CircuitQueued {
+        /// On which circuit.
+        circuit: CircuitId,
+        /// Bytes of messages that are not yet in frames.
+        bytes: usize,
+    },
+    /// A circuit has ended: the last action about it, exactly once. Every unanswered send has failed before.
+    CircuitClosed {
+        /// Which circuit.
+        circuit: CircuitId,
+        /// Why.
+        reason: CircuitEnd,
     },
     /// [`crate::Mesh::graph`] returns something new.
     PresenceChanged,

@@ -66,6 +66,8 @@ pub struct MeshConfig {
     pub query_overlap_group: u8,
     /// Whether this instance is a server, for the "connected to server" mark of its neighbours.
     pub is_server: bool,
+    /// Whether circuits of other peers may pass through this instance. Without, others route around it.
+    pub relay: bool,
     /// Sizes, counts and times.
     pub limits: Limits,
 }
@@ -92,6 +94,7 @@ impl MeshConfig {
             static_targets: Vec::new(),
             query_overlap_group: 0,
             is_server: false,
+            relay: true,
             limits: Limits::default(),
         }
     }
@@ -182,6 +185,22 @@ pub struct Limits {
     pub retry_interval: u64,
     /// How long the instance with the larger discovery token waits for the other to dial.
     pub second_dialer_delay: u64,
+    /// Bytes of one passing circuit and direction that a relay holds at most, except over Bluetooth.
+    pub circuit_window: u32,
+    /// The same where the bytes come over Bluetooth.
+    pub circuit_window_bluetooth: u32,
+    /// Bytes of one circuit that its end holds for the app.
+    pub circuit_stream_window: u32,
+    /// Bytes waiting in one circuit before [`crate::SendFailure::QueueFull`].
+    pub max_circuit_queued: usize,
+    /// Circuits over the session with one peer.
+    pub max_circuits_per_peer: usize,
+    /// Circuits that begin, end or pass here.
+    pub max_circuits: usize,
+    /// How long a circuit may take to open, or to find another route, before it is given up.
+    pub circuit_patience: u64,
+    /// Silence on a circuit of ours before its other end is asked for a sign of life.
+    pub circuit_ping_interval: u64,
     /// Presence timing and sizes.
     pub presence: PresenceLimits,
 }
@@ -274,6 +293,14 @@ impl Default for Limits {
             backoff_max: 300_000,
             retry_interval: 5_000,
             second_dialer_delay: 2_000,
+            circuit_window: 16 << 10,
+            circuit_window_bluetooth: 4 << 10,
+            circuit_stream_window: 128 << 10,
+            max_circuit_queued: 4 << 20,
+            max_circuits_per_peer: 64,
+            max_circuits: 512,
+            circuit_patience: 30_000,
+            circuit_ping_interval: 15_000,
             presence: PresenceLimits::default(),
         }
     }

@@ -26,3 +26,19 @@ pub fn presence(bytes: &[u8]) {
         let _ = record.verify(&[0; 16]);
     }
 }
+
+/// Messages, datagrams and greetings of circuits: refused, or their own canonical form.
+pub fn circuit(bytes: &[u8]) {
+    use crate::circuit::wire::{Greeting, Message, join_datagram, split_datagram};
+    if let Ok(message) = Message::decode(bytes) {
+        assert_eq!(message.encode(), bytes);
+    }
+    if let Some((label, rest)) = split_datagram(bytes) {
+        assert_eq!(join_datagram(label, rest), bytes);
+    }
+    let mut rest = bytes.to_vec();
+    if let Ok(Some(greeting)) = Greeting::take(&mut rest) {
+        let used = bytes.len() - rest.len();
+        assert_eq!(greeting.encode(), bytes[..used]);
+    }
+}

@@ -11,9 +11,10 @@
 //! | [`presence`] | records, flooding, the graph |
 //! | `peer_key`, `identity`, `discovery` | names, keys, announcements |
 //! | `tls`, `proof`, `hello` | the secure channel and admission |
-//! | `frame`, `channel`, `sched`, `session` | frames, credit, priorities, what survives a change of link |
 //! | `chooser`, `dial` | which peers are worth a connection, when to dial them, which link to give up |
 //! | `link`, `mesh` | links, and the machine that ties all together |
+//! | `frame`, `channel`, `sched`, `rate`, `session` | frames, credit, priorities, what survives a change of link |
+//! | `circuit` | end-to-end channels over several hops |
 //!
 //! What happens on a link, in order: TLS 1.3 with raw public keys on both sides; HELLO of the dialer; HELLO of the
 //! acceptor, once it has verified the first and its app has agreed; then frames. Of the two peers the one with the smaller key decides which of
@@ -22,6 +23,7 @@
 mod api;
 mod channel;
 mod chooser;
+mod circuit;
 mod config;
 mod diagnostics;
 mod dial;
@@ -37,6 +39,7 @@ mod mesh;
 mod peer_key;
 pub mod presence;
 mod proof;
+mod rate;
 mod sched;
 mod session;
 mod tls;
@@ -44,6 +47,7 @@ pub mod transport;
 
 pub use api::{Action, Input, Lane, PeerInfo, SendFailure};
 pub use chooser::{ConnectionPriority, PeerSelector};
+pub use circuit::{CircuitEnd, CircuitId, CircuitStats, INCOMING_CIRCUIT_BIT};
 pub use config::{
     Admission, ConfigError, ConnectionLimits, Limits, MAX_DEVICE_NAME, MeshConfig, PresenceLimits,
 };

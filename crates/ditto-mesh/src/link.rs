@@ -5,6 +5,7 @@ use crate::dial::Origin;
 use crate::frame::Frame;
 use crate::hello::Hello;
 use crate::peer_key::PeerKey;
+use crate::rate::Rate;
 use crate::tls::{SecureChannel, TlsError};
 use crate::transport::{DialTarget, LinkId, LinkKind, Role};
 
@@ -64,6 +65,7 @@ pub(crate) struct Link {
     probe: Option<(u64, u64)>,
     /// Round trip in milliseconds, and the peer's wall clock minus ours, as of the last PONG.
     pub(crate) measured: Option<(u64, i64)>,
+    rate: Rate,
     ping_at: u64,
     last_rx: u64,
     missed: u8,
@@ -105,6 +107,7 @@ impl Link {
             since: 0,
             probe: None,
             measured: None,
+            rate: Rate::default(),
             ping_at: u64::MAX,
             last_rx: 0,
             missed: 0,
@@ -132,11 +135,17 @@ impl Link {
 
     /// Bytes that may still be given to the transport.
     pub(crate) fn room(&self, limits: &Limits) -> usize {
-        limits.in_flight_for(self.kind).saturating_sub(self.in_flight)
+        self.rate.in_flight(self.kind, limits).saturating_sub(self.in_flight)
     }
 
-    pub(crate) fn written(&mut self, bytes: usize) {
+    /// Size of frames that suits the link.
+    pub(crate) fn frame(&self, limits: &Limits) -> usize {
+        self.rate.frame(self.kind, limits)
+    }
+
+    pub(crate) fn written(&mut self, bytes: usize, now: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.rate.taken(bytes, self.in_flight > 0, now);
     }
 
     /// Encrypts plaintext for the next [`Link::take_output`].

@@ -1,6 +1,7 @@
 //! The machine that ties links, sessions, dialling and presence together.
 
 mod choice;
+mod circuits;
 mod greeter;
 mod inspect;
 mod links;
@@ -13,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zeroize::Zeroizing;
 
 use self::choice::Choice;
-use self::greeter::Greeter;
+pub(crate) use self::greeter::Greeter;
 use self::inspect::Ended;
 use self::requests::Requests;
 use self::sessions::Peer;
 use crate::api::{Action, Input, SendFailure};
+use crate::circuit::{CircuitStats, Circuits};
 use crate::config::{ConfigError, Limits, MeshConfig, display_name};
 use crate::dial::Dialer;
 use crate::event::ConnectionEvent;
@@ -32,7 +34,9 @@ use crate::transport::{LinkId, NetEvent};
 
 /// Largest datagram: it fits one frame of every peer.
 pub const MAX_DATAGRAM: usize = 1_400;
-const _: () = assert!(MAX_DATAGRAM + FRAME_OVERHEAD <= MIN_MAX_FRAME);
+/// Label, counter and tag of a datagram in a circuit.
+const CIRCUIT_DATAGRAM_OVERHEAD: usize = 5 + 8 + 16;
+const _: () = assert!(MAX_DATAGRAM + CIRCUIT_DATAGRAM_OVERHEAD + FRAME_OVERHEAD <= MIN_MAX_FRAME);
 
 /// Fills its argument with cryptographic randomness.
 pub type RandomBytes = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -75,6 +79,7 @@ pub struct Mesh {
     sync_group: u32,
     presence: Presence,
     ended: Ended,
+    circuits: Circuits,
     actions: VecDeque<Action>,
 }
 
@@ -118,6 +123,7 @@ impl Mesh {
             sync_group: config.sync_group,
             presence: Presence::new(config.identity.clone(), db_hash, about, limits.presence.clone()),
             ended: Ended::new(),
+            circuits: Circuits::new(config.identity.peer_key(), config.relay, limits.clone()),
             actions: VecDeque::new(),
             limits,
         }
@@ -131,6 +137,11 @@ impl Mesh {
     /// The mesh as seen from here.
     pub fn graph(&self) -> PresenceGraph {
         self.presence.graph().clone()
+    }
+
+    /// How many circuits there are, and what of them waits here.
+    pub fn circuit_stats(&self) -> CircuitStats {
+        self.circuits.stats()
     }
 
     /// Takes an input. `now_ms` is the wall clock in Unix milliseconds; it may step.
@@ -151,6 +162,17 @@ impl Mesh {
             Input::SetConnectionRequests(timeout) => self.requests.timeout = timeout,
             Input::AnswerConnectionRequest { link, allow } => self.answer_request(link, allow),
             Input::NetworkChanged => self.dialer.network_changed(self.now),
+            Input::CircuitOpen { circuit, target, purpose } => {
+                self.circuits(|c, cx| c.open(circuit, target, purpose, cx));
+            }
+            Input::CircuitSend { circuit, bytes, tag } => {
+                self.circuits(|c, _| c.send(circuit, bytes, tag));
+            }
+            Input::CircuitDatagram { circuit, bytes, tag } => {
+                self.circuits(|c, cx| c.send_datagram(circuit, &bytes, tag, cx.now));
+            }
+            Input::CircuitConsumed { circuit, bytes } => self.circuits(|c, _| c.consumed(circuit, bytes)),
+            Input::CircuitClose { circuit, code } => self.circuits(|c, cx| c.close(circuit, code, cx)),
             Input::SetStaticTargets(targets) => self.set_static_targets(targets),
             Input::Disconnect { peer, reason } => self.disconnect(&peer, BYE_APP, &reason),
             Input::Start => self.start(),
@@ -160,6 +182,7 @@ impl Mesh {
         self.run_timers();
         self.run_presence();
         self.run_dials();
+        self.circuits(Circuits::advance);
         self.pump_dirty();
     }
 
@@ -207,6 +230,8 @@ impl Mesh {
             return;
         }
         self.running = false;
+        self.circuits.stop();
+        self.take_circuit_output();
         let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in peers {
             self.disconnect(&peer, BYE_STOP, "sync was stopped");
@@ -257,6 +282,7 @@ impl Mesh {
     fn run_presence(&mut self) {
         if self.presence.advance(self.now) {
             self.choice.outdated();
+            self.circuits.graph_changed(self.now);
             self.actions.push_back(Action::PresenceChanged);
         }
         for (peer, bytes) in self.presence.take_consumed() {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::api::Lane;
 use crate::channel::{RecvSide, SendSide};
+use crate::circuit::CircuitId;
 use crate::config::Limits;
 use crate::frame::{FRAME_OVERHEAD, Frame};
 use crate::sched::{CLASSES, Scheduler};
@@ -26,20 +27,34 @@ const MAX_DATAGRAM_QUEUE: usize = 512 << 10;
 /// Largest presence message.
 pub(crate) const MAX_PRESENCE_MESSAGE: usize = 1 << 20;
 
+/// Largest message of the circuits channel: a piece of data or an OPEN, and its head.
+pub(crate) const MAX_CIRCUIT_MESSAGE: usize = (16 << 10) + 64;
+
 /// RESET code: no such service here.
 const RESET_UNKNOWN_SERVICE: u64 = 1;
 
-/// A standing channel of every session.
+/// A standing channel of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     Presence,
     Bus,
     SyncLive,
     SyncBulk,
+    Circuits,
+    /// The only channel of the session inside a circuit.
+    Stream,
 }
 
+/// Number of services, the length of the channel table.
+const SERVICES: usize = 6;
+
 impl Service {
-    pub(crate) const ALL: [Service; 4] = [Self::Presence, Self::Bus, Self::SyncLive, Self::SyncBulk];
+    /// The standing channels between neighbours, opened by the controller as channels 1, 3, 5, and so on.
+    pub(crate) const LINK: &'static [Service] =
+        &[Self::Presence, Self::Bus, Self::SyncLive, Self::SyncBulk, Self::Circuits];
+
+    /// The one standing channel inside a circuit.
+    pub(crate) const CIRCUIT: &'static [Service] = &[Self::Stream];
 
     /// Service number and priority class of OPEN.
     fn wire(self) -> (u8, u8) {
@@ -48,13 +63,16 @@ impl Service {
             Service::Bus => (6, 2),
             Service::SyncLive => (2, 3),
             Service::SyncBulk => (2, 4),
+            Service::Circuits => (3, 2),
+            Service::Stream => (7, 2),
         }
     }
 
     fn max_message(self, limits: &Limits) -> usize {
         match self {
             Service::Presence => MAX_PRESENCE_MESSAGE,
-            Service::Bus => limits.max_bus_message,
+            Service::Bus | Service::Stream => limits.max_bus_message,
+            Service::Circuits => MAX_CIRCUIT_MESSAGE,
             Service::SyncLive | Service::SyncBulk => limits.max_sync_message,
         }
     }
@@ -62,7 +80,7 @@ impl Service {
     /// The lane of the app, unless the channel is the mesh's own.
     pub(crate) fn lane(self) -> Option<Lane> {
         match self {
-            Service::Presence => None,
+            Service::Presence | Service::Circuits | Service::Stream => None,
             Service::Bus => Some(Lane::Bus),
             Service::SyncLive => Some(Lane::SyncLive),
             Service::SyncBulk => Some(Lane::SyncBulk),
@@ -83,16 +101,40 @@ impl From<Lane> for Service {
 /// What a received frame led to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    Message { service: Service, bytes: Vec<u8> },
-    Datagram { bytes: Vec<u8> },
-    Transmitted { service: Service, tag: u64 },
+    Message {
+        service: Service,
+        bytes: Vec<u8>,
+    },
+    Datagram {
+        service: Service,
+        bytes: Vec<u8>,
+    },
+    Transmitted {
+        service: Service,
+        tag: u64,
+    },
+    /// The stream of a circuit was closed by the other end, after everything it has sent.
+    Closed {
+        code: u64,
+    },
 }
 
 /// What became of a datagram in [`Session::fill`] or [`Session::expire`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DatagramFate {
-    pub(crate) tag: u64,
+    pub(crate) tag: DatagramTag,
     pub(crate) sent: bool,
+}
+
+/// Who wants to know what becomes of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DatagramTag {
+    /// The app, by its tag.
+    App(u64),
+    /// The app, by circuit and tag.
+    Circuit(CircuitId, u64),
+    /// Nobody: it passes through.
+    Relayed,
 }
 
 /// How a peer broke the protocol.
@@ -109,9 +151,26 @@ struct Channel {
 
 #[derive(Debug)]
 struct QueuedDatagram {
+    service: Service,
     bytes: Vec<u8>,
-    tag: u64,
+    tag: DatagramTag,
     since: u64,
+}
+
+/// Something that may make the next frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    Channel(Service),
+    Datagrams,
+}
+
+impl Maker {
+    fn class(self) -> usize {
+        match self {
+            Maker::Channel(service) => usize::from(service.wire().1),
+            Maker::Datagrams => usize::from(Service::Bus.wire().1),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -120,7 +179,9 @@ pub(crate) struct Session {
     limits: Limits,
     /// Largest frame that the peer accepts.
     peer_max_frame: usize,
-    channels: [Channel; 4],
+    /// The services that this session has; a constant of its kind.
+    standing: &'static [Service],
+    channels: [Channel; SERVICES],
     by_id: BTreeMap<u64, Option<Service>>,
     sched: Scheduler,
 
@@ -143,8 +204,8 @@ pub(crate) struct Session {
 
     datagrams: VecDeque<QueuedDatagram>,
     datagram_bytes: usize,
-    /// Bus messages and datagrams take turns inside their class.
-    datagram_turn: bool,
+    /// Makers of one class take turns: who has sent last stands last.
+    turns: Vec<Maker>,
 }
 
 impl Session {
@@ -152,20 +213,33 @@ impl Session {
     /// once; the other side may queue but sends after OPEN.
     pub(crate) fn new(
         id: [u8; 8],
+        standing: &'static [Service],
         controller: bool,
         limits: &Limits,
         peer_max_frame: usize,
         peer_window: u64,
     ) -> Self {
-        let channels = Service::ALL.map(|s| Channel {
+        let channel = |s: Service| Channel {
             id: None,
             send: SendSide::default(),
             recv: RecvSide::new(u64::from(limits.window), s.max_message(limits)),
-        });
+        };
+        // In the order of the enum, because a service is the index of its channel.
+        let channels = [
+            channel(Service::Presence),
+            channel(Service::Bus),
+            channel(Service::SyncLive),
+            channel(Service::SyncBulk),
+            channel(Service::Circuits),
+            channel(Service::Stream),
+        ];
+        let mut turns = vec![Maker::Datagrams];
+        turns.extend(standing.iter().map(|s| Maker::Channel(*s)));
         let mut out = Self {
             id,
             limits: limits.clone(),
             peer_max_frame,
+            standing,
             channels,
             by_id: BTreeMap::new(),
             sched: Scheduler::default(),
@@ -182,10 +256,10 @@ impl Session {
             fack_at: None,
             datagrams: VecDeque::new(),
             datagram_bytes: 0,
-            datagram_turn: false,
+            turns,
         };
         if controller {
-            for (service, channel) in Service::ALL.into_iter().zip([1, 3, 5, 7]) {
+            for (service, channel) in standing.iter().copied().zip((1..).step_by(2)) {
                 let (number, class) = service.wire();
                 out.push_frame(Frame::Open { channel, service: number, class, window: limits.window.into() });
                 out.by_id.insert(channel, Some(service));
@@ -210,20 +284,53 @@ impl Session {
         self.channels[service as usize].send.push(bytes, tag);
     }
 
+    /// More credit than a new session gave, as the other end says in its first word.
+    pub(crate) fn add_credit(&mut self, service: Service, bytes: u64) -> bool {
+        self.channels[service as usize].send.add_credit(bytes)
+    }
+
+    /// Queues the end of the stream; the caller has seen that nothing is queued any more.
+    pub(crate) fn close(&mut self, service: Service, code: u64) {
+        if let Some(channel) = self.channels[service as usize].id {
+            self.push_frame(Frame::Reset { channel, code });
+        }
+    }
+
+    /// Whether everything that was put into frames is acknowledged.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unacked.is_empty()
+    }
+
+    /// Whether the standing channel of a service is open.
+    pub(crate) fn is_open(&self, service: Service) -> bool {
+        self.channels[service as usize].id.is_some()
+    }
+
     /// Largest message of a service.
     pub(crate) fn max_message(&self, service: Service) -> usize {
         service.max_message(&self.limits)
     }
 
     /// Queues a datagram; the tags of older ones that had to make room.
-    pub(crate) fn send_datagram(&mut self, bytes: Vec<u8>, tag: u64, now: u64) -> Vec<u64> {
+    pub(crate) fn send_datagram(
+        &mut self,
+        service: Service,
+        bytes: Vec<u8>,
+        tag: DatagramTag,
+        since: u64,
+    ) -> Vec<DatagramTag> {
         self.datagram_bytes += bytes.len();
-        self.datagrams.push_back(QueuedDatagram { bytes, tag, since: now });
+        self.datagrams.push_back(QueuedDatagram { service, bytes, tag, since });
         let mut dropped = Vec::new();
         while self.datagram_bytes > MAX_DATAGRAM_QUEUE {
             dropped.extend(self.pop_datagram().map(|d| d.tag));
         }
         dropped
+    }
+
+    /// Bytes of datagrams that wait.
+    pub(crate) fn queued_datagrams(&self) -> usize {
+        self.datagram_bytes
     }
 
     fn pop_datagram(&mut self) -> Option<QueuedDatagram> {
@@ -267,11 +374,16 @@ impl Session {
             Frame::Data { channel, payload, end, .. } => self.on_data(channel, payload, end, out),
             Frame::Credit { channel, bytes } => self.on_credit(channel, bytes),
             Frame::Reset { channel, code } => {
+                if self.by_id.get(&channel) == Some(&Some(Service::Stream)) {
+                    self.fack_now = true;
+                    out.push(Delivery::Closed { code });
+                    return Ok(());
+                }
                 Err(Violation(format!("reset the standing channel {channel} with code {code}")))
             }
             Frame::Dgram { channel, payload } => {
-                if self.by_id.get(&channel) == Some(&Some(Service::Bus)) {
-                    out.push(Delivery::Datagram { bytes: payload.to_vec() });
+                if let Some(Some(service @ (Service::Bus | Service::Circuits))) = self.by_id.get(&channel) {
+                    out.push(Delivery::Datagram { service: *service, bytes: payload.to_vec() });
                 }
                 Ok(())
             }
@@ -288,7 +400,7 @@ impl Session {
         if self.by_id.contains_key(&channel) {
             return Err(Violation(format!("opened channel {channel} twice")));
         }
-        let known = Service::ALL.into_iter().find(|s| s.wire() == wire);
+        let known = self.standing.iter().copied().find(|s| s.wire() == wire);
         self.by_id.insert(channel, known);
         let Some(service) = known else {
             self.push_frame(Frame::Reset { channel, code: RESET_UNKNOWN_SERVICE });
@@ -395,8 +507,8 @@ impl Session {
         if self.fack_now || self.fack_at.is_some_and(|at| at <= now) {
             self.put_fack(out);
         }
-        for service in Service::ALL {
-            let c = &mut self.channels[service as usize];
+        for service in self.standing {
+            let c = &mut self.channels[*service as usize];
             if let (Some(channel), Some(bytes)) = (c.id, c.recv.grant()) {
                 self.push_frame(Frame::Credit { channel, bytes });
             }
@@ -415,31 +527,37 @@ impl Session {
     /// Makes the next frame in order of priority; datagrams go to `out` directly, others become unacknowledged ones.
     fn make_frame(&mut self, payload: usize, out: &mut Vec<u8>, fates: &mut Vec<DatagramFate>) -> bool {
         let paused = self.unacked_bytes >= self.limits.max_unacknowledged;
+        let is_ready = |maker: Maker| match maker {
+            Maker::Channel(service) => {
+                let c = &self.channels[service as usize];
+                !paused && c.id.is_some() && c.send.is_ready()
+            }
+            Maker::Datagrams => {
+                let front = self.datagrams.front();
+                front.is_some_and(|d| self.channels[d.service as usize].id.is_some())
+            }
+        };
         let mut ready = [false; CLASSES];
-        for service in Service::ALL {
-            let c = &self.channels[service as usize];
-            ready[usize::from(service.wire().1)] |= !paused && c.id.is_some() && c.send.is_ready();
+        for maker in &self.turns {
+            ready[maker.class()] |= is_ready(*maker);
         }
-        let bus_class = usize::from(Service::Bus.wire().1);
-        let bus_message = ready[bus_class];
-        let bus_channel = self.channels[Service::Bus as usize].id;
-        let datagram = bus_channel.is_some() && !self.datagrams.is_empty();
-        ready[bus_class] |= datagram;
-
         let Some(class) = self.sched.pick(|c| ready[c]) else { return false };
-        if class == bus_class && datagram && (!bus_message || self.datagram_turn) {
-            self.datagram_turn = false;
-            if let (Some(channel), Some(d)) = (bus_channel, self.pop_datagram()) {
+        let Some(turn) = self.turns.iter().position(|m| m.class() == class && is_ready(*m)) else {
+            return false;
+        };
+        let maker = self.turns.remove(turn);
+        self.turns.push(maker);
+        let service = match maker {
+            Maker::Channel(service) => service,
+            Maker::Datagrams => {
+                let Some(d) = self.pop_datagram() else { return false };
+                let Some(channel) = self.channels[d.service as usize].id else { return false };
                 let start = out.len();
                 Frame::Dgram { channel, payload: &d.bytes }.encode(out);
                 self.sched.charge(class, out.len() - start);
                 fates.push(DatagramFate { tag: d.tag, sent: true });
+                return true;
             }
-            return true;
-        }
-        self.datagram_turn = true;
-        let Some(service) = Service::ALL.into_iter().find(|s| usize::from(s.wire().1) == class) else {
-            return false;
         };
         let c = &mut self.channels[service as usize];
         let Some(channel) = c.id else { return false };
@@ -477,15 +595,14 @@ impl Session {
         self.datagrams.front().map(|d| d.since + self.limits.datagram_age + 1)
     }
 
-    /// Gives up: the tags of everything that was not acknowledged.
-    pub(crate) fn drain(&mut self) -> Vec<u64> {
+    /// Gives up: the tags of everything that was not acknowledged, messages and datagrams.
+    pub(crate) fn drain(&mut self) -> (Vec<u64>, Vec<DatagramTag>) {
         let mut tags: Vec<u64> = self.in_transit.drain(..).map(|(_, _, tag)| tag).collect();
         for c in &mut self.channels {
             tags.extend(c.send.drain());
         }
-        tags.extend(self.datagrams.drain(..).map(|d| d.tag));
         self.datagram_bytes = 0;
-        tags
+        (tags, self.datagrams.drain(..).map(|d| d.tag).collect())
     }
 }
 

@@ -213,6 +213,9 @@ async fn next_event(net: &mut Option<(Net, mpsc::Receiver<NetEvent>)>) -> Option
     }
 }
 
+/// What the opener of a circuit learns when nobody here takes circuits of its purpose.
+const UNKNOWN_PURPOSE: u32 = 1;
+
 /// After this many inputs the machine's actions are carried out, so that a flood of bytes cannot delay them.
 const INPUTS_PER_ROUND: usize = 64;
 
@@ -403,6 +406,21 @@ impl Task {
             Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
             // Nobody has asked for requests yet.
             Action::ConnectionRequest { .. } => {}
+            Action::CircuitIncoming { circuit, peer, purpose } => {
+                // No service takes circuits yet, so the opener is told at once.
+                tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
+                self.mesh_input(ditto_mesh::Input::CircuitClose { circuit, code: UNKNOWN_PURPOSE });
+            }
+            Action::CircuitClosed { circuit, reason } => {
+                tracing::debug!(%circuit, %reason, "circuit closed");
+            }
+            // Only circuits that were opened or taken here lead to these.
+            Action::CircuitOpened { .. }
+            | Action::CircuitMessage { .. }
+            | Action::CircuitDatagram { .. }
+            | Action::CircuitTransmitted { .. }
+            | Action::CircuitSendFailed { .. }
+            | Action::CircuitQueued { .. } => {}
             Action::PresenceChanged => {
                 self.graph.send_replace(Arc::new(self.mesh.graph()));
             }

@@ -11,7 +11,7 @@ use crate::tls::{SecureChannel, TlsError};
 use crate::transport::{LinkKind, Role};
 
 /// Admission of one instance.
-pub(super) struct Greeter {
+pub(crate) struct Greeter {
     key: Option<ProofKey>,
     /// Everything of our HELLO that does not depend on the link.
     own: Hello,
@@ -19,7 +19,7 @@ pub(super) struct Greeter {
 }
 
 impl Greeter {
-    pub(super) fn new(config: &MeshConfig, limits: &Limits) -> Self {
+    pub(crate) fn new(config: &MeshConfig, limits: &Limits) -> Self {
         Self {
             key: secret_of(config).map(|s| ProofKey::derive(s, &config.database)),
             own: Hello {
@@ -76,6 +76,25 @@ impl Greeter {
             hello.metadata.clear();
         }
         Ok(hello.encode())
+    }
+
+    /// Proof of the shared key for the end with `role` of a circuit's channel, where there is a shared key.
+    pub(crate) fn prove(&self, channel: &SecureChannel, role: Role) -> Result<Option<[u8; 32]>, TlsError> {
+        self.key.as_ref().map(|key| key.mac(channel, role)).transpose()
+    }
+
+    /// Whether the end with `role` of a circuit's channel has proven what this instance asks for.
+    pub(crate) fn verify(
+        &self,
+        channel: &SecureChannel,
+        role: Role,
+        proof: Option<&[u8; 32]>,
+    ) -> Result<bool, TlsError> {
+        match (&self.key, proof) {
+            (None, None) => Ok(true),
+            (Some(key), Some(mac)) => key.verify(channel, role, mac),
+            _ => Ok(false),
+        }
     }
 
     /// Whether the side with `role` may connect.

@@ -293,7 +293,7 @@ impl Mesh {
 
     pub(super) fn on_written(&mut self, id: LinkId, bytes: usize) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.written(bytes);
+        link.written(bytes, self.now);
         self.dirty.extend(link.peer);
         self.flush_control(id);
     }

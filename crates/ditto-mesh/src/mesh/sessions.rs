@@ -9,7 +9,7 @@ use crate::event::{ConnectionEvent, Refusal};
 use crate::frame::Frame;
 use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
-use crate::session::{Delivery, Service, Session, Violation};
+use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Session, Violation};
 use crate::tls::RECORD;
 use crate::transport::{LinkId, Role};
 
@@ -130,7 +130,7 @@ impl Mesh {
         let Some(hello) = self.links.get(&id).and_then(|l| l.hello.as_ref()) else { return };
         let (max_frame, window) = (hello.max_frame as usize, u64::from(hello.window));
         let p = Peer {
-            session: Session::new(session, controller, &self.limits, max_frame, window),
+            session: Session::new(session, Service::LINK, controller, &self.limits, max_frame, window),
             boot_tag: hello.boot_tag,
             rx: Some(id),
             tx: known.then_some(id),
@@ -178,7 +178,7 @@ impl Mesh {
         }
         p.tx = Some(id);
         p.awaiting = false;
-        self.deliver(peer, done);
+        self.deliver_transmitted(peer, done);
         self.establish(peer, id);
         let others: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).filter(|l| *l != id).collect();
         for other in others {
@@ -207,7 +207,7 @@ impl Mesh {
             link.push_control(answer);
         }
         self.flush_control(id);
-        self.deliver(peer, done);
+        self.deliver_transmitted(peer, done);
         self.establish(peer, id);
     }
 
@@ -222,6 +222,7 @@ impl Mesh {
         self.presence.neighbour_up(info.clone(), self.now);
         let role = link.role;
         self.choice.outdated();
+        self.circuits.peer_up(*peer, kind);
         if p.announced {
             self.event(ConnectionEvent::Switched { peer: *peer, kind, remote });
         } else {
@@ -270,9 +271,17 @@ impl Mesh {
         self.dirty.remove(peer);
         self.requests.forget(peer);
         self.choice.outdated();
-        for tag in p.session.drain() {
+        let (messages, datagrams) = p.session.drain();
+        for tag in messages {
             self.send_failed(*peer, tag, SendFailure::Disconnected);
         }
+        for tag in datagrams {
+            match tag {
+                DatagramTag::App(tag) => self.send_failed(*peer, tag, SendFailure::Disconnected),
+                tag => self.circuits.on_fate(DatagramFate { tag, sent: false }),
+            }
+        }
+        self.circuits.peer_down(peer);
         if p.announced {
             self.presence.neighbour_down(peer, self.now);
             self.actions.push_back(Action::PeerDisconnected { peer: *peer, reason: reason.to_owned() });
@@ -354,30 +363,48 @@ impl Mesh {
                 let mut out = Vec::new();
                 let outcome = p.session.on_frame(frame, self.now, &mut out);
                 self.dirty.insert(*peer);
-                self.deliver(peer, out);
+                self.deliver(peer, out)?;
                 outcome?;
             }
         }
         Ok(())
     }
 
-    fn deliver(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) {
+    fn deliver(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) -> Result<(), Violation> {
         for d in deliveries {
             match d {
                 Delivery::Message { service: Service::Presence, bytes } => {
                     self.presence.on_message(peer, bytes, self.now);
+                }
+                Delivery::Message { service: Service::Circuits, bytes } => {
+                    self.on_circuit_message(peer, &bytes)?;
                 }
                 Delivery::Message { service, bytes } => {
                     if let Some(lane) = service.lane() {
                         self.actions.push_back(Action::Message { peer: *peer, lane, bytes });
                     }
                 }
-                Delivery::Datagram { bytes } => {
+                Delivery::Datagram { service: Service::Circuits, bytes } => {
+                    self.circuits(|c, cx| c.on_datagram(peer, &bytes, cx));
+                }
+                Delivery::Datagram { bytes, .. } => {
                     self.actions.push_back(Action::Datagram { peer: *peer, bytes })
                 }
-                Delivery::Transmitted { service, tag } => {
-                    self.actions.push_back(Action::Transmitted { peer: *peer, lane: service.lane(), tag });
+                transmitted @ Delivery::Transmitted { .. } => {
+                    self.deliver_transmitted(peer, vec![transmitted]);
                 }
+                // Only inside circuits.
+                Delivery::Closed { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What an acknowledgement says.
+    fn deliver_transmitted(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) {
+        for d in deliveries {
+            if let Delivery::Transmitted { service, tag } = d {
+                self.actions.push_back(Action::Transmitted { peer: *peer, lane: service.lane(), tag });
             }
         }
     }
@@ -408,11 +435,10 @@ impl Mesh {
         if bytes.len() > MAX_DATAGRAM {
             return self.send_failed(peer, tag, SendFailure::TooLarge);
         }
-        let dropped = p.session.send_datagram(bytes, tag, self.now);
+        let dropped = p.session.send_datagram(Service::Bus, bytes, DatagramTag::App(tag), self.now);
         self.dirty.insert(peer);
-        for tag in dropped {
-            self.send_failed(peer, tag, SendFailure::Dropped);
-        }
+        let fates = dropped.into_iter().map(|tag| DatagramFate { tag, sent: false }).collect();
+        self.report_datagrams(&peer, fates);
     }
 
     pub(super) fn on_consumed(&mut self, peer: PeerKey, service: Service, bytes: usize) {
@@ -426,6 +452,8 @@ impl Mesh {
     pub(super) fn pump_dirty(&mut self) {
         while let Some(peer) = self.dirty.pop_first() {
             self.pump(&peer);
+            // What has left one neighbour's queue may be credit for another.
+            self.take_circuit_output();
         }
     }
 
@@ -434,12 +462,13 @@ impl Mesh {
         let mut fates = Vec::new();
         let mut failed = None;
         if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
-            let frame = self.limits.frame_for(link.kind);
+            let frame = link.frame(&self.limits);
             let mut pending = 0;
             loop {
                 let room = link.room(&self.limits).saturating_sub(pending);
                 let mut batch = std::mem::take(&mut link.control);
                 if room > 0 {
+                    self.circuits.feed(peer, &mut p.session, room.min(BATCH), frame, self.now);
                     p.session.fill(self.now, room.min(BATCH), frame, &mut batch, &mut fates);
                 }
                 if !batch.is_empty()
@@ -469,16 +498,6 @@ impl Mesh {
         self.report_datagrams(peer, fates);
         if let Some((id, reason)) = failed {
             self.drop_link(id, None, &reason);
-        }
-    }
-
-    pub(super) fn report_datagrams(&mut self, peer: &PeerKey, fates: Vec<crate::session::DatagramFate>) {
-        for f in fates {
-            if f.sent {
-                self.actions.push_back(Action::Transmitted { peer: *peer, lane: None, tag: f.tag });
-            } else {
-                self.send_failed(*peer, f.tag, SendFailure::Dropped);
-            }
         }
     }
 

@@ -224,7 +224,7 @@ fn admitted(role: Role) -> (Honest, Attacker) {
 fn hostile_frames_end_the_session_and_nothing_else() {
     let long = vec![0xff; 40];
     let empty_data = vec![2, 0x20, 1];
-    let unopened = vec![3, 0x20, 9, 0];
+    let unopened = vec![3, 0x20, 99, 0];
     let lies: Vec<u8> = [Frame::Fack { frames: 1 << 40 }].iter().fold(Vec::new(), |mut v, f| {
         f.encode(&mut v);
         v

@@ -87,6 +87,7 @@ impl Mesh {
             let fack = p.session.fack_deadline().filter(|_| self.has_room(p));
             fack.into_iter().chain(p.session.datagram_deadline())
         });
-        links.chain(sessions).chain(self.dial_deadline()).chain(self.presence.next_deadline()).min()
+        let others = [self.dial_deadline(), self.presence.next_deadline(), self.circuits.next_deadline()];
+        links.chain(sessions).chain(others.into_iter().flatten()).min()
     }
 }

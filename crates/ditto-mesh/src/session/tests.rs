@@ -12,7 +12,8 @@ struct Side {
 
 impl Side {
     fn new(controller: bool, limits: &Limits) -> Self {
-        let session = Session::new([1; 8], controller, limits, limits.max_frame, limits.window.into());
+        let session =
+            Session::new([1; 8], Service::LINK, controller, limits, limits.max_frame, limits.window.into());
         Self { session, inbox: Vec::new(), got: Vec::new(), transmitted: Vec::new() }
     }
 
@@ -24,7 +25,7 @@ impl Side {
                     self.got.push((service, bytes));
                 }
                 Delivery::Transmitted { tag, .. } => self.transmitted.push(tag),
-                Delivery::Datagram { .. } => {}
+                Delivery::Datagram { .. } | Delivery::Closed { .. } => {}
             }
         }
     }
@@ -73,7 +74,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (any::<bool>(), 0usize..4, 1usize..9000).prop_map(|(from_a, service, size)| Step::Send { from_a, service, size }),
+        3 => (any::<bool>(), 0usize..5, 1usize..9000).prop_map(|(from_a, service, size)| Step::Send { from_a, service, size }),
         6 => (any::<bool>(), 1usize..6000).prop_map(|(from_a, budget)| Step::Write { from_a, budget }),
         6 => (any::<bool>(), 1usize..6000).prop_map(|(at_a, max)| Step::Read { at_a, max }),
         1 => Just(Step::Switch),
@@ -94,7 +95,7 @@ proptest! {
                 Step::Send { from_a, service, size } => {
                     let tag = now;
                     let bytes: Vec<u8> = (0..size).map(|i| (i as u64 + tag) as u8).collect();
-                    let service = Service::ALL[service];
+                    let service = Service::LINK[service];
                     sent[usize::from(!from_a)].push((service, bytes.clone()));
                     let side = if from_a { &mut a } else { &mut b };
                     side.session.send(service, bytes, Some(tag));
@@ -113,7 +114,7 @@ proptest! {
             b.read(now, usize::MAX);
         }
         for (side, sent) in [(&b, &sent[0]), (&a, &sent[1])] {
-            for service in Service::ALL {
+            for service in Service::LINK.iter().copied() {
                 let of = |all: &[(Service, Vec<u8>)]| -> Vec<Vec<u8>> {
                     all.iter().filter(|(s, _)| *s == service).map(|(_, m)| m.clone()).collect()
                 };
@@ -150,17 +151,23 @@ fn a_bus_message_passes_a_bulk_transfer() {
 #[test]
 fn datagrams_expire_and_make_room_for_newer_ones() {
     let (mut a, mut b) = open_pair(&Limits::default());
-    assert!(a.session.send_datagram(vec![1; 100], 1, 0).is_empty());
-    assert!(a.session.send_datagram(vec![2; 100], 2, 60).is_empty());
+    assert!(a.session.send_datagram(Service::Bus, vec![1; 100], DatagramTag::App(1), 0).is_empty());
+    assert!(a.session.send_datagram(Service::Bus, vec![2; 100], DatagramTag::App(2), 60).is_empty());
     assert_eq!(a.session.datagram_deadline(), Some(101));
     let mut fates = Vec::new();
     a.session.fill(101, 1000, 1000, &mut b.inbox, &mut fates);
-    assert_eq!(fates, [DatagramFate { tag: 1, sent: false }, DatagramFate { tag: 2, sent: true }]);
+    assert_eq!(
+        fates,
+        [
+            DatagramFate { tag: DatagramTag::App(1), sent: false },
+            DatagramFate { tag: DatagramTag::App(2), sent: true }
+        ]
+    );
     let mut dropped = Vec::new();
     for tag in 0..600 {
-        dropped.extend(a.session.send_datagram(vec![0; 1000], tag, 200));
+        dropped.extend(a.session.send_datagram(Service::Bus, vec![0; 1000], DatagramTag::App(tag), 200));
     }
-    assert_eq!(dropped, (0..76).collect::<Vec<_>>());
+    assert_eq!(dropped, (0..76).map(DatagramTag::App).collect::<Vec<_>>());
 }
 
 #[test]
@@ -211,15 +218,15 @@ fn cheating_is_a_violation() {
 #[test]
 fn unknown_services_are_reset_and_their_data_ignored() {
     let (mut a, mut b) = open_pair(&limits());
-    Frame::Open { channel: 9, service: 42, class: 5, window: 10 }.encode(&mut b.inbox);
-    Frame::Data { channel: 9, payload: b"early", end: true, fin: false }.encode(&mut b.inbox);
+    Frame::Open { channel: 99, service: 42, class: 5, window: 10 }.encode(&mut b.inbox);
+    Frame::Data { channel: 99, payload: b"early", end: true, fin: false }.encode(&mut b.inbox);
     b.read(0, usize::MAX);
     assert_eq!(b.got, []);
     let mut out = Vec::new();
     b.session.fill(0, 1000, 1000, &mut out, &mut Vec::new());
     let mut reset = false;
     while let Some((frame, used)) = Frame::decode(&out, 2048).unwrap() {
-        reset |= matches!(frame, Frame::Reset { channel: 9, .. });
+        reset |= matches!(frame, Frame::Reset { channel: 99, .. });
         out.drain(..used);
     }
     assert!(reset);

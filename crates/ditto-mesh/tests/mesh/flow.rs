@@ -50,7 +50,8 @@ fn large_messages_pass_a_small_window_and_too_large_ones_fail() {
 
 #[test]
 fn what_the_transport_has_not_written_is_bounded() {
-    for (kind, limit) in [(LinkKind::AccessPoint, 256 << 10), (LinkKind::Bluetooth, 1 << 10)] {
+    // Over the LAN at 1 MB/s what leaves in 50 ms, over Bluetooth the limit of the class.
+    for (kind, limit) in [(LinkKind::AccessPoint, 50_000), (LinkKind::Bluetooth, 1 << 10)] {
         let mut w = World::new();
         w.kind = kind;
         w.add("a", |c| c.static_targets = vec![target("b")]);
@@ -58,12 +59,13 @@ fn what_the_transport_has_not_written_is_bounded() {
         w.start_all();
         w.run_until(1000, both_connected);
         w.run(1000);
-        w.nodes[0].peak = 0;
         w.rate = if kind == LinkKind::Bluetooth { 20 } else { 1000 };
         for tag in 0..10 {
             w.send(0, 1, Lane::SyncLive, vec![0; 100_000], tag);
         }
-        w.run(2_000);
+        w.run(300);
+        w.nodes[0].peak = 0;
+        w.run(300);
         let frame = if kind == LinkKind::Bluetooth { 600 } else { 18 << 10 };
         assert!(
             w.nodes[0].peak > limit / 2 && w.nodes[0].peak <= limit + frame,

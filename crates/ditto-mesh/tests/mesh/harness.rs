@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ditto_mesh::RandomBytes;
 use ditto_mesh::transport::{ACCEPTED_LINK_BIT, DialTarget, LinkId, LinkKind, NetEvent, Role};
 use ditto_mesh::{
-    Action, Admission, ConnectionEvent, Identity, Input, Lane, Mesh, MeshConfig, PeerKey, Refusal,
+    Action, Admission, CircuitEnd, CircuitId, ConnectionEvent, Identity, Input, Lane, Mesh, MeshConfig,
+    PeerKey, Refusal,
 };
 use ditto_types::DatabaseId;
 
@@ -136,14 +137,17 @@ impl World {
                 Action::Close { link } => self.close(node, link),
                 action => {
                     let consumed = match &action {
-                        Action::Message { peer, lane, bytes } if self.nodes[node].consumes => {
-                            Some((*peer, *lane, bytes.len()))
+                        Action::Message { peer, lane, bytes } => {
+                            Some(Input::Consumed { peer: *peer, lane: *lane, bytes: bytes.len() })
+                        }
+                        Action::CircuitMessage { circuit, bytes } => {
+                            Some(Input::CircuitConsumed { circuit: *circuit, bytes: bytes.len() })
                         }
                         _ => None,
                     };
                     self.nodes[node].log.push(action);
-                    if let Some((peer, lane, bytes)) = consumed {
-                        self.nodes[node].mesh.handle(Input::Consumed { peer, lane, bytes }, now);
+                    if let Some(input) = consumed.filter(|_| self.nodes[node].consumes) {
+                        self.nodes[node].mesh.handle(input, now);
                     }
                 }
             }
@@ -310,6 +314,17 @@ impl World {
         self.input(from, Input::Send { peer, lane, bytes, tag });
     }
 
+    /// Opens a circuit; `id` tells circuits of one node apart.
+    pub(crate) fn open(&mut self, from: usize, to: usize, id: u64, purpose: u8) -> CircuitId {
+        let (circuit, target) = (CircuitId(id), self.nodes[to].key);
+        self.input(from, Input::CircuitOpen { circuit, target, purpose });
+        circuit
+    }
+
+    pub(crate) fn circuit_send(&mut self, node: usize, circuit: CircuitId, bytes: Vec<u8>, tag: u64) {
+        self.input(node, Input::CircuitSend { circuit, bytes, tag });
+    }
+
     pub(crate) fn discover(&mut self, node: usize, token: &str, targets: &[&str]) {
         let targets = targets.iter().map(|t| DialTarget::Memory((*t).into())).collect();
         self.input(node, Input::Net(NetEvent::Discovered { token: token.into(), targets }));
@@ -356,6 +371,73 @@ impl Node {
             .iter()
             .filter_map(|a| if let Action::SendFailed { tag, .. } = a { Some(*tag) } else { None })
             .collect()
+    }
+
+    /// Messages of a circuit.
+    pub(crate) fn circuit_messages(&self, on: CircuitId) -> Vec<&[u8]> {
+        self.log
+            .iter()
+            .filter_map(|a| match a {
+                Action::CircuitMessage { circuit, bytes } if *circuit == on => Some(&bytes[..]),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Circuits that others have opened to it, with opener and purpose.
+    pub(crate) fn incoming(&self) -> Vec<(CircuitId, PeerKey, u8)> {
+        let of = |a: &Action| match a {
+            Action::CircuitIncoming { circuit, peer, purpose } => Some((*circuit, *peer, *purpose)),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
+    }
+
+    pub(crate) fn is_open(&self, id: CircuitId) -> bool {
+        self.log.iter().any(|a| matches!(a, Action::CircuitOpened { circuit } if *circuit == id))
+    }
+
+    /// How a circuit ended, checking that it did so once and that nothing came after.
+    pub(crate) fn end_of(&self, id: CircuitId) -> Option<CircuitEnd> {
+        let mut end = None;
+        for a in &self.log {
+            let of = match a {
+                Action::CircuitOpened { circuit }
+                | Action::CircuitIncoming { circuit, .. }
+                | Action::CircuitMessage { circuit, .. }
+                | Action::CircuitDatagram { circuit, .. }
+                | Action::CircuitTransmitted { circuit, .. }
+                | Action::CircuitSendFailed { circuit, .. }
+                | Action::CircuitQueued { circuit, .. }
+                | Action::CircuitClosed { circuit, .. } => *circuit,
+                _ => continue,
+            };
+            if of == id {
+                assert_eq!(end, None, "{a:?} after the end");
+                if let Action::CircuitClosed { reason, .. } = a {
+                    end = Some(*reason);
+                }
+            }
+        }
+        end
+    }
+
+    /// Tags of a circuit that were transmitted, in order.
+    pub(crate) fn circuit_transmitted(&self, on: CircuitId) -> Vec<u64> {
+        let of = |a: &Action| match a {
+            Action::CircuitTransmitted { circuit, tag } if *circuit == on => Some(*tag),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
+    }
+
+    /// Tags of a circuit that failed, in order.
+    pub(crate) fn circuit_failed(&self, on: CircuitId) -> Vec<u64> {
+        let of = |a: &Action| match a {
+            Action::CircuitSendFailed { circuit, tag, .. } if *circuit == on => Some(*tag),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &ConnectionEvent> {

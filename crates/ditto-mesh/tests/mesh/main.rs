@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod chaos;
+mod circuits;
 mod connect;
 mod events;
 mod flow;
