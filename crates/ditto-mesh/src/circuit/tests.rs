@@ -419,7 +419,7 @@ fn forged_routes_labels_and_credits_are_violations() {
         route: route.to_vec(),
     };
     let good = open(own, 1, &[a, b, c]);
-    assert!(!says(&[good.clone()]).1);
+    assert!(!says(std::slice::from_ref(&good)).1);
     for bad in [
         // Not from the neighbour, not to us, from somebody beyond.
         vec![open(own, 1, &[c, b, a])],
