@@ -123,8 +123,14 @@ pub enum Input {
     },
     /// The device is on another network: what could not be reached may be reachable now.
     NetworkChanged,
-    /// Replaces the addresses that are always dialled. Live connections stay.
+    /// Replaces the addresses that are always dialled. Links to addresses that stay go on; those that were dialled to an
+    /// address that is left out are closed.
     SetStaticTargets(Vec<DialTarget>),
+    /// Sets the longest delay between dials of a static target, in milliseconds.
+    SetRetryInterval(u64),
+    /// Sets the sync group, told to peers from now on. Peers of other groups are disconnected unless we have dialled
+    /// them as a static target; those that have us as theirs come back.
+    SetSyncGroup(u32),
     /// Disconnects a peer, as after a protocol violation.
     Disconnect {
         /// Whom.

@@ -144,6 +144,11 @@ impl Dialer {
         Self { own_token, limits, entries: BTreeMap::new(), tokens: BTreeMap::new() }
     }
 
+    /// Counts for delays that begin from now on.
+    pub(crate) fn set_retry_interval(&mut self, interval: u64) {
+        self.limits.retry_interval = interval;
+    }
+
     /// Replaces the static targets. Links of targets that stay are kept; those of others are returned.
     pub(crate) fn set_static(&mut self, targets: &[DialTarget], now: u64) -> Vec<LinkId> {
         let wanted: BTreeSet<&DialTarget> = targets.iter().collect();

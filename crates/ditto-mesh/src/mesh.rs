@@ -21,10 +21,10 @@ use self::sessions::Peer;
 use crate::api::{Action, Input, SendFailure};
 use crate::circuit::{CircuitStats, Circuits};
 use crate::config::{ConfigError, Limits, MeshConfig, display_name};
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Origin};
 use crate::event::ConnectionEvent;
 use crate::frame::{FRAME_OVERHEAD, MIN_MAX_FRAME};
-use crate::link::Link;
+use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
 use crate::presence::{About, Fault, Presence, PresenceGraph};
 use crate::proof::database_hash;
@@ -174,6 +174,8 @@ impl Mesh {
             Input::CircuitConsumed { circuit, bytes } => self.circuits(|c, _| c.consumed(circuit, bytes)),
             Input::CircuitClose { circuit, code } => self.circuits(|c, cx| c.close(circuit, code, cx)),
             Input::SetStaticTargets(targets) => self.set_static_targets(targets),
+            Input::SetRetryInterval(interval) => self.dialer.set_retry_interval(interval),
+            Input::SetSyncGroup(group) => self.set_sync_group(group),
             Input::Disconnect { peer, reason } => self.disconnect(&peer, BYE_APP, &reason),
             Input::Start => self.start(),
             Input::Stop => self.stop(),
@@ -246,13 +248,37 @@ impl Mesh {
 
     fn set_static_targets(&mut self, targets: Vec<crate::transport::DialTarget>) {
         self.static_targets = targets;
-        if self.running {
-            for link in self.dialer.set_static(&self.static_targets, self.now) {
-                // Dials that are not wanted any more; links that are open stay.
-                if self.links.get(&link).is_some_and(|l| l.phase == crate::link::Phase::Dialing) {
-                    self.shut(link, None);
+        if !self.running {
+            return;
+        }
+        for link in self.dialer.set_static(&self.static_targets, self.now) {
+            match self.links.get(&link).map(|l| l.phase) {
+                Some(Phase::Ready) => {
+                    self.drop_link(link, Some(BYE_APP), "the address is not configured any more")
                 }
+                Some(_) => drop(self.shut(link, None)),
+                None => {}
             }
+        }
+    }
+
+    fn set_sync_group(&mut self, group: u32) {
+        self.greeter.set_sync_group(group);
+        let strangers: Vec<PeerKey> = self
+            .peers
+            .keys()
+            .filter(|peer| {
+                let mut links = self.ready_links(peer);
+                let stays = |l: &Link| {
+                    matches!(l.origin, Some(Origin::Static(_)))
+                        || l.hello.as_ref().is_some_and(|h| h.sync_group == group)
+                };
+                !links.any(stays)
+            })
+            .copied()
+            .collect();
+        for peer in strangers {
+            self.disconnect(&peer, BYE_APP, "another sync group");
         }
     }
 

@@ -104,6 +104,8 @@ pub enum Role {
 pub enum DialTarget {
     /// `host:port`; an IPv6 address stands in brackets.
     Tcp(String),
+    /// A `ws://` or `wss://` URL.
+    WebSocket(String),
     /// A name on the in-process hub.
     Memory(String),
 }
@@ -112,6 +114,8 @@ impl fmt::Display for DialTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DialTarget::Tcp(addr) => write!(f, "tcp://{addr}"),
+            // A query may hold a token, which is not for logs.
+            DialTarget::WebSocket(url) => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
             DialTarget::Memory(name) => write!(f, "memory://{name}"),
         }
     }
@@ -185,9 +189,9 @@ pub enum NetEvent {
         /// Its discovery token.
         token: String,
     },
-    /// The listener has an address.
+    /// A listener has an address.
     Listening {
-        /// `host:port`.
+        /// `host:port` of the TCP listener, the URL of the HTTP listener.
         addr: String,
     },
     /// Something about a transport that a user may want to know, as a missing permission.

@@ -23,7 +23,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let peer = args.next();
     let (sender, mut events) = mpsc::channel(32);
     let mdns = Some(MdnsConfig { service_type, token });
-    let net = Net::start(NetConfig { listen: Some("[::]:0".to_owned()), mdns }, sender).await?;
+    let net =
+        Net::start(NetConfig { listen: Some("[::]:0".to_owned()), mdns, ..NetConfig::default() }, sender)
+            .await?;
     let (input_end, mut input_ended) = mpsc::channel::<()>(1);
     std::thread::spawn(move || {
         // Only the end of the input matters, and an error is an end.

@@ -1,10 +1,12 @@
 //! What can be wrong when a transport is started.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why [`crate::Net::start`] refused. Everything that happens later is reported as an event.
+/// Why [`crate::Net::start`] or [`crate::Net::reconfigure`] refused. Everything that happens later is reported as an
+/// event.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NetError {
@@ -17,8 +19,10 @@ pub enum NetError {
         reason: String,
     },
     /// The operating system did not let us listen, as when another process uses the port.
-    #[error("listen on {address}: {source}")]
+    #[error("listen on {address} ({listener}): {source}")]
     Listen {
+        /// "TCP" or "HTTP".
+        listener: &'static str,
         /// The resolved address.
         address: String,
         /// What the operating system said.
@@ -39,5 +43,23 @@ pub enum NetError {
     ServiceType {
         /// As configured.
         service_type: String,
+    },
+    /// The folder of static content cannot be read.
+    #[error("static content of {}: {source}", path.display())]
+    StaticContent {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The file of the TLS certificate or of its key cannot be used.
+    #[error("TLS {} {}: {reason}", if *is_key { "key" } else { "certificate" }, path.display())]
+    TlsFile {
+        /// As configured.
+        path: PathBuf,
+        /// Whether it is the key.
+        is_key: bool,
+        /// What is wrong with it.
+        reason: String,
     },
 }

@@ -5,9 +5,12 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `net` | [`Net`], the transport of a real process: TCP links and mDNS discovery |
+//! | `net` | [`Net`], the transport of a real process: what runs, and changing that while it runs |
 //! | `memory` | [`MemoryHub`] and [`MemoryNet`], the transport of tests: links inside one process |
-//! | `tcp` | the listener, and dialling with name resolution and timeouts |
+//! | `part` | what starts and stops by itself: listeners and discoveries |
+//! | `listener` | a TCP listener and its accept loop |
+//! | `tcp` | TCP links, and dialling with name resolution and timeouts |
+//! | `websocket` | WebSocket links, dialled and accepted |
 //! | `mdns` | announcing this process and finding others on the local network |
 //! | `link` | one byte-stream link: its reader, its writer and its end |
 //! | `table` | which links exist, and what is queued on them |
@@ -18,12 +21,15 @@
 mod error;
 mod interfaces;
 mod link;
+mod listener;
 mod mdns;
 mod memory;
 mod net;
+mod part;
 mod sink;
 mod table;
 mod tcp;
+mod websocket;
 
 pub use error::NetError;
 pub use interfaces::multicast_available;
@@ -31,3 +37,4 @@ pub use mdns::MdnsConfig;
 pub use memory::{MemoryHub, MemoryNet};
 pub use net::{Net, NetConfig};
 pub use table::NetStats;
+pub use websocket::check_websocket_url;

@@ -62,8 +62,8 @@ fn is_token(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Announces and looks until the transport stops.
-pub(crate) async fn run(config: MdnsConfig, listen: Option<SocketAddr>, sink: EventSink) {
+/// Announces and looks until `sink` stops; then what was found goes to `events` as lost.
+pub(crate) async fn run(config: MdnsConfig, listen: Option<SocketAddr>, sink: EventSink, events: EventSink) {
     let mut discovery = Discovery {
         config,
         listen,
@@ -74,16 +74,23 @@ pub(crate) async fn run(config: MdnsConfig, listen: Option<SocketAddr>, sink: Ev
         condition: None,
     };
     loop {
-        let failure = match discovery.serve().await {
-            Ok(()) => return,
-            Err(e) => e.to_string(),
-        };
-        tracing::warn!(error = %failure, "discovery fails");
-        discovery.condition(failure).await;
+        match discovery.serve().await {
+            Ok(()) => break,
+            Err(e) => {
+                tracing::warn!(error = %e, "discovery fails");
+                discovery.condition(e.to_string()).await;
+            }
+        }
         tokio::select! {
-            () = discovery.sink.stopped() => return,
+            () = discovery.sink.stopped() => break,
             () = sleep(RESTART) => {}
         }
+    }
+    discovery.found.clear();
+    while !events.is_stopped()
+        && let Some(lost) = discovery.found.next_event()
+    {
+        events.emit(lost).await;
     }
 }
 

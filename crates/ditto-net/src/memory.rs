@@ -242,7 +242,7 @@ impl Dial {
             Some(node) => (node.table.clone(), node.sink.clone()),
             None => return Err(format!("{} refused the connection", self.remote)),
         };
-        let Ok((link, port)) = table.accepted(usize::MAX) else {
+        let Ok((link, port)) = table.accepted(usize::MAX, None) else {
             return Err(format!("{} refused the connection", self.remote));
         };
         let (near, near_middle) = duplex(PIPE);

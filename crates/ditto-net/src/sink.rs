@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, watch};
 pub(crate) struct EventSink {
     events: mpsc::Sender<NetEvent>,
     stop: watch::Receiver<bool>,
+    /// Of the part of the transport that the sink belongs to, where that can be stopped by itself.
+    part: Option<watch::Receiver<bool>>,
 }
 
 /// Room in the events channel for one event.
@@ -26,7 +28,13 @@ impl EventSink {
     /// A sink and the handle that stops it. Dropping the handle stops it too.
     pub(crate) fn new(events: mpsc::Sender<NetEvent>) -> (Self, watch::Sender<bool>) {
         let (stopper, stop) = watch::channel(false);
-        (Self { events, stop }, stopper)
+        (Self { events, stop, part: None }, stopper)
+    }
+
+    /// A sink for one part of the transport, and the handle that stops only that. It stops with the transport too.
+    pub(crate) fn part(&self) -> (Self, watch::Sender<bool>) {
+        let (stopper, part) = watch::channel(false);
+        (Self { part: Some(part), ..self.clone() }, stopper)
     }
 
     /// Delivers `event`, waiting for room. False when nobody listens any more or the transport has stopped.
@@ -46,7 +54,7 @@ impl EventSink {
 
     /// Waits for room. `None` when nobody listens any more or the transport has stopped.
     pub(crate) async fn reserve(&self) -> Option<Slot<'_>> {
-        if !*self.stop.borrow()
+        if !self.is_stopped()
             && let Some(slot) = self.try_reserve()
         {
             return Some(slot);
@@ -63,13 +71,26 @@ impl EventSink {
         self.events.try_reserve().ok().map(Slot)
     }
 
-    /// Returns once the transport stops or nobody listens to its events.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.borrow() || self.part.as_ref().is_some_and(|part| *part.borrow())
+    }
+
+    /// Returns once the transport or the part stops, or nobody listens to its events.
     pub(crate) async fn stopped(&self) {
-        let mut stop = self.stop.clone();
         tokio::select! {
-            // An error means that the transport was dropped, which is a stop as well.
-            _ = stop.wait_for(|stopped| *stopped) => {}
+            () = set(self.stop.clone()) => {}
+            () = async {
+                match &self.part {
+                    Some(part) => set(part.clone()).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
             () = self.events.closed() => {}
         }
     }
+}
+
+async fn set(mut signal: watch::Receiver<bool>) {
+    // An error means that its owner was dropped, which is a stop as well.
+    let _ = signal.wait_for(|stopped| *stopped).await;
 }

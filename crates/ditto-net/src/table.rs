@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ditto_mesh::transport::{ACCEPTED_LINK_BIT, LinkId};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::tcp::MAX_PER_ADDRESS;
 
 /// A snapshot of what a transport holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,22 +38,26 @@ struct Entry {
     /// Dropped with the entry, which is what tells the link.
     _close: oneshot::Sender<()>,
     queued: Arc<AtomicUsize>,
+    /// Where an accepted link comes from, if that is counted.
+    from: Option<IpAddr>,
 }
 
 #[derive(Default)]
 struct Links {
     entries: HashMap<LinkId, Entry>,
     accepted: usize,
+    /// Accepted links by where they come from.
+    addresses: HashMap<IpAddr, usize>,
     last_accepted: u64,
     shut: bool,
 }
 
 impl Links {
-    fn insert(&mut self, link: LinkId) -> LinkPort {
+    fn insert(&mut self, link: LinkId, from: Option<IpAddr>) -> LinkPort {
         let (outbox, outbox_end) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone() });
+        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone(), from });
         LinkPort { outbox: outbox_end, closed, queued }
     }
 }
@@ -79,6 +86,8 @@ pub(crate) enum AcceptRefusal {
     Shut,
     /// As many accepted links as allowed are open.
     Full,
+    /// As many as allowed are open from one address.
+    FullForAddress,
 }
 
 impl LinkTable {
@@ -107,11 +116,16 @@ impl LinkTable {
         if links.entries.contains_key(&link) {
             return Err(DialRefusal::Duplicate);
         }
-        Ok(links.insert(link))
+        Ok(links.insert(link, None))
     }
 
-    /// Enters an accepted link under a new id, unless `limit` of them are open.
-    pub(crate) fn accepted(&self, limit: usize) -> Result<(LinkId, LinkPort), AcceptRefusal> {
+    /// Enters an accepted link under a new id, unless `limit` of them are open, or too many from the address.
+    pub(crate) fn accepted(
+        &self,
+        limit: usize,
+        from: Option<IpAddr>,
+    ) -> Result<(LinkId, LinkPort), AcceptRefusal> {
+        let from = from.and_then(counted);
         let mut links = self.lock();
         if links.shut {
             return Err(AcceptRefusal::Shut);
@@ -119,10 +133,17 @@ impl LinkTable {
         if links.accepted >= limit {
             return Err(AcceptRefusal::Full);
         }
+        if let Some(from) = from {
+            let open = links.addresses.entry(from).or_default();
+            if *open >= MAX_PER_ADDRESS {
+                return Err(AcceptRefusal::FullForAddress);
+            }
+            *open += 1;
+        }
         links.accepted += 1;
         links.last_accepted += 1;
         let link = LinkId(links.last_accepted | ACCEPTED_LINK_BIT);
-        let port = links.insert(link);
+        let port = links.insert(link, from);
         Ok((link, port))
     }
 
@@ -141,8 +162,19 @@ impl LinkTable {
     /// Removes the entry, which makes the link finish its writes and end.
     pub(crate) fn remove(&self, link: LinkId) {
         let mut links = self.lock();
-        if links.entries.remove(&link).is_some() && link.is_accepted() {
+        let Some(entry) = links.entries.remove(&link) else {
+            return;
+        };
+        if link.is_accepted() {
             links.accepted -= 1;
+        }
+        if let Some(from) = entry.from
+            && let Some(open) = links.addresses.get_mut(&from)
+        {
+            *open -= 1;
+            if *open == 0 {
+                links.addresses.remove(&from);
+            }
         }
     }
 
@@ -152,6 +184,7 @@ impl LinkTable {
         links.shut = true;
         links.entries.clear();
         links.accepted = 0;
+        links.addresses.clear();
     }
 
     pub(crate) fn stats(&self) -> NetStats {
@@ -181,6 +214,16 @@ impl LinkTable {
     }
 }
 
+/// The address under which links are counted: a machine often has a whole /64 of IPv6. Processes of this machine are not
+/// kept from it.
+fn counted(ip: IpAddr) -> Option<IpAddr> {
+    match ip.to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V4(ip) => Some(IpAddr::V4(ip)),
+        IpAddr::V6(ip) => Some(IpAddr::V6((ip.to_bits() >> 64 << 64).into())),
+    }
+}
+
 /// Counts a task down even when it panics or is dropped with the runtime.
 struct TaskGuard(Arc<LinkTable>);
 
@@ -200,18 +243,40 @@ mod tests {
         let _first = table.dialled(LinkId(7)).unwrap();
         assert_eq!(table.dialled(LinkId(7)).err(), Some(DialRefusal::Duplicate));
         assert_eq!(table.dialled(LinkId(ACCEPTED_LINK_BIT | 1)).err(), Some(DialRefusal::Reserved));
-        let (a, _port_a) = table.accepted(2).unwrap();
-        let (b, _port_b) = table.accepted(2).unwrap();
+        let (a, _port_a) = table.accepted(2, None).unwrap();
+        let (b, _port_b) = table.accepted(2, None).unwrap();
         assert!(a.is_accepted() && b.is_accepted() && a != b);
-        assert_eq!(table.accepted(2).err(), Some(AcceptRefusal::Full));
+        assert_eq!(table.accepted(2, None).err(), Some(AcceptRefusal::Full));
         table.remove(a);
         table.remove(a);
-        let (c, _port_c) = table.accepted(2).unwrap();
+        let (c, _port_c) = table.accepted(2, None).unwrap();
         assert!(c != a && c != b, "ids are never reused");
         table.shut();
         assert_eq!(table.dialled(LinkId(8)).err(), Some(DialRefusal::Shut));
-        assert_eq!(table.accepted(2).err(), Some(AcceptRefusal::Shut));
+        assert_eq!(table.accepted(2, None).err(), Some(AcceptRefusal::Shut));
         assert_eq!(table.stats(), NetStats::default());
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_take_every_place() {
+        let table = LinkTable::new();
+        let from = |ip: &str| Some(ip.parse().unwrap());
+        let mut links = Vec::new();
+        for _ in 0..MAX_PER_ADDRESS {
+            links.push(table.accepted(512, from("2001:db8::1")).unwrap().0);
+        }
+        assert_eq!(table.accepted(512, from("2001:db8::2")).err(), Some(AcceptRefusal::FullForAddress));
+        assert!(table.accepted(512, from("2001:db8:0:1::1")).is_ok());
+        assert!(table.accepted(512, from("192.0.2.1")).is_ok());
+        for _ in 0..=MAX_PER_ADDRESS {
+            assert!(table.accepted(512, from("::ffff:127.0.0.1")).is_ok());
+        }
+        table.remove(links[0]);
+        table.remove(links[0]);
+        assert!(table.accepted(512, from("2001:db8::2")).is_ok());
+        assert_eq!(table.accepted(512, from("2001:db8::2")).err(), Some(AcceptRefusal::FullForAddress));
+        links.drain(..).for_each(|link| table.remove(link));
+        assert_eq!(table.lock().addresses.len(), 3);
     }
 
     #[tokio::test]

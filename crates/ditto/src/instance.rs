@@ -4,21 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ditto_mesh::transport::DialTarget;
 use ditto_mesh::{Admission, Identity, MeshConfig, PeerKey};
-use ditto_net::{MdnsConfig, NetConfig};
 use ditto_types::{DatabaseId, ErrorKind, Value};
 use tokio::sync::OnceCell;
 
 use crate::bus::Bus;
 use crate::config::{DittoConfig, DittoConfigConnect, Durability};
-use crate::node::{Command, Node};
+use crate::node::Node;
 use crate::observer::StoreObserver;
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::sync::{Sync, SyncSubscription};
 use crate::transport_config::TransportConfig;
-use crate::{DittoError, identity, runtime};
+use crate::{DittoError, identity, runtime, transports};
 
 /// An open database with its sync (API-024). Clones share one instance; dropping the last one closes it.
 #[derive(Clone)]
@@ -39,9 +37,18 @@ pub(crate) struct Inner {
     close: OnceCell<()>,
     device_name: Mutex<String>,
     transport: Mutex<TransportConfig>,
+    /// Held by a start, a stop or a change of the transports from its first look to its end.
+    network: Arc<tokio::sync::Mutex<Network>>,
     peer_metadata: Mutex<Value>,
     observers: Mutex<Vec<StoreObserver>>,
     subscriptions: Mutex<Vec<SyncSubscription>>,
+}
+
+/// What the present run of the network was begun with.
+#[derive(Default)]
+struct Network {
+    /// The name under which it is announced.
+    discovery_token: String,
 }
 
 impl Ditto {
@@ -99,6 +106,7 @@ impl Ditto {
                 close: OnceCell::new(),
                 device_name: Mutex::new(name),
                 transport: Mutex::new(transport),
+                network: Arc::default(),
                 peer_metadata: Mutex::new(Value::Object(Default::default())),
                 observers: Mutex::default(),
                 subscriptions: Mutex::default(),
@@ -187,37 +195,53 @@ impl Ditto {
         if self.is_closed() { Err(DittoError::closed()) } else { Ok(()) }
     }
 
-    /// The transports in use.
+    /// A copy of the transports in use; changing it changes nothing (API-277).
     pub fn transport_config(&self) -> TransportConfig {
         lock(&self.inner.transport).clone()
     }
 
-    /// Changes the transports. A running instance takes new addresses to dial at once; other changes
-    /// restart its transports.
+    /// Replaces the transports; see [`Ditto::update_transport_config`] (API-276).
+    pub async fn set_transport_config(&self, config: TransportConfig) -> Result<(), DittoError> {
+        self.update_transport_config(|current| *current = config).await
+    }
+
+    /// Changes the transports in one step that no other change comes between (API-278).
     ///
-    /// Fails with [`ErrorKind::InvalidConfig`] naming the field; then nothing is changed.
+    /// A running instance follows at once, otherwise it counts from the next start. Only what changed restarts: other
+    /// listeners, discovery and connections go on. A connection ends only when the address it was dialled to was taken
+    /// out, or when the sync group changed and neither end has configured the other.
+    ///
+    /// Fails with [`ErrorKind::InvalidConfig`] naming the field, with [`ErrorKind::Io`] when a listener cannot be opened,
+    /// as for a port that is in use (the source is the [`std::io::Error`]), and with [`ErrorKind::Closed`]. Then nothing
+    /// is changed.
     pub async fn update_transport_config(
         &self,
         change: impl FnOnce(&mut TransportConfig),
     ) -> Result<(), DittoError> {
-        let (before, after) = {
-            let mut current = lock(&self.inner.transport);
-            let before = current.clone();
-            let mut after = before.clone();
-            change(&mut after);
-            after.validate()?;
-            *current = after.clone();
-            (before, after)
-        };
-        if !self.inner.node.is_active() || before == after {
+        let network = self.inner.network.clone().lock_owned().await;
+        if self.is_closed() {
+            return Err(DittoError::closed());
+        }
+        let before = self.transport_config();
+        let mut after = before.clone();
+        change(&mut after);
+        after.validate()?;
+        if before == after {
             return Ok(());
         }
-        let same_but_targets = TransportConfig { connect: after.connect.clone(), ..before };
-        if same_but_targets == after {
-            return self.inner.node.command(Command::StaticTargets(targets(&after)));
+        if !self.inner.node.is_active() {
+            *lock(&self.inner.transport) = after;
+            return Ok(());
         }
-        self.inner.stop().await?;
-        self.inner.start().await
+        let inner = self.inner.clone();
+        // On the runtime, so that a caller who stops waiting leaves nothing half changed.
+        let changing = runtime::handle()?.spawn(async move {
+            let net = transports::net_config(&after, &inner.database, &network.discovery_token);
+            inner.node.reconfigure(transports::mesh_settings(&after), net).await?;
+            *lock(&inner.transport) = after;
+            Ok(())
+        });
+        changing.await.map_err(|e| DittoError::new(ErrorKind::Internal, format!("change failed: {e}")))?
     }
 
     /// Version of the core library (API-004).
@@ -263,22 +287,24 @@ impl Inner {
     }
 
     pub(crate) async fn start(&self) -> Result<(), DittoError> {
+        let mut network = self.network.lock().await;
         if self.is_closed() {
             return Err(DittoError::closed());
+        }
+        if self.node.is_active() {
+            return Ok(());
         }
         let transport = lock(&self.transport).clone();
         let name = lock(&self.device_name).clone();
         let mesh =
             mesh_config(&self.store, self.database, &self.identity, &self.admission, &transport, &name);
-        let lan = &transport.peer_to_peer.lan;
-        let mdns = (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
-            service_type: ditto_mesh::discovery_service_type(&self.database, transport.global.sync_group),
-            token: mesh.discovery_token.clone(),
-        });
-        self.node.start(mesh, NetConfig { listen: transport.listen_address(), mdns }).await
+        network.discovery_token = mesh.discovery_token.clone();
+        let net = transports::net_config(&transport, &self.database, &mesh.discovery_token);
+        self.node.start(mesh, net, transports::mesh_settings(&transport).conditions).await
     }
 
     pub(crate) async fn stop(&self) -> Result<(), DittoError> {
+        let _network = self.network.lock().await;
         self.node.stop().await
     }
 
@@ -336,10 +362,6 @@ fn admission(config: &DittoConfig) -> Result<Admission, DittoError> {
     Ok(Admission::SharedKey(key.to_pkcs8_der()))
 }
 
-fn targets(transport: &TransportConfig) -> Vec<DialTarget> {
-    transport.connect.tcp_servers.iter().cloned().map(DialTarget::Tcp).collect()
-}
-
 fn mesh_config(
     store: &ditto_store::Store,
     database: DatabaseId,
@@ -355,9 +377,11 @@ fn mesh_config(
     config.device_name = device_name.to_owned();
     config.os = os_name().to_owned();
     config.sdk_version = Ditto::version().to_owned();
-    config.sync_group = transport.global.sync_group;
     config.discovery_token = discovery_token();
-    config.static_targets = targets(transport);
+    let settings = transports::mesh_settings(transport);
+    config.sync_group = settings.sync_group;
+    config.static_targets = settings.targets;
+    config.limits.retry_interval = settings.retry_interval;
     config
 }
 

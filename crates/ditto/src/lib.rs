@@ -49,6 +49,7 @@
 //! |---|---|
 //! | `instance` | [`Ditto`]: opening, closing and the parts |
 //! | `config`, `transport_config` | [`DittoConfig`], [`TransportConfig`] |
+//! | `transports` | what mesh and network run for a transport config |
 //! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
 //! | `sync`, `presence`, `bus` | the mesh, from the app's side |
@@ -79,6 +80,7 @@ mod sync_store;
 mod system;
 mod transaction;
 mod transport_config;
+mod transports;
 
 pub use bus::{Bus, BusMessage, BusMessages};
 pub use config::{DittoConfig, DittoConfigConnect, Durability};
@@ -102,5 +104,6 @@ pub use store::Store;
 pub use sync::{MeshEvents, Sync, SyncSubscription};
 pub use transaction::{Transaction, TransactionCompletionAction, TransactionInfo, TransactionOptions};
 pub use transport_config::{
-    Connect, Global, LanConfig, Listen, PeerToPeer, TcpListenConfig, TransportConfig,
+    AwdlConfig, BluetoothLeConfig, Connect, Global, HttpListenConfig, LanConfig, Listen, PeerToPeer,
+    TcpListenConfig, TransportConfig, WifiAwareConfig,
 };

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ditto_bus::{Bus, BusConfig, BusError, Reliability};
-use ditto_mesh::transport::{DialTarget, NetEvent, Transport};
+use ditto_mesh::transport::{NetEvent, Transport};
 use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph};
 use ditto_net::{Net, NetConfig};
 use ditto_sync::PeerSyncStatus;
-use ditto_types::{ErrorKind, Value};
+use ditto_types::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::DittoError;
@@ -19,18 +19,25 @@ use crate::query::Query;
 use crate::replication::{Replication, ToSync};
 use crate::runtime;
 use crate::system::SystemRows;
+use crate::transports::{MeshSettings, net_error};
 
 /// What the network task is asked to do.
 pub(crate) enum Command {
     Start {
         mesh: Box<MeshConfig>,
         net: NetConfig,
+        conditions: Vec<NetEvent>,
         done: oneshot::Sender<Result<(), DittoError>>,
     },
     Stop {
         done: oneshot::Sender<()>,
     },
-    StaticTargets(Vec<DialTarget>),
+    /// Changes the transports of a running network; one that is not running has nothing to change.
+    Reconfigure {
+        settings: MeshSettings,
+        net: NetConfig,
+        done: oneshot::Sender<Result<(), DittoError>>,
+    },
     PeerMetadata(Value),
     BusSend {
         to: PeerKey,
@@ -140,9 +147,22 @@ impl Node {
         self.commands.send(command).map_err(|_| DittoError::closed())
     }
 
-    pub(crate) async fn start(&self, mesh: MeshConfig, net: NetConfig) -> Result<(), DittoError> {
+    /// `conditions` are what users should know of transports that cannot run.
+    pub(crate) async fn start(
+        &self,
+        mesh: MeshConfig,
+        net: NetConfig,
+        conditions: Vec<NetEvent>,
+    ) -> Result<(), DittoError> {
         let (done, outcome) = oneshot::channel();
-        self.command(Command::Start { mesh: Box::new(mesh), net, done })?;
+        self.command(Command::Start { mesh: Box::new(mesh), net, conditions, done })?;
+        outcome.await.map_err(|_| DittoError::closed())?
+    }
+
+    /// All or nothing.
+    pub(crate) async fn reconfigure(&self, settings: MeshSettings, net: NetConfig) -> Result<(), DittoError> {
+        let (done, outcome) = oneshot::channel();
+        self.command(Command::Reconfigure { settings, net, done })?;
         outcome.await.map_err(|_| DittoError::closed())?
     }
 
@@ -281,15 +301,18 @@ impl Task {
     async fn command(&mut self, command: Command) -> bool {
         use ditto_mesh::Input;
         match command {
-            Command::Start { mesh, net, done } => {
-                let outcome = self.start(*mesh, net).await;
+            Command::Start { mesh, net, conditions, done } => {
+                let outcome = self.start(*mesh, net, conditions).await;
                 let _ = done.send(outcome);
             }
             Command::Stop { done } => {
                 self.stop_network().await;
                 let _ = done.send(());
             }
-            Command::StaticTargets(targets) => self.mesh_input(Input::SetStaticTargets(targets)),
+            Command::Reconfigure { settings, net, done } => {
+                let outcome = self.reconfigure(settings, net).await;
+                let _ = done.send(outcome);
+            }
             Command::PeerMetadata(metadata) => {
                 self.metadata = metadata.clone();
                 self.mesh_input(Input::SetPeerMetadata(metadata));
@@ -312,21 +335,45 @@ impl Task {
         false
     }
 
-    async fn start(&mut self, config: MeshConfig, net: NetConfig) -> Result<(), DittoError> {
+    async fn start(
+        &mut self,
+        config: MeshConfig,
+        net: NetConfig,
+        conditions: Vec<NetEvent>,
+    ) -> Result<(), DittoError> {
         if self.net.is_some() {
             return Ok(());
         }
         let (out, events) = mpsc::channel(1024);
-        let net = Net::start(net, out)
-            .await
-            .map_err(|e| DittoError::new(ErrorKind::Io, format!("cannot start the transports: {e}")))?;
+        let net = Net::start(net, out).await.map_err(net_error)?;
         *lock(&self.state) = State { active: true, listening: net.listen_addr() };
         self.net = Some((net, events));
         // A fresh machine per start: device name and groups take effect then (API-034).
         self.mesh = Mesh::new(config, Box::new(crate::random::fill));
         self.mesh_input(ditto_mesh::Input::SetPeerMetadata(self.metadata.clone()));
         self.mesh_input(ditto_mesh::Input::Start);
+        self.tell(conditions);
         Ok(())
+    }
+
+    async fn reconfigure(&mut self, settings: MeshSettings, net: NetConfig) -> Result<(), DittoError> {
+        use ditto_mesh::Input;
+        let Some((running, _)) = &self.net else {
+            return Ok(());
+        };
+        running.reconfigure(net).await.map_err(net_error)?;
+        lock(&self.state).listening = running.listen_addr();
+        self.mesh_input(Input::SetRetryInterval(settings.retry_interval));
+        self.mesh_input(Input::SetSyncGroup(settings.sync_group));
+        self.mesh_input(Input::SetStaticTargets(settings.targets));
+        self.tell(settings.conditions);
+        Ok(())
+    }
+
+    fn tell(&mut self, conditions: Vec<NetEvent>) {
+        for condition in conditions {
+            self.mesh_input(ditto_mesh::Input::Net(condition));
+        }
     }
 
     async fn stop_network(&mut self) {

@@ -53,6 +53,11 @@ impl Greeter {
         self.own.metadata = json.to_vec();
     }
 
+    /// What we say from now on.
+    pub(super) fn set_sync_group(&mut self, group: u32) {
+        self.own.sync_group = group;
+    }
+
     pub(super) fn set_boot_tag(&mut self, tag: [u8; 8]) {
         self.own.boot_tag = tag;
     }

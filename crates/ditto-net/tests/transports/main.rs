@@ -4,4 +4,5 @@
 mod mdns;
 mod memory;
 mod probe;
+mod reconfigure;
 mod tcp;

@@ -42,7 +42,8 @@ impl Names {
     async fn start(&self, who: &str, listen: Option<&str>) -> (Net, Probe) {
         let (sender, probe) = Probe::new(32);
         let mdns = MdnsConfig { service_type: self.service_type(), token: self.token(who) };
-        let config = NetConfig { listen: listen.map(str::to_owned), mdns: Some(mdns) };
+        let config =
+            NetConfig { listen: listen.map(str::to_owned), mdns: Some(mdns), ..NetConfig::default() };
         (Net::start(config, sender).await.unwrap(), probe)
     }
 }
@@ -136,7 +137,7 @@ async fn names_that_dns_cannot_carry_are_refused() {
     for (service_type, token) in [("_ditto._tcp.local.", "No Good"), ("ditto", "good")] {
         let (sender, _probe) = Probe::new(1);
         let mdns = MdnsConfig { service_type: service_type.to_owned(), token: token.to_owned() };
-        let config = NetConfig { listen: None, mdns: Some(mdns) };
+        let config = NetConfig { listen: None, mdns: Some(mdns), ..NetConfig::default() };
         match Net::start(config, sender).await {
             Err(NetError::Token { token: t }) => assert_eq!(t, token),
             Err(NetError::ServiceType { service_type: s }) => assert_eq!(s, service_type),

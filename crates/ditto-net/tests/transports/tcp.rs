@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 async fn start(listen: Option<&str>, capacity: usize) -> (Net, Probe) {
     let (sender, probe) = Probe::new(capacity);
-    let config = NetConfig { listen: listen.map(str::to_owned), mdns: None };
+    let config = NetConfig { listen: listen.map(str::to_owned), ..NetConfig::default() };
     (Net::start(config, sender).await.unwrap(), probe)
 }
 
@@ -336,7 +336,7 @@ async fn a_taken_port_and_a_bad_address_are_errors() {
     for (listen, is_taken) in [(taken.as_str(), true), ("nonsense", false), ("no-such-host.invalid:0", false)]
     {
         let (sender, _events) = Probe::new(4);
-        let config = NetConfig { listen: Some(listen.to_owned()), mdns: None };
+        let config = NetConfig { listen: Some(listen.to_owned()), ..NetConfig::default() };
         match Net::start(config, sender).await {
             Err(NetError::Listen { address, .. }) if is_taken => assert_eq!(address, taken),
             Err(NetError::ListenAddress { address, .. }) if !is_taken => assert_eq!(address, listen),
