@@ -113,6 +113,7 @@ impl Entry {
 fn link_kind(target: &DialTarget) -> Option<LinkKind> {
     match target {
         DialTarget::Tcp(_) => Some(LinkKind::AccessPoint),
+        DialTarget::WebSocket(_) => Some(LinkKind::WebSocket),
         DialTarget::Memory(_) => None,
     }
 }

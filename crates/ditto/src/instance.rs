@@ -211,9 +211,9 @@ impl Ditto {
     /// listeners, discovery and connections go on. A connection ends only when the address it was dialled to was taken
     /// out, or when the sync group changed and neither end has configured the other.
     ///
-    /// Fails with [`ErrorKind::InvalidConfig`] naming the field, with [`ErrorKind::Io`] when a listener cannot be opened,
-    /// as for a port that is in use (the source is the [`std::io::Error`]), and with [`ErrorKind::Closed`]. Then nothing
-    /// is changed.
+    /// Fails with [`ErrorKind::InvalidConfig`] naming the field, with [`ErrorKind::IoAlreadyExists`] for a port that is in
+    /// use, [`ErrorKind::IoPermissionDenied`] for one that needs rights, [`ErrorKind::Io`] when a listener cannot be opened
+    /// otherwise, and with [`ErrorKind::Closed`]. Then nothing is changed.
     pub async fn update_transport_config(
         &self,
         change: impl FnOnce(&mut TransportConfig),

@@ -85,7 +85,12 @@ pub(crate) fn net_error(e: NetError) -> DittoError {
         NetError::Listen { listener, address, source } => {
             let field = if listener == "HTTP" { "listen.http" } else { "listen.tcp" };
             let reason = format!("{field}: cannot listen on {address}");
-            DittoError::with_source(ErrorKind::Io, reason, source)
+            // A port that is in use exists already, as a file would (API, table E).
+            let kind = match source.kind() {
+                std::io::ErrorKind::AddrInUse => ErrorKind::IoAlreadyExists,
+                _ => ErrorKind::of_io(&source),
+            };
+            DittoError::with_source(kind, reason, source)
         }
         NetError::StaticContent { .. } => invalid("listen.http.static_content_path", &e),
         NetError::TlsFile { is_key: true, .. } => invalid("listen.http.tls_key_path", &e),
