@@ -10,6 +10,8 @@
 //! | `part` | what starts and stops by itself: listeners and discoveries |
 //! | `listener` | a TCP listener and its accept loop |
 //! | `tcp` | TCP links, and dialling with name resolution and timeouts |
+//! | `http` | [`HttpConfig`]: the listener for WebSockets and for the files of a folder |
+//! | `tls` | TLS of the web, for `wss://` and `https://` |
 //! | `websocket` | WebSocket links, dialled and accepted |
 //! | `mdns` | announcing this process and finding others on the local network |
 //! | `link` | one byte-stream link: its reader, its writer and its end |
@@ -19,6 +21,7 @@
 //! | `error` | [`NetError`] |
 
 mod error;
+mod http;
 mod interfaces;
 mod link;
 mod listener;
@@ -29,9 +32,11 @@ mod part;
 mod sink;
 mod table;
 mod tcp;
+mod tls;
 mod websocket;
 
 pub use error::NetError;
+pub use http::{HttpConfig, TlsFiles};
 pub use interfaces::multicast_available;
 pub use mdns::MdnsConfig;
 pub use memory::{MemoryHub, MemoryNet};

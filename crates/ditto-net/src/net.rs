@@ -1,20 +1,22 @@
 //! The transport of a real process: links and discovery behind one facade, and changing both while it runs.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ditto_mesh::transport::{DialTarget, LinkId, NetEvent, Transport};
+use ditto_mesh::transport::{DialTarget, LinkId, LinkKind, NetEvent, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::error::NetError;
+use crate::http::{HttpConfig, Server, Service};
 use crate::listener::{Listener, accept_loop, in_use};
 use crate::mdns::{self, MdnsConfig};
 use crate::part::Part;
 use crate::sink::EventSink;
 use crate::table::{LinkTable, NetStats};
 use crate::tcp;
+use crate::websocket::{Client, Upgrade};
 
 /// How long a shutdown waits for links that are still sending and for the mDNS goodbye.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
@@ -23,6 +25,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
 const TCP: &str = "TCP";
 /// The same in `Condition` events.
 const TCP_SOURCE: &str = "Tcp";
+const HTTP: &str = "HTTP";
+const HTTP_SOURCE: &str = "Http";
 
 /// What runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,12 @@ pub struct NetConfig {
     pub listen: Option<String>,
     /// Discovery on the local network. Without a TCP listener it only looks and announces nothing.
     pub mdns: Option<MdnsConfig>,
+    /// The HTTP listener.
+    pub http: Option<HttpConfig>,
+    /// Sent with every WebSocket that is dialled, for load balancers; 0 sends none.
+    pub routing_hint: u32,
+    /// Certificates that are trusted for `wss://` beside those of the system, in DER form.
+    pub extra_roots: Vec<Vec<u8>>,
 }
 
 impl NetConfig {
@@ -55,7 +65,15 @@ pub struct Net {
     /// Locked while a change is under way.
     parts: tokio::sync::Mutex<Parts>,
     /// What the listeners of `parts` are bound to, for those who cannot wait.
-    bound: Mutex<Option<SocketAddr>>,
+    bound: Mutex<Bound>,
+    /// How WebSockets are dialled.
+    client: Mutex<Arc<Client>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bound {
+    tcp: Option<SocketAddr>,
+    http: Option<SocketAddr>,
 }
 
 /// What runs besides links and dials.
@@ -63,6 +81,9 @@ pub struct Net {
 struct Parts {
     config: NetConfig,
     tcp: Option<Listening>,
+    http: Option<Listening>,
+    /// What the HTTP listener does; there is one exactly while there is a listener or one is being made.
+    service: Option<watch::Sender<Arc<Service>>>,
     mdns: Option<Part>,
 }
 
@@ -78,8 +99,8 @@ impl Net {
     /// As [`Net::reconfigure`]; then nothing runs.
     pub async fn start(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Net, NetError> {
         let (sink, stopper) = EventSink::new(events);
-        let (parts, bound) = (tokio::sync::Mutex::default(), Mutex::default());
-        let net = Net { table: LinkTable::new(), sink, stopper, parts, bound };
+        let (parts, bound, client) = Default::default();
+        let net = Net { table: LinkTable::new(), sink, stopper, parts, bound, client };
         net.reconfigure(config).await?;
         Ok(net)
     }
@@ -94,8 +115,17 @@ impl Net {
         let mut parts = self.parts.lock().await;
         config.check()?;
         let before = parts.config.clone();
-        if config.listen != before.listen {
-            self.move_listener(&mut parts, config.listen.as_deref()).await?;
+        let service = match &config.http {
+            Some(http) if before.http.as_ref() != Some(http) => Some(Service::load(http.clone()).await?),
+            _ => None,
+        };
+        self.move_listeners(&mut parts, &config, service.as_ref()).await?;
+        // From here on nothing fails.
+        if let (Some(service), Some(running)) = (service, &parts.service) {
+            running.send_replace(service);
+        }
+        if (config.routing_hint, &config.extra_roots) != (before.routing_hint, &before.extra_roots) {
+            *lock(&self.client) = Arc::new(Client::new(config.routing_hint, config.extra_roots.clone()));
         }
         // It announces the listener's port.
         if config.mdns != before.mdns || config.listen != before.listen {
@@ -105,33 +135,53 @@ impl Net {
         Ok(())
     }
 
-    /// Binds the new address before the old listener ends, unless the old one is what keeps it from that.
-    async fn move_listener(&self, parts: &mut Parts, address: Option<&str>) -> Result<(), NetError> {
-        let mut fresh = match address {
-            Some(address) => Some(Listener::bind(TCP, address).await),
-            None => None,
-        };
-        if let (Some(Err(e)), Some(address)) = (&fresh, address)
-            && in_use(e)
-            && let Some(old) = parts.tcp.take()
-        {
-            let old_address = old.address;
-            old.part.end().await;
-            fresh = Some(Listener::bind(TCP, address).await);
-            if matches!(fresh, Some(Err(_))) {
-                let restored = Listener::bind(TCP, &old_address.to_string()).await;
-                self.adopt(parts, restored.map_err(|e| tracing::error!(error = %e, "listener lost")).ok());
+    /// Binds the new addresses before the old listeners end, unless an old one is what keeps a new one from that.
+    async fn move_listeners(
+        &self,
+        parts: &mut Parts,
+        config: &NetConfig,
+        service: Option<&Arc<Service>>,
+    ) -> Result<(), NetError> {
+        let http_address = |config: &NetConfig| config.http.as_ref().map(|http| http.address.clone());
+        let tcp = (config.listen != parts.config.listen).then(|| config.listen.clone());
+        let http = (http_address(config) != http_address(&parts.config)).then(|| http_address(config));
+        let mut fresh = bind(&tcp, &http).await;
+        if matches!(&fresh, Err(e) if in_use(e)) {
+            let old_tcp = if tcp.is_some() { parts.tcp.take() } else { None };
+            let old_http = if http.is_some() { parts.http.take() } else { None };
+            if old_tcp.is_some() || old_http.is_some() {
+                let old = [end(old_tcp).await, end(old_http).await];
+                fresh = bind(&tcp, &http).await;
+                if fresh.is_err() {
+                    let [old_tcp, old_http] = old.map(|a| a.map(|a| a.to_string()));
+                    self.adopt_tcp(parts, restore(TCP, old_tcp).await);
+                    let running = parts.service.as_ref().map(|s| s.borrow().clone());
+                    if let Some(running) = running {
+                        self.adopt_http(parts, restore(HTTP, old_http).await, &running);
+                    }
+                }
             }
         }
-        let fresh = fresh.transpose()?;
-        if let Some(old) = parts.tcp.take() {
-            old.part.end().await;
+        let (fresh_tcp, fresh_http) = fresh?;
+        if tcp.is_some() {
+            end(parts.tcp.take()).await;
+            self.adopt_tcp(parts, fresh_tcp);
         }
-        self.adopt(parts, fresh);
+        if http.is_some() {
+            end(parts.http.take()).await;
+            match service {
+                Some(service) => self.adopt_http(parts, fresh_http, service),
+                None => parts.service = None,
+            }
+        }
+        *lock(&self.bound) = Bound {
+            tcp: parts.tcp.as_ref().map(|l| l.address),
+            http: parts.http.as_ref().map(|l| l.address),
+        };
         Ok(())
     }
 
-    fn adopt(&self, parts: &mut Parts, listener: Option<Listener>) {
+    fn adopt_tcp(&self, parts: &mut Parts, listener: Option<Listener>) {
         parts.tcp = listener.map(|listener| {
             let address = listener.address();
             let (table, links) = (self.table.clone(), self.sink.clone());
@@ -143,7 +193,24 @@ impl Net {
             });
             Listening { part, address }
         });
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = parts.tcp.as_ref().map(|l| l.address);
+    }
+
+    fn adopt_http(&self, parts: &mut Parts, listener: Option<Listener>, service: &Arc<Service>) {
+        let (running, follow) = watch::channel(service.clone());
+        parts.service = listener.is_some().then_some(running);
+        parts.http = listener.map(|listener| {
+            let address = listener.address();
+            let (table, sink) = (self.table.clone(), self.sink.clone());
+            let upgrade = Upgrade { table, sink, limit: tcp::MAX_ACCEPTED };
+            let part = Part::spawn(&self.table, &self.sink, None, async move |sink: EventSink| {
+                let url = format!("{}://{address}", follow.borrow().scheme());
+                tracing::info!(url, "listening");
+                sink.emit(NetEvent::Listening { addr: url }).await;
+                let server = Server::new(upgrade, sink.clone(), follow);
+                accept_loop(listener, HTTP_SOURCE, sink, |stream, remote| server.take(stream, remote)).await;
+            });
+            Listening { part, address }
+        });
     }
 
     fn restart_mdns(&self, parts: &mut Parts, config: Option<MdnsConfig>) {
@@ -162,7 +229,12 @@ impl Net {
 
     /// Where the TCP listener listens, with the port it got.
     pub fn listen_addr(&self) -> Option<SocketAddr> {
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.bound).tcp
+    }
+
+    /// Where the HTTP listener listens, with the port it got.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        lock(&self.bound).http
     }
 
     /// Links, tasks and queued bytes at this moment.
@@ -187,6 +259,41 @@ impl Net {
     }
 }
 
+/// Binds what is asked for; `None` outside is no change, inside no listener.
+async fn bind(
+    tcp: &Option<Option<String>>,
+    http: &Option<Option<String>>,
+) -> Result<(Option<Listener>, Option<Listener>), NetError> {
+    let one = async |what, address: &Option<Option<String>>| match address {
+        Some(Some(address)) => Listener::bind(what, address).await.map(Some),
+        _ => Ok(None),
+    };
+    Ok((one(TCP, tcp).await?, one(HTTP, http).await?))
+}
+
+/// Ends a listener and says where it was.
+async fn end(listening: Option<Listening>) -> Option<SocketAddr> {
+    let Listening { part, address } = listening?;
+    part.end().await;
+    Some(address)
+}
+
+/// Takes back the address that was given up a moment ago.
+async fn restore(what: &'static str, address: Option<String>) -> Option<Listener> {
+    match Listener::bind(what, &address?).await {
+        Ok(listener) => Some(listener),
+        Err(e) => {
+            tracing::error!(error = %e, "the listener is lost");
+            None
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under the lock is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Net {
     fn drop(&mut self) {
         self.stop();
@@ -197,6 +304,11 @@ impl Transport for Net {
     fn dial(&self, link: LinkId, target: &DialTarget) {
         match target {
             DialTarget::Tcp(address) => tcp::dial(&self.table, &self.sink, link, address),
+            DialTarget::WebSocket(url) => {
+                let (client, url) = (lock(&self.client).clone(), url.clone());
+                let connect = async move { client.connect(&url).await };
+                tcp::dial_with(&self.table, &self.sink, link, LinkKind::WebSocket, connect);
+            }
             other => {
                 let reason = format!("this transport cannot dial {other}");
                 tcp::fail_dial(&self.table, &self.sink, link, reason);

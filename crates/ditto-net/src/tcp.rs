@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ pub(crate) const MAX_ACCEPTED: usize = 512;
 /// counted.
 pub(crate) const MAX_PER_ADDRESS: usize = 32;
 /// How long a dial may take, with the resolution of the name and all addresses.
-pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address may be silent before the next one is tried beside it.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
@@ -37,8 +38,7 @@ pub(crate) fn take(
     match table.accepted(limit, Some(remote.ip())) {
         Ok((link, port)) => {
             let (owner, sink) = (table.clone(), sink.clone());
-            table
-                .spawn(async move { serve(&owner, &sink, link, port, Role::Acceptor, stream, remote).await });
+            table.spawn(async move { serve(&owner, &sink, link, port, stream, remote).await });
             Taken::Yes
         }
         Err(AcceptRefusal::Full) => Taken::Full(format!("{limit} accepted connections")),
@@ -51,13 +51,36 @@ pub(crate) fn take(
 
 /// Starts dialling `target`, a `host:port`.
 pub(crate) fn dial(table: &Arc<LinkTable>, sink: &EventSink, link: LinkId, target: &str) {
-    let (sink, target) = (sink.clone(), target.to_owned());
+    let target = target.to_owned();
+    dial_with(table, sink, link, LinkKind::AccessPoint, async move {
+        let (stream, remote) = connect(&target).await?;
+        if let Err(e) = stream.set_nodelay(true) {
+            // The link works without it, only with more delay.
+            tracing::debug!(%link, error = %e, "set nodelay");
+        }
+        let (reader, writer) = stream.into_split();
+        Ok((reader, writer, shown(remote)))
+    });
+}
+
+/// Opens a link by `connect`, which gives the reader, the writer and the address of the other end for display. It is
+/// given up after ten seconds.
+pub(crate) fn dial_with<R, W>(
+    table: &Arc<LinkTable>,
+    sink: &EventSink,
+    link: LinkId,
+    kind: LinkKind,
+    connect: impl Future<Output = Result<(R, W, String), String>> + Send + 'static,
+) where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     match table.dialled(link) {
         Ok(port) => {
-            let dialler = table.clone();
-            table.spawn(async move { run_dial(&dialler, &sink, link, port, &target).await });
+            let (owner, sink) = (table.clone(), sink.clone());
+            table.spawn(async move { run_dial(&owner, &sink, link, kind, port, connect).await });
         }
-        Err(refusal) => refuse_dial(table, &sink, link, refusal),
+        Err(refusal) => refuse_dial(table, sink, link, refusal),
     }
 }
 
@@ -80,21 +103,34 @@ pub(crate) fn fail_dial(table: &Arc<LinkTable>, sink: &EventSink, link: LinkId, 
     });
 }
 
-async fn run_dial(table: &Arc<LinkTable>, sink: &EventSink, link: LinkId, mut port: LinkPort, target: &str) {
+async fn run_dial<R, W>(
+    table: &Arc<LinkTable>,
+    sink: &EventSink,
+    link: LinkId,
+    kind: LinkKind,
+    mut port: LinkPort,
+    connect: impl Future<Output = Result<(R, W, String), String>>,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let outcome = tokio::select! {
         biased;
         () = sink.stopped() => Err("closed here".to_owned()),
         _ = &mut port.closed => Err("closed here".to_owned()),
-        outcome = timeout(DIAL_TIMEOUT, connect(target)) => match outcome {
+        outcome = timeout(DIAL_TIMEOUT, connect) => match outcome {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
         },
     };
     match outcome {
-        Ok((stream, remote)) => serve(table, sink, link, port, Role::Dialer, stream, remote).await,
+        Ok((reader, writer, remote)) => {
+            let info = LinkInfo { link, kind, role: Role::Dialer, remote };
+            run_link(table, sink, info, port, reader, writer).await;
+        }
         Err(reason) => {
             table.remove(link);
-            tracing::debug!(%link, target, reason, "dial failed");
+            tracing::debug!(%link, reason, "dial failed");
             sink.emit(NetEvent::DialFailed { link, reason }).await;
         }
     }
@@ -142,23 +178,26 @@ pub(crate) async fn connect(target: &str) -> Result<(TcpStream, SocketAddr), Str
     }
 }
 
+/// Serves an accepted link.
 async fn serve(
     table: &Arc<LinkTable>,
     sink: &EventSink,
     link: LinkId,
     port: LinkPort,
-    role: Role,
     stream: TcpStream,
     remote: SocketAddr,
 ) {
     if let Err(e) = stream.set_nodelay(true) {
-        // The link works without it, only with more delay.
         tracing::debug!(%link, error = %e, "set nodelay");
     }
-    let remote = SocketAddr::new(canonical(remote.ip()), remote.port()).to_string();
     let (reader, writer) = stream.into_split();
-    let info = LinkInfo { link, kind: LinkKind::AccessPoint, role, remote };
+    let info = LinkInfo { link, kind: LinkKind::AccessPoint, role: Role::Acceptor, remote: shown(remote) };
     run_link(table, sink, info, port, reader, writer).await;
+}
+
+/// An address for display.
+pub(crate) fn shown(remote: SocketAddr) -> String {
+    SocketAddr::new(canonical(remote.ip()), remote.port()).to_string()
 }
 
 /// The IPv4 address inside an IPv4-mapped one, as a dual-stack listener reports it.

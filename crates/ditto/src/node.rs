@@ -113,6 +113,7 @@ pub(crate) struct Node {
 pub(crate) struct State {
     pub(crate) active: bool,
     pub(crate) listening: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
 }
 
 impl Node {
@@ -201,6 +202,10 @@ impl Node {
 
     pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
         lock(&self.state).listening
+    }
+
+    pub(crate) fn http_listen_address(&self) -> Option<SocketAddr> {
+        lock(&self.state).http
     }
 
     pub(crate) fn subscribe(&self, query: &Query) -> Result<u64, DittoError> {
@@ -346,7 +351,7 @@ impl Task {
         }
         let (out, events) = mpsc::channel(1024);
         let net = Net::start(net, out).await.map_err(net_error)?;
-        *lock(&self.state) = State { active: true, listening: net.listen_addr() };
+        *lock(&self.state) = State { active: true, listening: net.listen_addr(), http: net.http_addr() };
         self.net = Some((net, events));
         // A fresh machine per start: device name and groups take effect then (API-034).
         self.mesh = Mesh::new(config, Box::new(crate::random::fill));
@@ -362,7 +367,8 @@ impl Task {
             return Ok(());
         };
         running.reconfigure(net).await.map_err(net_error)?;
-        lock(&self.state).listening = running.listen_addr();
+        *lock(&self.state) =
+            State { active: true, listening: running.listen_addr(), http: running.http_addr() };
         self.mesh_input(Input::SetRetryInterval(settings.retry_interval));
         self.mesh_input(Input::SetSyncGroup(settings.sync_group));
         self.mesh_input(Input::SetStaticTargets(settings.targets));

@@ -36,9 +36,14 @@ impl Sync {
         self.inner.node.is_active()
     }
 
-    /// The address that others can connect to, while a listener is on.
+    /// The address that others can connect to by TCP, while that listener is on.
     pub fn listen_address(&self) -> Option<std::net::SocketAddr> {
         self.inner.node.listen_address()
+    }
+
+    /// The address of the HTTP listener, while it is on.
+    pub fn http_listen_address(&self) -> Option<std::net::SocketAddr> {
+        self.inner.node.http_listen_address()
     }
 
     /// Declares interest: documents of other peers that match the SELECT are pulled in and kept up to date

@@ -82,7 +82,7 @@ impl SystemProvider for SystemRows {
     }
 
     fn transports_info(&self) -> Vec<Object> {
-        let State { active, listening } = self.state();
+        let State { active, listening, .. } = self.state();
         let mut tcp = Object::from([("_id".into(), "tcp".into()), ("is_active".into(), active.into())]);
         if let Some(address) = listening {
             tcp.insert("listen_address".into(), address.to_string().into());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ditto_mesh::transport::{DialTarget, NetEvent};
-use ditto_net::{MdnsConfig, NetConfig, NetError};
+use ditto_net::{HttpConfig, MdnsConfig, NetConfig, NetError, TlsFiles};
 use ditto_types::{DatabaseId, ErrorKind};
 
 use crate::DittoError;
@@ -55,13 +55,29 @@ fn conditions(config: &TransportConfig) -> Vec<NetEvent> {
 /// What the network runs, for an instance that is announced under `token`.
 pub(crate) fn net_config(config: &TransportConfig, database: &DatabaseId, token: &str) -> NetConfig {
     let lan = &config.peer_to_peer.lan;
-    let mut net = NetConfig::default();
-    net.listen = listen_address(config);
-    net.mdns = (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
-        service_type: ditto_mesh::discovery_service_type(database, config.global.sync_group),
-        token: token.to_owned(),
-    });
-    net
+    NetConfig {
+        listen: listen_address(config),
+        mdns: (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
+            service_type: ditto_mesh::discovery_service_type(database, config.global.sync_group),
+            token: token.to_owned(),
+        }),
+        http: http_config(config),
+        routing_hint: config.global.routing_hint,
+        ..NetConfig::default()
+    }
+}
+
+fn http_config(config: &TransportConfig) -> Option<HttpConfig> {
+    let http = &config.listen.http;
+    // Validation has refused one without the other.
+    let tls = http.tls_certificate_path.clone().zip(http.tls_key_path.clone());
+    http.enabled.then_some(())?;
+    Some(HttpConfig {
+        address: socket_address(&http.interface_ip, http.port)?,
+        websocket: http.websocket_sync,
+        static_content: http.static_content_path.clone(),
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+    })
 }
 
 /// A configured address, or any free port for the LAN transport.

@@ -16,3 +16,5 @@ mod results;
 mod statements;
 #[path = "api/transactions.rs"]
 mod transactions;
+#[path = "api/transport_config.rs"]
+mod transport_config;

@@ -6,3 +6,4 @@ mod memory;
 mod probe;
 mod reconfigure;
 mod tcp;
+mod websocket;
