@@ -1,6 +1,7 @@
 //! Ordering and cutting results: ORDER BY, LIMIT, OFFSET.
 
 use std::cmp::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ditto_types::Value;
 
@@ -57,6 +58,35 @@ pub(crate) struct Sorter<T> {
     skipped: u64,
     /// Whether rows were cut off, so that the last of the wanted ones is the worst that can be wanted.
     cut: bool,
+    bar: Option<Arc<Bar>>,
+}
+
+/// The first sort key of the last row that can be in a result, shared with whoever can leave rows out early.
+#[derive(Debug)]
+pub(crate) struct Bar {
+    descending: bool,
+    /// `None` until enough rows have come.
+    worst: Mutex<Option<Option<Value>>>,
+}
+
+impl Bar {
+    /// Whether a row with this first sort key can be in the result.
+    pub(crate) fn passes(&self, first: Option<ValueRef<'_>>) -> bool {
+        let worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        worst.as_ref().is_none_or(|worst| is_not_after(first, worst.as_ref(), self.descending))
+    }
+
+    fn fall(&self, worst: Option<Value>) {
+        *self.worst.lock().unwrap_or_else(PoisonError::into_inner) = Some(worst);
+    }
+}
+
+fn is_not_after(key: Option<ValueRef<'_>>, other: Option<&Value>, descending: bool) -> bool {
+    let order = match (key, other) {
+        (Some(key), Some(other)) => key.compare(other),
+        (key, other) => key.is_none().cmp(&other.is_none()),
+    };
+    if descending { order.is_ge() } else { order.is_le() }
 }
 
 /// Rows beyond the wanted ones that are collected before sorting again.
@@ -64,7 +94,7 @@ const SLACK: usize = 64;
 
 impl<T> Sorter<T> {
     pub(crate) fn new(descending: Vec<bool>, window: Window) -> Self {
-        Self { descending, window, rows: Vec::new(), held: 0, skipped: 0, cut: false }
+        Self { descending, window, rows: Vec::new(), held: 0, skipped: 0, cut: false, bar: None }
     }
 
     /// Whether rows are sorted; otherwise they need no keys.
@@ -90,14 +120,18 @@ impl<T> Sorter<T> {
 
     /// Whether a row with this first sort key could be in the result, before its other keys are known.
     pub(crate) fn accepts_first(&self, first: Option<ValueRef<'_>>) -> bool {
-        let (Some([worst, ..]), Some(descending)) = (self.worst(), self.descending.first()) else {
-            return true;
-        };
-        let order = match (first, worst) {
-            (Some(first), Some(worst)) => first.compare(worst),
-            (first, worst) => first.is_none().cmp(&worst.is_none()),
-        };
-        if *descending { order.is_ge() } else { order.is_le() }
+        match (self.worst(), self.descending.first()) {
+            (Some([worst, ..]), Some(descending)) => is_not_after(first, worst.as_ref(), *descending),
+            _ => true,
+        }
+    }
+
+    /// What the first sort key of a row must not exceed. It falls while rows come.
+    pub(crate) fn bar(&mut self) -> Option<Arc<Bar>> {
+        let (descending, _) = (*self.descending.first()?, self.window.limit?);
+        let bar = Arc::new(Bar { descending, worst: Mutex::new(None) });
+        self.bar = Some(bar.clone());
+        Some(bar)
     }
 
     /// The sort keys of the last row that can be in the result, once there are as many rows as are wanted.
@@ -133,6 +167,9 @@ impl<T> Sorter<T> {
             let freed: usize = self.rows.drain(wanted..).map(|(_, _, weight)| weight).sum();
             self.held = self.held.saturating_sub(freed);
             self.cut = true;
+            if let (Some(bar), Some([worst, ..])) = (&self.bar, self.worst()) {
+                bar.fall(worst.clone());
+            }
         }
         check_buffer(self.held, "ORDER BY")
     }
@@ -213,6 +250,8 @@ mod tests {
         for descending in [false, true] {
             for worst in &values {
                 let mut s = Sorter::new(vec![descending, false], Window { limit: Some(1), offset: 0 });
+                let bar = s.bar().expect("a limit");
+                assert!(values.iter().all(|v| bar.passes(v.as_ref().map(ValueRef::of))));
                 for i in 0..200 {
                     s.push(vec![worst.clone(), Some(Value::Int(1_000 - i))], (), 0).expect("room");
                 }
@@ -220,6 +259,7 @@ mod tests {
                 for first in &values {
                     let accepted = s.accepts(&[first.clone(), Some(Value::Int(0))]);
                     let expected = s.accepts_first(first.as_ref().map(ValueRef::of));
+                    assert_eq!(bar.passes(first.as_ref().map(ValueRef::of)), expected);
                     assert_eq!(accepted, expected, "{first:?} with {worst:?}, descending {descending}");
                 }
             }

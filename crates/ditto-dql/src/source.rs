@@ -12,6 +12,7 @@ use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::item::Item;
 use crate::key::KeySpan;
+use crate::sort::Bar;
 use crate::truth::Truth;
 use crate::value_ref::ValueRef;
 
@@ -105,19 +106,35 @@ pub trait Condition: std::fmt::Debug {
 pub struct RowFilter {
     template: Arc<dyn Selecting>,
     bound: Bound,
+    /// Of ORDER BY with LIMIT.
+    bar: Option<Arc<Bar>>,
 }
 
 impl RowFilter {
     pub(crate) fn new(template: Arc<dyn Selecting>, bound: Bound) -> Self {
-        Self { template, bound }
+        Self { template, bound, bar: None }
     }
 
-    /// Whether the condition is known not to be true for `row`. An error in it is for the visitor to find.
+    /// Besides, the first key of ORDER BY has to pass.
+    pub(crate) fn below(self, bar: Arc<Bar>) -> Self {
+        Self { bar: Some(bar), ..self }
+    }
+
+    /// Whether it is known that `row` is not wanted: the condition is not true, or so many rows have come that precede it
+    /// in the order of the statement that LIMIT leaves it out. An error is for the visitor to find.
     #[inline]
     pub fn excludes(&self, row: &dyn Row) -> bool {
-        match &self.template.choice().filter {
-            Some(filter) => filter.test(&Cx::row(row, &self.bound)).is_ok_and(|t| t != Truth::True),
-            None => false,
+        let (choice, cx) = (self.template.choice(), Cx::row(row, &self.bound));
+        match choice.filter.as_ref().map(|filter| filter.test(&cx)) {
+            None | Some(Ok(Truth::True)) => {}
+            Some(Ok(_)) => return true,
+            Some(Err(_)) => return false,
+        }
+        match (&self.bar, choice.tail.order.first()) {
+            (Some(bar), Some(first)) => {
+                first.key.look(&cx, &mut |key| Ok(bar.passes(key))).is_ok_and(|passes| !passes)
+            }
+            _ => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Running a SELECT: nested loops over the terms, then groups or rows.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ditto_types::{SmolStr, Value};
 
@@ -8,15 +9,15 @@ use super::groups::Groups;
 use super::output::{is_whole, names, project};
 use super::stats::{Stats, TermStats};
 use super::{Poll, Rows, RunContext, check_buffer};
-use crate::bind::needs;
+use crate::bind::{Chosen, needs};
 use crate::error::DqlError;
 use crate::eval::{Cx, weight};
 use crate::item::Item;
 use crate::key::push_component;
 use crate::plan::{Output, SelectPlan, SelectTemplate, TailTemplate};
 use crate::scalar::Scalar;
-use crate::sort::Sorter;
-use crate::source::{Row, Source, TermScan};
+use crate::sort::{Bar, Sorter};
+use crate::source::{Condition, Row, RowFilter, Source, TermScan};
 use crate::truth::Truth;
 
 /// Runs a plan on a snapshot.
@@ -67,9 +68,15 @@ impl<'p, 'c> Run<'p, 'c> {
         }
         let timed = self.cx.profile && self.cx.nanos.is_some();
         let alone = self.plan.inner.is_empty();
-        // A profile counts the rows that WHERE excludes.
+        let narrowed;
         let mut scan = chosen.scan();
-        scan.filter = scan.filter.filter(|_| !self.cx.profile);
+        if self.cx.profile {
+            // It counts the rows that WHERE excludes.
+            scan.filter = None;
+        } else if let Some(bar) = self.sink.bar() {
+            narrowed = Narrowed { chosen, bar };
+            scan.filter = Some(&narrowed);
+        }
         source.visit(&scan, &mut |row| {
             if timed {
                 let now = self.nanos();
@@ -192,6 +199,19 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 }
 
+/// The condition of a statement, and the bar of its ORDER BY with LIMIT.
+#[derive(Debug)]
+struct Narrowed<'p> {
+    chosen: &'p Chosen<SelectTemplate>,
+    bar: Arc<Bar>,
+}
+
+impl Condition for Narrowed<'_> {
+    fn to_filter(&self) -> RowFilter {
+        self.chosen.to_filter().below(self.bar.clone())
+    }
+}
+
 /// Where rows go that fulfil the conditions.
 struct Sink<'p> {
     plan: &'p SelectPlan,
@@ -242,6 +262,13 @@ impl<'p> Sink<'p> {
     /// Whether another row could change the result.
     fn wants_more(&self) -> bool {
         self.rows.wants_more()
+    }
+
+    /// The bar for the rows of the only term, where they are what is ordered and cut.
+    fn bar(&mut self) -> Option<Arc<Bar>> {
+        let template = &self.plan.chosen.template;
+        let ordered = template.joins.is_empty() && template.grouping.is_none() && !template.distinct;
+        if ordered { self.rows.bar() } else { None }
     }
 
     fn push<'a>(&mut self, cx: &Cx<'a>, row: Option<&dyn Row>) -> Result<(), DqlError>
