@@ -38,14 +38,14 @@ fn a_full_disk_fails_statements_and_harms_nothing() {
             Err(e) => break e,
         }
     };
-    assert_eq!(e.kind(), ErrorKind::StoreBackend, "{e}");
+    assert_eq!(e.kind(), ErrorKind::StoreFull, "{e}");
     assert!(stored > 1 && stored < 60);
     // A transaction hears of it too, and cannot be committed in part.
     let t = store.begin(TransactionOptions::default()).unwrap();
     t.execute("INSERT INTO c DOCUMENTS ({'_id': 'small'})", &Object::new()).unwrap();
     let args = Object::from([("v".into(), "x".repeat(900_000).into())]);
     let e = t.execute("INSERT INTO c DOCUMENTS ({'_id': 'large', 'v': :v})", &args).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::StoreBackend, "{e}");
+    assert_eq!(e.kind(), ErrorKind::StoreFull, "{e}");
     let outcome = t.commit();
     assert_eq!(count(&store), stored as usize + usize::from(outcome.is_ok()));
     // With room again everything goes on, with dense numbers.
