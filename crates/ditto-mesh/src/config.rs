@@ -185,6 +185,9 @@ pub struct Limits {
     pub retry_interval: u64,
     /// How long the instance with the larger discovery token waits for the other to dial.
     pub second_dialer_delay: u64,
+    /// Whether a Bluetooth link to a peer stays open, idle, beside a better one, to go on at once when that is lost. Links
+    /// of other kinds do. Costs battery.
+    pub bluetooth_standby: bool,
     /// Bytes of one passing circuit and direction that a relay holds at most, except over Bluetooth.
     pub circuit_window: u32,
     /// The same where the bytes come over Bluetooth.
@@ -293,6 +296,7 @@ impl Default for Limits {
             backoff_max: 300_000,
             retry_interval: 5_000,
             second_dialer_delay: 2_000,
+            bluetooth_standby: false,
             circuit_window: 16 << 10,
             circuit_window_bluetooth: 4 << 10,
             circuit_stream_window: 128 << 10,

@@ -11,7 +11,7 @@ use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
 use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Session, Violation};
 use crate::tls::RECORD;
-use crate::transport::{LinkId, Role};
+use crate::transport::{LinkId, LinkKind, Role};
 
 /// Session id of SWITCH that says "I do not have this session".
 const NO_SESSION: [u8; 8] = [0; 8];
@@ -180,10 +180,27 @@ impl Mesh {
         p.awaiting = false;
         self.deliver_transmitted(peer, done);
         self.establish(peer, id);
-        let others: Vec<LinkId> = self.ready_links(peer).map(|l| l.id).filter(|l| *l != id).collect();
-        for other in others {
+        for other in self.surplus_links(id, peer) {
             self.close_duplicate(other, peer);
         }
+    }
+
+    /// The links of a peer beside the active one that are not worth keeping. One of each other kind stays as a standby,
+    /// so that the session goes on at once when the active link is lost; over Bluetooth only if that is wanted.
+    fn surplus_links(&self, active: LinkId, peer: &PeerKey) -> Vec<LinkId> {
+        let mut kinds: Vec<LinkKind> = self.links.get(&active).map(|l| l.kind).into_iter().collect();
+        if !self.limits.bluetooth_standby {
+            kinds.push(LinkKind::Bluetooth);
+        }
+        let mut surplus = Vec::new();
+        for link in self.ready_links(peer).filter(|l| l.id != active) {
+            if kinds.contains(&link.kind) {
+                surplus.push(link.id);
+            } else {
+                kinds.push(link.kind);
+            }
+        }
+        surplus
     }
 
     fn on_switch_request(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {

@@ -515,3 +515,51 @@ fn bytes_on_every_wire_hide_content_and_purpose() {
     let found = w.wire.windows(15).any(|x| x == b"a planted secre");
     assert!(!found && w.nodes[0].circuit_transmitted(here) == [1]);
 }
+
+#[test]
+fn a_lost_link_hands_over_to_the_standby_with_everything_under_way() {
+    // T4.2: 5 MB of sync, a stream and a bulk circuit, and the better link of two breaks.
+    let mut w = World::new();
+    w.kind = LinkKind::WebSocket;
+    w.add("a", |_| {});
+    w.add("b", |_| {});
+    w.start_all();
+    w.input(0, Input::SetStaticTargets(vec![target("b")]));
+    w.run_until(5_000, both_connected);
+    w.kind = LinkKind::AccessPoint;
+    let (small, large) = if w.nodes[0].key < w.nodes[1].key { (0, "b/lan") } else { (1, "a/lan") };
+    w.discover(small, "token of the other", &[large]);
+    w.run(1_000);
+    assert_eq!(w.links(0, 1), 2, "the WebSocket stays as a standby");
+    let (stream, at_b) = connect(&mut w, 0, 1, 1);
+    let (bulk, bulk_at_b) = connect(&mut w, 0, 1, 2);
+    w.rate = 2_000;
+    for tag in 0..50 {
+        w.send(0, 1, Lane::SyncBulk, vec![tag as u8; 100_000], tag);
+    }
+    let mut sent = 0;
+    let mut broken = 0;
+    for tag in 0..150 {
+        if tag < 4 {
+            w.circuit_send(0, bulk, vec![tag as u8; 1_000_000], tag);
+        }
+        w.circuit_send(0, stream, numbered(sent, 300), sent);
+        sent += 1;
+        w.run(20);
+        if tag == 40 {
+            w.break_kind(0, 1, LinkKind::AccessPoint);
+            broken = numbers(&w, 1, at_b).len();
+            w.run(1_000);
+            assert!(numbers(&w, 1, at_b).len() >= sent as usize - 1, "goes on within a second");
+        }
+    }
+    w.run(20_000);
+    assert!(broken > 20);
+    assert_eq!(w.nodes[0].connects() + w.nodes[1].connects(), 2, "the app notices nothing");
+    assert_eq!(numbers(&w, 1, at_b), (0..sent).collect::<Vec<_>>());
+    let bulk: Vec<u8> = w.nodes[1].circuit_messages(bulk_at_b).iter().map(|m| m[0]).collect();
+    assert_eq!(bulk, [0, 1, 2, 3]);
+    let sync: Vec<u8> = w.nodes[1].messages(Lane::SyncBulk).iter().map(|m| m[0]).collect();
+    assert_eq!(sync, (0..50).collect::<Vec<u8>>());
+    assert_eq!(w.nodes[0].transmitted(), (0..50).collect::<Vec<_>>());
+}

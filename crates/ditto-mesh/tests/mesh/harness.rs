@@ -206,7 +206,6 @@ impl World {
     fn close(&mut self, node: usize, link: LinkId) {
         let Some(pipe) = self.pipes.remove(&(node, link)) else { return };
         let when = pipe.free_at.max(self.now);
-        let _ = pipe.kind;
         self.at(when, node, NetEvent::LinkDown { link, reason: "closed here".into() });
         if self.pipes.remove(&pipe.to).is_some() && !self.is_cut(node, pipe.to.0) {
             let reason = "closed by peer".into();
@@ -216,8 +215,17 @@ impl World {
 
     /// Breaks every link between two nodes; both notice.
     pub(crate) fn break_links(&mut self, a: usize, b: usize) {
-        let ends: Vec<End> =
-            self.pipes.iter().filter(|((n, _), p)| *n == a && p.to.0 == b).map(|(e, _)| *e).collect();
+        self.break_some(a, b, |_| true);
+    }
+
+    /// Breaks the links of one kind between two nodes; both notice.
+    pub(crate) fn break_kind(&mut self, a: usize, b: usize, kind: LinkKind) {
+        self.break_some(a, b, |k| k == kind);
+    }
+
+    fn break_some(&mut self, a: usize, b: usize, of: impl Fn(LinkKind) -> bool) {
+        let is_meant = |((n, _), p): &(&End, &Pipe)| *n == a && p.to.0 == b && of(p.kind);
+        let ends: Vec<End> = self.pipes.iter().filter(is_meant).map(|(e, _)| *e).collect();
         for end in ends {
             let Some(pipe) = self.pipes.remove(&end) else { continue };
             self.pipes.remove(&pipe.to);
