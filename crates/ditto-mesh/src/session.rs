@@ -3,9 +3,12 @@
 //! A session outlives a change of its link. Frames are numbered by their order; the sender keeps them until FACK, and
 //! after SWITCH sends again what the other side has not received. Which link carries the session is decided elsewhere.
 
+mod service;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::api::Lane;
+use self::service::SERVICES;
+pub(crate) use self::service::Service;
 use crate::channel::{RecvSide, SendSide};
 use crate::circuit::CircuitId;
 use crate::config::Limits;
@@ -24,79 +27,8 @@ const MAX_CHANNELS: usize = 256;
 /// Bytes of datagrams waiting; the oldest are dropped beyond it.
 const MAX_DATAGRAM_QUEUE: usize = 512 << 10;
 
-/// Largest presence message.
-pub(crate) const MAX_PRESENCE_MESSAGE: usize = 1 << 20;
-
-/// Largest message of the circuits channel: a piece of data or an OPEN, and its head.
-pub(crate) const MAX_CIRCUIT_MESSAGE: usize = (16 << 10) + 64;
-
 /// RESET code: no such service here.
 const RESET_UNKNOWN_SERVICE: u64 = 1;
-
-/// A standing channel of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Service {
-    Presence,
-    Bus,
-    SyncLive,
-    SyncBulk,
-    Circuits,
-    /// The only channel of the session inside a circuit.
-    Stream,
-}
-
-/// Number of services, the length of the channel table.
-const SERVICES: usize = 6;
-
-impl Service {
-    /// The standing channels between neighbours, opened by the controller as channels 1, 3, 5, and so on.
-    pub(crate) const LINK: &'static [Service] =
-        &[Self::Presence, Self::Bus, Self::SyncLive, Self::SyncBulk, Self::Circuits];
-
-    /// The one standing channel inside a circuit.
-    pub(crate) const CIRCUIT: &'static [Service] = &[Self::Stream];
-
-    /// Service number and priority class of OPEN.
-    fn wire(self) -> (u8, u8) {
-        match self {
-            Service::Presence => (1, 1),
-            Service::Bus => (6, 2),
-            Service::SyncLive => (2, 3),
-            Service::SyncBulk => (2, 4),
-            Service::Circuits => (3, 2),
-            Service::Stream => (7, 2),
-        }
-    }
-
-    fn max_message(self, limits: &Limits) -> usize {
-        match self {
-            Service::Presence => MAX_PRESENCE_MESSAGE,
-            Service::Bus | Service::Stream => limits.max_bus_message,
-            Service::Circuits => MAX_CIRCUIT_MESSAGE,
-            Service::SyncLive | Service::SyncBulk => limits.max_sync_message,
-        }
-    }
-
-    /// The lane of the app, unless the channel is the mesh's own.
-    pub(crate) fn lane(self) -> Option<Lane> {
-        match self {
-            Service::Presence | Service::Circuits | Service::Stream => None,
-            Service::Bus => Some(Lane::Bus),
-            Service::SyncLive => Some(Lane::SyncLive),
-            Service::SyncBulk => Some(Lane::SyncBulk),
-        }
-    }
-}
-
-impl From<Lane> for Service {
-    fn from(lane: Lane) -> Self {
-        match lane {
-            Lane::Bus => Service::Bus,
-            Lane::SyncLive => Service::SyncLive,
-            Lane::SyncBulk => Service::SyncBulk,
-        }
-    }
-}
 
 /// What a received frame led to.
 #[derive(Debug, PartialEq, Eq)]
