@@ -119,7 +119,7 @@ impl Ditto {
     /// Sets the transports to the replacement if they still are as expected, and tells whether it did.
     ///
     /// Wrappers build an atomic read-modify-write from it that never calls into the app while a lock is held. A running
-    /// instance takes new addresses to dial at once; other changes restart its transports.
+    /// instance follows at once; only what changed restarts, and other connections go on.
     pub async fn replace_transport_config(
         &self,
         expected: TransportConfig,

@@ -31,9 +31,14 @@ impl Sync {
         self.inner.is_active()
     }
 
-    /// The address that others can connect to, while a listener is on.
+    /// The address that others can connect to by TCP, while that listener is on.
     pub fn listen_address(&self) -> Option<String> {
         self.inner.listen_address().map(|a| a.to_string())
+    }
+
+    /// The address of the HTTP listener, while it is on.
+    pub fn http_listen_address(&self) -> Option<String> {
+        self.inner.http_listen_address().map(|a| a.to_string())
     }
 
     /// Declares interest: documents of other peers that match the SELECT are pulled in and kept up to date.

@@ -2,6 +2,7 @@
 
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use ditto::types::{Object, SmolStr, Value};
@@ -28,6 +29,27 @@ pub(crate) struct PeerArgs {
     /// Address to listen on; any free port of every interface when absent.
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// WebSocket URL of a peer to connect to, ws:// or wss://. Repeatable.
+    #[arg(long, value_name = "URL")]
+    connect_ws: Vec<String>,
+    /// Address to listen on for HTTP: WebSockets of peers, and files with --static.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen_http: Option<String>,
+    /// Folder whose files the HTTP listener serves.
+    #[arg(long, value_name = "DIR", requires = "listen_http")]
+    r#static: Option<PathBuf>,
+    /// PEM file of the certificate of the HTTP listener.
+    #[arg(long, value_name = "FILE", requires_all = ["listen_http", "tls_key"])]
+    tls_certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Only peers of the same group find each other.
+    #[arg(long, value_name = "N")]
+    sync_group: Option<u32>,
+    /// Longest time between attempts to connect, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    retry_interval: Option<u64>,
     /// Do not announce or look for peers by mDNS.
     #[arg(long)]
     no_mdns: bool,
@@ -41,14 +63,23 @@ pub(crate) struct PeerArgs {
 
 pub(crate) async fn run(args: PeerArgs) -> Result<(), Failure> {
     let shared_key = args.shared_key.as_deref().map(keygen::read).transpose()?;
-    let listen = args.listen.as_deref().map(parse_listen).transpose()?;
+    let listen = Addresses {
+        tcp: args.listen.as_deref().map(|text| parse_listen("--listen", text)).transpose()?,
+        http: args.listen_http.as_deref().map(|text| parse_listen("--listen-http", text)).transpose()?,
+    };
     let instance = Instance::open(&args.database, shared_key).await?;
     let outcome = serve(&instance.ditto, args, listen).await;
     instance.close().await?;
     outcome
 }
 
-async fn serve(ditto: &Ditto, args: PeerArgs, listen: Option<(String, u16)>) -> Result<(), Failure> {
+/// Where to listen.
+struct Addresses {
+    tcp: Option<(String, u16)>,
+    http: Option<(String, u16)>,
+}
+
+async fn serve(ditto: &Ditto, args: PeerArgs, listen: Addresses) -> Result<(), Failure> {
     if let Some(name) = args.name {
         ditto.set_device_name(name);
     }
@@ -58,8 +89,26 @@ async fn serve(ditto: &Ditto, args: PeerArgs, listen: Option<(String, u16)>) -> 
             for address in &args.connect {
                 c.add_tcp_server(address);
             }
-            if let Some((ip, port)) = listen {
+            for url in &args.connect_ws {
+                c.add_websocket_url(url);
+            }
+            if let Some((ip, port)) = listen.tcp {
                 c.enable_tcp_listen(ip, port);
+            }
+            if let Some((ip, port)) = listen.http {
+                c.enable_http_listen(ip, port, true);
+            }
+            if let Some(folder) = &args.r#static {
+                c.set_static_content_path(folder);
+            }
+            if let (Some(certificate), Some(key)) = (&args.tls_certificate, &args.tls_key) {
+                c.set_http_tls(certificate, key);
+            }
+            if let Some(group) = args.sync_group {
+                c.set_sync_group(group);
+            }
+            if let Some(interval) = args.retry_interval {
+                c.connect.retry_interval = Duration::from_millis(interval);
             }
         })
         .await?;
@@ -79,9 +128,9 @@ async fn serve(ditto: &Ditto, args: PeerArgs, listen: Option<(String, u16)>) -> 
 }
 
 /// Address and port to listen on; a host name stands for its first address.
-fn parse_listen(text: &str) -> Result<(String, u16), Failure> {
-    let invalid = |e: std::io::Error| Failure::usage(format!("--listen: `{text}` is not HOST:PORT: {e}"));
-    let none = || Failure::usage(format!("--listen: `{text}` has no address"));
+fn parse_listen(option: &str, text: &str) -> Result<(String, u16), Failure> {
+    let invalid = |e: std::io::Error| Failure::usage(format!("{option}: `{text}` is not HOST:PORT: {e}"));
+    let none = || Failure::usage(format!("{option}: `{text}` has no address"));
     let address = text.to_socket_addrs().map_err(invalid)?.next().ok_or_else(none)?;
     Ok((address.ip().to_string(), address.port()))
 }
@@ -91,6 +140,9 @@ async fn watch(ditto: &Ditto, mut events: ditto::MeshEvents) -> Result<(), Failu
     output::note(format_args!("peer {}", ditto.peer_key()));
     if let Some(address) = ditto.sync().listen_address() {
         output::note(format_args!("listening on {address}; Ctrl-C ends"));
+    }
+    if let Some(address) = ditto.sync().http_listen_address() {
+        output::note(format_args!("HTTP on {address}"));
     }
     if !ditto.is_authenticated_mesh() {
         output::note(format_args!("open mesh: encrypted, but anybody with the database id may join"));

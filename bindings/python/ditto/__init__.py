@@ -71,13 +71,17 @@ from ._sync_status import (
 )
 from ._transaction import Transaction, TransactionCompletionAction, TransactionInfo, TransactionScope
 from ._transport_config import (
+    AwdlConfig,
+    BluetoothLEConfig,
     Connect,
     Global,
+    HttpListenConfig,
     LanConfig,
     Listen,
     PeerToPeer,
     TcpListenConfig,
     TransportConfig,
+    WifiAwareConfig,
 )
 
 __version__ = Ditto.version()
@@ -85,6 +89,8 @@ __version__ = Ditto.version()
 __all__ = [
     "MAX_RELIABLE_BYTES",
     "MAX_UNRELIABLE_BYTES",
+    "AwdlConfig",
+    "BluetoothLEConfig",
     "Bus",
     "BusMessage",
     "BusMessages",
@@ -134,6 +140,7 @@ __all__ = [
     "DittoValidationError",
     "Durability",
     "Global",
+    "HttpListenConfig",
     "LanConfig",
     "Listen",
     "Peer",
@@ -167,5 +174,6 @@ __all__ = [
     "TransactionInfo",
     "TransactionScope",
     "TransportConfig",
+    "WifiAwareConfig",
     "__version__",
 ]

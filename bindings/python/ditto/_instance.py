@@ -209,7 +209,7 @@ class Ditto:
     async def update_transport_config(self, change: Callable[[TransportConfig], object]) -> None:
         """Changes the transports in one step that no other change comes between.
 
-        A running instance takes new addresses to dial at once; other changes restart its transports.
+        A running instance follows at once: only what changed restarts, and other connections go on.
 
         Args:
             change: Gets a copy and changes it. It is called again if another change came first.

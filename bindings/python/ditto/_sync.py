@@ -50,8 +50,14 @@ class Sync:
 
     @property
     def listen_address(self) -> str | None:
-        """The ``host:port`` that others can connect to, while a listener is on."""
+        """The ``host:port`` that others can connect to by TCP, while that listener is on."""
         address: str | None = self._native.listen_address()
+        return address
+
+    @property
+    def http_listen_address(self) -> str | None:
+        """The ``host:port`` of the HTTP listener, while it is on."""
+        address: str | None = self._native.http_listen_address()
         return address
 
     def register_subscription(self, query: str, arguments: Mapping[str, Any] | None = None) -> SyncSubscription:

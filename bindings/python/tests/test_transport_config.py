@@ -16,7 +16,7 @@ def test_a_fresh_value_has_everything_off() -> None:
     assert config.listen.tcp == TcpListenConfig(False, "[::]", 4040)
     assert config.global_.sync_group == 0
     config.enable_all_peer_to_peer().add_tcp_server("a:1").enable_tcp_listen("::1", 5).set_sync_group(7)
-    assert config.peer_to_peer.lan == LanConfig(True, True)
+    assert config.peer_to_peer.lan == LanConfig(True, True, True)
     assert config.connect.tcp_servers == {"a:1"}
     assert config.listen.tcp == TcpListenConfig(True, "::1", 5)
     assert config.global_.sync_group == 7
@@ -34,6 +34,8 @@ async def test_updates_replace_and_copies_are_copies(ditto: Ditto) -> None:
     assert ditto.transport_config == wanted
     wanted = TransportConfig().enable_tcp_listen("127.0.0.1", 0)
     wanted.connect.retry_interval = timedelta(milliseconds=1500)
+    wanted.set_websocket_urls(["wss://a/"]).enable_http_listen("::1", 0, True).set_routing_hint(4)
+    wanted.set_http_tls("c", "k").set_static_content_path("web")
     await ditto.set_transport_config(wanted)
     assert ditto.transport_config == wanted
 
@@ -64,6 +66,10 @@ async def test_a_change_that_came_between_is_not_lost(ditto: Ditto) -> None:
         ("port", lambda t: t.enable_tcp_listen("127.0.0.1", 65536)),
         ("port", lambda t: t.enable_tcp_listen("127.0.0.1", -1)),
         ("port", lambda t: t.enable_tcp_listen("127.0.0.1", "80")),
+        ("websocket_urls", lambda t: t.add_websocket_url("http://a")),
+        ("http.port", lambda t: t.enable_http_listen("127.0.0.1", 65536)),
+        ("tls_key_path", lambda t: setattr(t.listen.http, "tls_certificate_path", "c")),
+        ("routing_hint", lambda t: t.set_routing_hint(-1)),
         ("sync_group", lambda t: t.set_sync_group(1 << 32)),
         ("retry_interval", lambda t: setattr(t.connect, "retry_interval", timedelta(seconds=-1))),
     ],
