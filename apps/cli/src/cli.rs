@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Write the documents of a collection as JSON lines.
     Export(import::ExportArgs),
     /// Run one peer until Ctrl-C.
-    Peer(peer::PeerArgs),
+    Peer(Box<peer::PeerArgs>),
     /// Join a mesh for a moment and show its presence graph.
     Mesh(mesh::MeshArgs),
     /// Verify digests, keys and sequence numbers of a database.
@@ -58,7 +58,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Shell(args) => shell::run(args).await,
         Command::Import(args) => import::import(args).await,
         Command::Export(args) => import::export(args).await,
-        Command::Peer(args) => peer::run(args).await,
+        Command::Peer(args) => peer::run(*args).await,
         Command::Mesh(args) => mesh::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Keygen(args) => keygen::run(&args),

@@ -1,5 +1,6 @@
 //! Files of a folder.
 
+use std::io;
 use std::path::PathBuf;
 
 use axum::extract::Request;
@@ -38,12 +39,27 @@ impl Files {
                 response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
                 response.into_response()
             }
+            Err(e) if is_about_the_name(&e) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
             Err(e) => {
                 tracing::warn!(error = %e, "serve a file");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n").into_response()
             }
         }
     }
+}
+
+/// Whether there is no such file, or none that we may read, as far as the other side should know.
+fn is_about_the_name(e: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        e.kind(),
+        K::NotFound
+            | K::PermissionDenied
+            | K::NotADirectory
+            | K::IsADirectory
+            | K::InvalidInput
+            | K::InvalidFilename
+    )
 }
 
 /// Whether a part of the path begins with a dot: `..`, and what is not meant to be seen, as `.git`.
