@@ -105,7 +105,7 @@ pub(super) async fn updates(report: &mut Report, quick: bool) -> Outcome<()> {
             let transaction = ditto.store().begin(TransactionOptions::default()).await?;
             for id in chunk {
                 let args = Object::from([("q".into(), value.into()), ("id".into(), Value::from(*id))]);
-                transaction.execute(Query { text: OURS.to_owned(), args }).await?;
+                transaction.execute_sync(Query { text: OURS.to_owned(), args })?;
             }
             transaction.finish(TransactionCompletionAction::Commit).await?;
         }

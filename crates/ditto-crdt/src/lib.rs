@@ -34,11 +34,12 @@
 //! | [`doc`](Doc), `node` | state, merge, version vector, delta |
 //! | `write`, `read`, `typed` | local writes; what queries see, also under declared kinds |
 //! | `leaf`, `token`, `version` | slots and values; attachment tokens as values; version vectors |
-//! | `encode`, `decode`, `view` | the canonical encoding, its strict reader, reading in place |
+//! | `encode`, `fresh`, `decode`, `view` | the canonical encoding, also of a new document's fields; its strict reader, reading in place |
 
 mod decode;
 mod doc;
 mod encode;
+mod fresh;
 mod leaf;
 mod node;
 mod read;
@@ -51,6 +52,7 @@ mod write;
 pub use decode::{DecodeError, DictReader, decode};
 pub use doc::Doc;
 pub use encode::{DictWriter, encode};
+pub use fresh::encode_fresh;
 pub use leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
 pub use typed::KindOf;
 pub use version::VersionVector;

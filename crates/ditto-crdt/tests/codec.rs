@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_crdt::{AttachmentToken, DecodeError, DictReader, Doc, DocView, FieldKind, Op, decode, encode};
-use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, json};
+use ditto_crdt::{
+    AttachmentToken, DecodeError, DictReader, Doc, DocView, FieldKind, Op, decode, encode, encode_fresh,
+};
+use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, json};
 use proptest::prelude::*;
 
 fn site(n: u8) -> SiteId {
@@ -239,5 +241,52 @@ proptest! {
             }
             let _ = view.get(&["f0".into(), "f1".into()]);
         }
+    }
+}
+
+/// Objects, also empty and nested ones, with texts so long that lengths and offsets get wide.
+fn any_fields() -> impl Strategy<Value = Object> {
+    let name = || (0..12u8).prop_map(|n| if n == 11 { "_id".into() } else { SmolStr::new(format!("f{n}")) });
+    let text = prop_oneof![8 => 0..200usize, 1 => 30_000..70_000usize].prop_map(|n| "x".repeat(n).into());
+    let leaf = prop_oneof![
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>().prop_map(Value::Float),
+        any::<bool>().prop_map(Value::Bool),
+        Just(Value::Null),
+        text.prop_map(Value::Str),
+    ];
+    let value = leaf.prop_recursive(4, 64, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::btree_map(name(), inner, 0..8).prop_map(Value::Object),
+        ]
+    });
+    let name = (0..12u8).prop_map(|n| if n == 11 { "_id".into() } else { SmolStr::new(format!("f{n}")) });
+    prop::collection::btree_map(name, value, 0..12)
+}
+
+/// As [`Dict`], and knows `_id`, which is a name like any other below the root, and the site of time zero.
+struct All;
+
+impl ditto_crdt::DictWriter for All {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        if name == "_id" { 99 } else { Dict::new().key_ref(name) }
+    }
+
+    fn site_ref(&mut self, s: &SiteId) -> u32 {
+        if *s == SiteId::ZERO { 0 } else { Dict::new().site_ref(s) }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_fresh_document_is_encoded_as_if_it_had_been_built(fields in any_fields(), zero: bool) {
+        let stamp = if zero { Stamp::ZERO } else { at(1_700_000_000_000, 2) };
+        let doc = Doc::fresh(&fields, stamp);
+        let (mut stored, mut canonical) = (b"kept".to_vec(), Vec::new());
+        encode_fresh(&fields, stamp, &mut All, &mut stored, &mut canonical);
+        prop_assert_eq!(&stored[4..], encode(&doc, &mut All));
+        prop_assert_eq!(&canonical, &doc.canonical());
+        prop_assert_eq!(Doc::from_canonical(&canonical).unwrap(), doc);
     }
 }

@@ -130,8 +130,10 @@ pub use parser::MAX_EXPRESSION_DEPTH;
 pub use pattern::like;
 pub use plan::{
     AdvisePlan, AlterSystemPlan, ConflictPolicy, CreateIndexPlan, DeletePlan, DropIndexPlan, ExplainPlan,
-    FieldOp, InsertPlan, LiveResult, Plan, SelectPlan, ShowPlan, UpdatePlan,
+    FieldOp, InsertPlan, LiveResult, NewDocument, Plan, SelectPlan, ShowPlan, UpdatePlan,
 };
-pub use prepare::{Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription};
+pub use prepare::{
+    Arguments, Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription,
+};
 pub use source::{Access, Condition, IndexScan, Needs, Row, RowFilter, Source, TermScan};
 pub use value_ref::ValueRef;

@@ -1,5 +1,6 @@
 //! Statements, checked once and bound to arguments many times.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -221,6 +222,25 @@ impl Prepared {
     /// [`ErrorKind::QueryArguments`] for a missing argument or a LIMIT or OFFSET that is no row count,
     /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply.
     pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
+        self.bind_to(&self.arguments(Cow::Borrowed(args))?, cx)
+    }
+
+    /// Takes the arguments that the statement uses, for [`Prepared::bind_to`]. Those that are given away are not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::QueryArguments`] for a missing argument, [`ErrorKind::DepthLimitExceeded`] for one nested too deeply.
+    pub fn arguments(&self, mut args: Cow<'_, Object>) -> Result<Arguments, DqlError> {
+        if let Some(PrefixKind::Advise { .. }) = self.prefix {
+            // The advice does not depend on values.
+            return Ok(Arguments(Arc::default()));
+        }
+        let taken = self.params.iter().map(|name| argument(name, &mut args));
+        Ok(Arguments(taken.collect::<Result<_, _>>()?))
+    }
+
+    /// As [`Prepared::bind`], with arguments that were taken before: a statement can be bound to them repeatedly.
+    pub fn bind_to(&self, args: &Arguments, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         Ok(match self.prefix {
             None => self.bind_body(args, cx)?,
             Some(PrefixKind::Profile) => Plan::Profile(Box::new(self.bind_body(args, cx)?)),
@@ -240,10 +260,8 @@ impl Prepared {
         })
     }
 
-    fn bind_body(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
-        let args =
-            self.params.iter().map(|name| argument(name, args)).collect::<Result<Arc<[Value]>, _>>()?;
-        let bound = Bound::new(self.text.clone(), args, cx.env.clone(), self.memos);
+    fn bind_body(&self, args: &Arguments, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
+        let bound = Bound::new(self.text.clone(), args.0.clone(), cx.env.clone(), self.memos);
         Ok(match &self.template {
             Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound, cx)?),
             Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound, cx)?),
@@ -259,8 +277,17 @@ impl Prepared {
     }
 }
 
-fn argument(name: &SmolStr, args: &Object) -> Result<Value, DqlError> {
-    let Some(value) = args.get(name) else {
+/// The arguments that a statement uses.
+#[derive(Clone, Debug)]
+pub struct Arguments(Arc<[Value]>);
+
+/// Each name is asked for once.
+fn argument(name: &SmolStr, args: &mut Cow<'_, Object>) -> Result<Value, DqlError> {
+    let value = match args {
+        Cow::Borrowed(args) => args.get(name).cloned(),
+        Cow::Owned(args) => args.remove(name),
+    };
+    let Some(value) = value else {
         return Err(DqlError::new(ErrorKind::QueryArguments, format!("Parameter {name} was not provided")));
     };
     // An array of documents is one level above what a document can be.
@@ -268,5 +295,5 @@ fn argument(name: &SmolStr, args: &Object) -> Result<Value, DqlError> {
         let message = format!("argument {name} is nested deeper than {MAX_DEPTH} levels");
         return Err(DqlError::new(ErrorKind::DepthLimitExceeded, message));
     }
-    Ok(value.clone())
+    Ok(value)
 }

@@ -17,7 +17,10 @@ fn insert(text: &str, args: &str) -> InsertPlan {
 
 fn documents(text: &str, args: &str) -> String {
     match insert(text, args).documents(&Docs(&[]), &RunContext::default()) {
-        Ok(d) => json::to_string(&Value::Array(d.into_iter().map(Value::Object).collect())),
+        Ok(d) => {
+            let objects = d.into_iter().map(|d| Value::Object(d.fields.into_owned()));
+            json::to_string(&Value::Array(objects.collect()))
+        }
         Err(e) => describe(&e),
     }
 }

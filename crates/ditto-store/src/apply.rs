@@ -6,7 +6,7 @@ use ditto_crdt::{Doc, VersionVector};
 use ditto_types::{Hlc, HlcClock, SiteId};
 
 use crate::StoreError;
-use crate::core::{Core, Held};
+use crate::core::{Before, Core, Held};
 use crate::driver::Param;
 use crate::replication::{ApplyBatch, ApplyItem, CursorKey, CursorWrite, ItemBody, ItemOutcome, RefusalCode};
 use crate::unit::{Effects, Unit};
@@ -111,7 +111,8 @@ fn write(
     doc: Doc,
     newest: Hlc,
 ) -> Result<ItemOutcome, StoreError> {
-    let stored = core.store(unit, effects, place, held, Arc::new(doc), |_, size| {
+    let before = held.map_or(Before::Absent { claimed: None }, Before::Held);
+    let stored = core.store(unit, effects, place, before, Arc::new(doc), |_, size| {
         if size > MAX_MERGED {
             return Err(StoreError::TooLarge { id: String::new(), size, limit: MAX_MERGED });
         }

@@ -11,6 +11,7 @@ use crate::StoreError;
 use crate::counts;
 use crate::dict::{Dict, WriterDict};
 use crate::driver::{Db, SqlRow};
+use crate::keys;
 use crate::meta;
 use crate::reaper;
 use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_from_sql};
@@ -83,31 +84,28 @@ pub(crate) fn run(db: &Db, hash_key: &HashKey) -> Result<CheckReport, StoreError
     report.indexes = indexes.count();
     let against =
         Against { db, dict: dict.shared(), names: &names, hash_key, peers, clock: meta::clock(db)? };
+    // Rows so far; collection and first commit of the last one.
+    let (mut rows, mut last) = (0, (0, 0));
     db.query(
-        "SELECT rid, coll, id, khash, seq, digest, src, flags, body FROM docs ORDER BY rid",
+        "SELECT rid, coll, id, khash, seq, digest, src, flags, body, born FROM docs ORDER BY rid",
         &[],
         |row| {
+            rows += 1;
             match Document::read(row) {
-                Ok(d) => d.check(&against, &mut indexes, &mut report)?,
+                Ok(d) => {
+                    if last.0 == d.coll && d.born < last.1 {
+                        report
+                            .problem(format!("row {}: made by an earlier commit than the row before", d.rid));
+                    }
+                    last = (d.coll, d.born);
+                    d.check(&against, &mut indexes, &mut report)?;
+                }
                 Err(e) => report.problem(format!("row {}: {e}", row.int(0)?)),
             }
             Ok(true)
         },
     )?;
-    db.query(
-        "SELECT coll, khash, count(*) FROM docs GROUP BY coll, khash HAVING count(*) > 1",
-        &[],
-        |row| {
-            let key = khash_from_sql(row.int(1)?);
-            report.problem(format!(
-                "collection {}: {} documents share key hash {:016x}",
-                row.int(0)?,
-                row.int(2)?,
-                key.0
-            ));
-            Ok(true)
-        },
-    )?;
+    keys::check(db, rows, &mut report)?;
     indexes.finish(&mut report)?;
     check_counts(db, &names, &mut report)?;
     reaper::check(&against, &mut report)?;
@@ -161,6 +159,7 @@ struct Document<'r> {
     src: u32,
     flags: i64,
     body: &'r [u8],
+    born: u64,
 }
 
 impl<'r> Document<'r> {
@@ -175,6 +174,7 @@ impl<'r> Document<'r> {
             src: row.ordinal(6)?,
             flags: row.int(7)?,
             body: row.blob(8)?,
+            born: row.uint(9)?,
         })
     }
 
@@ -206,6 +206,10 @@ impl<'r> Document<'r> {
         expect(self.rid >> RID_SHIFT == i64::from(self.coll), "the row lies outside of its collection");
         expect(khash_from_sql(self.khash) == against.hash_key.key_hash(name, &id), "the key hash is wrong");
         expect(self.seq >= 1, "it belongs to no commit");
+        expect(self.born <= self.seq, "its row was made by a later commit");
+        let entry = keys::entry(self.coll, khash_from_sql(self.khash), self.rid);
+        let sql = "SELECT 1 FROM key WHERE coll = ?1 AND khash = ?2 AND rid = ?3";
+        expect(against.db.query_one(sql, &entry, |_| Ok(()))?.is_some(), "it has no entry among the keys");
         expect(self.seq <= head, "it belongs to a commit after the newest");
         expect(u64::from(self.src) <= against.peers, "it names an unknown peer");
         match ditto_crdt::decode(self.body, against.dict) {

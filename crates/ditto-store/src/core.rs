@@ -9,14 +9,16 @@ use ditto_dql::{Interrupt, RunContext};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Stamp};
 
 use crate::StoreError;
+use crate::commit::State as DocState;
 use crate::counts::Counts;
 use crate::dict::WriterDict;
 use crate::driver::{Db, Param};
 use crate::index::{Indexes, entries};
+use crate::keys;
 use crate::meta::{self, State};
 use crate::options::{RandomSource, WallClock};
 use crate::request::Request;
-use crate::schema::{FLAG_DEAD, khash_to_sql};
+use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -24,6 +26,11 @@ use crate::unit::{Effects, Touched, Unit};
 
 /// Longest name of a collection, in bytes.
 const MAX_COLLECTION_BYTES: usize = 255;
+
+/// A new row of `docs`. The commit that makes it is also that of its last change.
+pub(crate) const INSERT_DOC: &str =
+    "INSERT INTO docs(rid, coll, id, khash, seq, digest, src, flags, body, born)
+     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?5)";
 
 /// Everything that only the writer thread touches.
 pub(crate) struct Core {
@@ -61,6 +68,15 @@ pub(crate) struct Held {
     pub(crate) doc: Arc<Doc>,
     /// Size of its stored form.
     pub(crate) size: usize,
+}
+
+/// What there is of a document that is going to be written.
+pub(crate) enum Before {
+    Held(Held),
+    /// Nothing, or only the row id for which its key was [claimed](keys::CLAIM).
+    Absent {
+        claimed: Option<i64>,
+    },
 }
 
 impl Core {
@@ -245,7 +261,7 @@ impl Core {
     pub(crate) fn load(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
         let (db, dict) = (&self.db, self.dict.shared());
         let row = db.query_one(
-            "SELECT rid, digest, body FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+            by_id!("rid, digest, body"),
             &[Param::Int(coll.into()), Param::Int(khash_to_sql(key)), Param::Blob(id.as_bytes())],
             |r| {
                 let body = r.blob(2)?;
@@ -265,7 +281,7 @@ impl Core {
         }
     }
 
-    fn load_grave(&mut self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
+    pub(crate) fn load_grave(&self, coll: u32, id: &DocId, key: KeyHash) -> Result<Option<Held>, StoreError> {
         let (db, dict) = (&self.db, self.dict.shared());
         let doc = db.query_one(
             "SELECT body FROM grave WHERE coll = ?1 AND khash = ?2 AND id = ?3",
@@ -286,11 +302,15 @@ impl Core {
         unit: &Unit,
         effects: &mut Effects,
         (coll, id, key): (u32, DocId, KeyHash),
-        held: Option<Held>,
+        before: Before,
         new: Arc<Doc>,
         limit: impl FnOnce(&DocId, usize) -> Result<(), StoreError>,
     ) -> Result<(Digest, bool), StoreError> {
         self.poll()?;
+        let (held, claimed) = match before {
+            Before::Held(held) => (Some(held), None),
+            Before::Absent { claimed } => (None, claimed),
+        };
         let digest = new.digest(&self.hash_key);
         if let Some(held) = &held
             && held.digest == digest
@@ -309,10 +329,16 @@ impl Core {
             )?;
             rid
         } else {
-            let rid = self.next_rid(coll)?;
+            let rid = match claimed {
+                Some(rid) => rid,
+                None => {
+                    let rid = self.take_rids(coll, 1)?;
+                    keys::add(&self.db, coll, key, rid)?;
+                    rid
+                }
+            };
             self.db.exec(
-                "INSERT INTO docs(rid, coll, id, khash, seq, digest, src, flags, body)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                INSERT_DOC,
                 &[
                     Param::Int(rid),
                     Param::Int(coll.into()),
@@ -338,7 +364,8 @@ impl Core {
         let was_alive = old.as_ref().is_some_and(|d| d.is_alive());
         self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
         let positions = (held_rid.unwrap_or_default(), rid);
-        effects.touched.push(Touched { coll, id, key, digest, old, new: Some(new), positions });
+        let new = Some(DocState::Decoded(new));
+        effects.touched.push(Touched { coll, id, key, digest, old, new, positions });
         Ok((digest, true))
     }
 
@@ -352,6 +379,7 @@ impl Core {
         self.poll()?;
         if let Some(rid) = held.rid {
             self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
+            keys::remove(&self.db, coll, key, rid)?;
             entries::update(&self.db, self.indexes.of(coll), (rid, &id), Some(&held.doc), None)?;
         }
         self.counts.add(coll, -i64::from(held.doc.is_alive()));
@@ -369,7 +397,8 @@ impl Core {
         id
     }
 
-    fn next_rid(&mut self, coll: u32) -> Result<i64, StoreError> {
+    /// The first of `n` row ids in a row.
+    pub(crate) fn take_rids(&mut self, coll: u32, n: usize) -> Result<i64, StoreError> {
         let (first, last) = rid_range(coll);
         let next = match self.next_rid.get(&coll) {
             Some(next) => *next,
@@ -382,10 +411,11 @@ impl Core {
                 )?
                 .unwrap_or(first),
         };
-        if next > last {
+        let end = i64::try_from(n).ok().and_then(|n| next.checked_add(n)).unwrap_or(i64::MAX);
+        if end > last + 1 {
             return Err(StoreError::Execution("the collection is full".to_string()));
         }
-        self.next_rid.insert(coll, next + 1);
+        self.next_rid.insert(coll, end);
         Ok(next)
     }
 }

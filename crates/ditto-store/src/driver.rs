@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, ffi};
+use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql, ffi};
 
 use crate::StoreError;
 
@@ -186,6 +186,11 @@ impl Db {
         }
     }
 
+    /// A statement to be run many times. It comes from the cache and goes back when it is dropped.
+    pub(crate) fn prepare(&self, sql: &str) -> Result<Statement<'_>, StoreError> {
+        Ok(Statement { statement: self.wrap(self.conn.prepare_cached(sql))?, file: &self.file })
+    }
+
     /// Sets a pragma; whatever it answers is ignored.
     pub(crate) fn set_pragma(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.batch(&format!("PRAGMA {name} = {value}"))
@@ -217,6 +222,41 @@ fn wrong(file: &Path, column: &str, expected: &str) -> StoreError {
     StoreError::Corrupt {
         file: file.to_path_buf(),
         detail: format!("column {column} does not hold {expected}"),
+    }
+}
+
+/// A compiled statement.
+pub(crate) struct Statement<'a> {
+    statement: CachedStatement<'a>,
+    file: &'a Path,
+}
+
+impl Statement<'_> {
+    /// Runs it and returns the number of rows changed.
+    pub(crate) fn exec(&mut self, params: &[Param<'_>]) -> Result<usize, StoreError> {
+        let changed = self.statement.execute(rusqlite::params_from_iter(params));
+        changed.map_err(|e| map_error(self.file, &e))
+    }
+
+    /// Begins to read its rows.
+    pub(crate) fn rows(&mut self, params: &[Param<'_>]) -> Result<Rows<'_>, StoreError> {
+        let file = self.file;
+        let rows = self.statement.query(rusqlite::params_from_iter(params));
+        Ok(Rows { rows: rows.map_err(|e| map_error(file, &e))?, file })
+    }
+}
+
+/// Rows that are read one by one.
+pub(crate) struct Rows<'s> {
+    rows: rusqlite::Rows<'s>,
+    file: &'s Path,
+}
+
+impl Rows<'_> {
+    /// The next row; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<SqlRow<'_>>, StoreError> {
+        let row = self.rows.next().map_err(|e| map_error(self.file, &e))?;
+        Ok(row.map(|row| SqlRow { row, file: self.file }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ditto_crdt::{Doc, Op, OpError};
 use ditto_dql::{FieldKind, FieldOp, TypeDecls};
-use ditto_types::{MAX_DEPTH, Object, Path, SmolStr, Value};
+use ditto_types::{Object, Path, SmolStr, Value};
 
 use crate::StoreError;
 
@@ -117,14 +117,6 @@ pub(crate) fn update_ops(doc: &Doc, changes: Vec<FieldOp>, typing: Typing<'_>) -
         }
     }
     ops
-}
-
-/// Refuses documents that no decoder would read again.
-pub(crate) fn check_depth(fields: &Object) -> Result<(), StoreError> {
-    if fields.values().any(|v| v.depth() >= MAX_DEPTH) {
-        return Err(StoreError::TooDeep(MAX_DEPTH));
-    }
-    Ok(())
 }
 
 /// An operation that the document refused.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `store`, `transaction`, `options`, `result`, `error` | the handles and what goes in and out |
 //! | `lock`, `schema`, `meta`, `driver` | directory, file format, identity, the binding of the engine |
-//! | `dict` | dictionaries of names, sites and peers |
+//! | `dict`, `keys` | dictionaries of names, sites and peers; documents by their key hashes |
 //! | `desk`, `writer`, `core`, `unit`, `commit`, `counts` | whose turn it is to write, the writer and its tools, one commit in the making, the change set, counts of documents |
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
 //! | `system` | the virtual collections |
@@ -32,6 +32,7 @@ mod error;
 mod fields;
 mod history;
 mod index;
+mod keys;
 mod lock;
 mod meta;
 mod mutate;

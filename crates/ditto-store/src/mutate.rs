@@ -1,17 +1,17 @@
 //! Writing statements: INSERT, UPDATE, DELETE and EVICT on the writer's connection.
 
 mod images;
+mod insert;
 mod targets;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{ConflictPolicy, DeletePlan, InsertPlan, Item, Plan, UpdatePlan};
-use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
+use ditto_dql::{DeletePlan, Item, Plan, UpdatePlan};
+use ditto_types::{DocId, KeyHash, Stamp};
 
 use crate::StoreError;
-use crate::core::{Core, Held};
+use crate::core::{Before, Core, Held};
 use crate::driver::Param;
 use crate::fields::{self, Typing};
 use crate::index;
@@ -38,7 +38,7 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
     let (mutated, rows) = core.in_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
         match plan {
-            Plan::Insert(plan) => insert(core, unit, effects, plan),
+            Plan::Insert(plan) => insert::insert(core, unit, effects, plan),
             Plan::Update(plan) => update(core, unit, effects, plan),
             Plan::Delete(plan) => delete(core, unit, effects, plan),
             Plan::Evict(plan) => evict(core, unit, effects, plan),
@@ -50,82 +50,6 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
 
 /// The ids that a mutation lists, and the rows of its RETURNING.
 type Mutated = (Vec<DocId>, Vec<Item>);
-
-fn insert(
-    core: &mut Core,
-    unit: &mut Unit,
-    effects: &mut Effects,
-    plan: &InsertPlan,
-) -> Result<Mutated, StoreError> {
-    let documents = plan.documents(&source(core), &core.context())?;
-    let coll = core.writable_collection(plan.collection())?;
-    let mut images = Images::new(plan.returning());
-    let mut seen = HashSet::with_capacity(documents.len());
-    let mut written = Vec::with_capacity(documents.len());
-    for mut fields in documents {
-        let id = match fields.remove("_id") {
-            Some(value) => DocId::new(&value)?,
-            None => generate_id(core)?,
-        };
-        if !seen.insert(id.clone()) {
-            return Err(StoreError::DuplicateIds);
-        }
-        let key = core.hash_key.key_hash(plan.collection(), &id);
-        let held = core.load(coll, &id, key)?;
-        let Some(new) = inserted(core, unit, plan, &id, fields, held.as_ref())? else { continue };
-        let old_size = held.as_ref().map_or(0, |h| h.size);
-        let new = Arc::new(new);
-        images.keep(&id, &new);
-        core.store(unit, effects, (coll, id.clone(), key), held, new, check_size(core, old_size))?;
-        written.push(id);
-    }
-    Ok((written, images.rows(&core.context())?))
-}
-
-/// The state of a document after an INSERT; `None` when it stays as it is.
-fn inserted(
-    core: &mut Core,
-    unit: &mut Unit,
-    plan: &InsertPlan,
-    id: &DocId,
-    fields: Object,
-    held: Option<&Held>,
-) -> Result<Option<Doc>, StoreError> {
-    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
-    let Some(held) = held else {
-        // Time zero: equal seeds on several devices are the same write.
-        let stamp = if plan.is_initial() { Stamp::ZERO } else { core.stamp(unit)? };
-        if typing.infers_everything() {
-            fields::check_depth(&fields)?;
-            return Ok(Some(Doc::fresh(&fields, stamp)));
-        }
-        let mut ops = vec![Op::Create];
-        fields::set_all(fields, typing, &mut ops);
-        return Ok(Some(applied(Doc::default(), &ops, stamp)?));
-    };
-    if plan.is_initial() {
-        // A seed never wins against a document that exists, and never brings back one that was deleted.
-        return Ok(None);
-    }
-    let mut ops = vec![Op::Create];
-    if !held.doc.is_alive() {
-        fields::set_all(fields, typing, &mut ops);
-    } else {
-        match plan.policy() {
-            ConflictPolicy::Fail => return Err(StoreError::IdConflict(id_text(id))),
-            ConflictPolicy::DoNothing => return Ok(None),
-            ConflictPolicy::DoUpdate => fields::set_all(fields, typing, &mut ops),
-            ConflictPolicy::DoUpdateLocalDiff => {
-                fields::set_different(&held.doc, fields, typing, &mut ops);
-                if ops.len() == 1 {
-                    return Ok(None);
-                }
-            }
-        }
-    }
-    let stamp = core.stamp(unit)?;
-    Ok(Some(applied(held.doc.as_ref().clone(), &ops, stamp)?))
-}
 
 fn update(
     core: &mut Core,
@@ -144,8 +68,8 @@ fn update(
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
         images.keep(&place.1, &new);
-        let old_size = held.size;
-        core.store(unit, effects, place, Some(held), new, check_size(core, old_size))?;
+        let limits = SizeLimits::of(core, held.size);
+        core.store(unit, effects, place, Before::Held(held), new, |id, size| limits.check(id, size))?;
         Ok(())
     })?;
     Ok((ids, images.rows(&core.context())?))
@@ -164,7 +88,7 @@ fn delete(
         images.keep(&place.1, &held.doc);
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?);
-        core.store(unit, effects, place, Some(held), new, |_, _| Ok(()))?;
+        core.store(unit, effects, place, Before::Held(held), new, |_, _| Ok(()))?;
         Ok(())
     })?;
     Ok((ids, images.rows(&core.context())?))
@@ -223,19 +147,25 @@ fn applied(mut doc: Doc, ops: &[Op], stamp: Stamp) -> Result<Doc, StoreError> {
     Ok(doc)
 }
 
-fn generate_id(core: &Core) -> Result<DocId, StoreError> {
-    let mut bytes = [0; 16];
-    core.random.fill(&mut bytes);
-    let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
-    Ok(DocId::new(&Value::Str(SmolStr::new(id.to_string())))?)
-}
-
 /// The check of a document's new size against the settings. A write that makes an oversized document smaller is allowed:
 /// otherwise nothing could ever repair one that merging made too large.
-fn check_size(core: &Core, old_size: usize) -> impl FnOnce(&DocId, usize) -> Result<(), StoreError> + use<> {
-    let (soft, hard) = core.size_limits();
-    move |id, size| {
-        if size > hard && size >= old_size {
+#[derive(Clone, Copy)]
+struct SizeLimits {
+    soft: usize,
+    hard: usize,
+    /// Size before.
+    old: usize,
+}
+
+impl SizeLimits {
+    fn of(core: &Core, old: usize) -> Self {
+        let (soft, hard) = core.size_limits();
+        Self { soft, hard, old }
+    }
+
+    fn check(self, id: &DocId, size: usize) -> Result<(), StoreError> {
+        let Self { soft, hard, old } = self;
+        if size > hard && size >= old {
             return Err(StoreError::TooLarge { id: id_text(id), size, limit: hard });
         }
         if size > soft {

@@ -20,6 +20,7 @@ use crate::check::{Against, CheckReport};
 use crate::core::Core;
 use crate::desk::Desk;
 use crate::driver::Param;
+use crate::keys;
 use crate::request::Requests;
 use crate::schema::khash_from_sql;
 use crate::select::{damaged, doc_id, id_text};
@@ -84,7 +85,7 @@ struct Step {
 
 struct Tombstone {
     rid: i64,
-    coll: i64,
+    coll: u32,
     khash: i64,
     id: DocId,
     seq: i64,
@@ -108,7 +109,7 @@ fn bury(core: &mut Core, from: i64, limit: u64, before_ms: u64) -> Result<Step, 
             let doc = ditto_crdt::decode(body, &**dict).map_err(|e| damaged(db, &id, &e))?;
             let at = deleted_at(&doc);
             if let Some(at) = at.filter(|at| *at < before_ms) {
-                let (rid, coll, khash, seq) = (last, row.int(1)?, row.int(2)?, row.int(4)?);
+                let (rid, coll, khash, seq) = (last, row.ordinal(1)?, row.int(2)?, row.int(4)?);
                 expired.push(Tombstone { rid, coll, khash, id, seq, at, body: body.to_vec() });
             }
             Ok(true)
@@ -119,10 +120,11 @@ fn bury(core: &mut Core, from: i64, limit: u64, before_ms: u64) -> Result<Step, 
     let db = &core.db;
     for t in &expired {
         db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(t.rid)])?;
+        keys::remove(db, t.coll, khash_from_sql(t.khash), t.rid)?;
         db.exec(
             "INSERT INTO grave(coll, khash, id, seq, at, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             &[
-                Param::Int(t.coll),
+                Param::Int(t.coll.into()),
                 Param::Int(t.khash),
                 Param::Blob(t.id.as_bytes()),
                 Param::Int(t.seq),
@@ -175,8 +177,10 @@ fn deleted_at(doc: &Doc) -> Option<u64> {
 
 /// Checks the gravestones of a file.
 pub(crate) fn check(against: &Against<'_>, report: &mut CheckReport) -> Result<(), StoreError> {
-    let sql = "SELECT g.coll, g.khash, g.id, g.seq, g.at, g.body, d.rid IS NOT NULL
-               FROM grave g LEFT JOIN docs d ON d.coll = g.coll AND d.khash = g.khash";
+    let sql = "SELECT g.coll, g.khash, g.id, g.seq, g.at, g.body, EXISTS (
+                 SELECT 1 FROM key k CROSS JOIN docs d USING (rid)
+                 WHERE k.coll = g.coll AND k.khash = g.khash AND d.id = g.id)
+               FROM grave g";
     against.db.query(sql, &[], |row| {
         report.gravestones += 1;
         let (Some(name), Ok(id)) = (against.names.get(&row.ordinal(0)?), doc_id(against.db, row.blob(2)?))

@@ -7,7 +7,7 @@ use ditto_types::{Digest, DocId, HashKey, KeyHash, SmolStr};
 
 use crate::StoreError;
 use crate::dict::Dict;
-use crate::driver::{Db, Param, SqlRow};
+use crate::driver::{Db, Param, Rows, SqlRow};
 use crate::meta;
 use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage};
 use crate::row::Reading;
@@ -21,7 +21,13 @@ const FLAG_GRAVE: i64 = 2;
 const GRAVE_COLUMNS: &str = "id, khash, seq, zeroblob(16) AS digest, 3 AS flags, body";
 
 /// Columns that [`Scanned`] reads, in its order.
-const COLUMNS: &str = "id, khash, seq, digest, flags, body";
+const COLUMNS: &str = "id, docs.khash, seq, digest, flags, body";
+
+/// Documents that were changed since they came, after commit ?2: the only ones in the index.
+const CHANGED: &str = "FROM docs INDEXED BY docs_seq WHERE coll = ?1 AND seq > ?2 AND seq <> born";
+
+/// Documents that are as they came, among the rows from ?1 to ?2. In the order of rows they are in that of commits.
+const FRESH: &str = "FROM docs WHERE rid BETWEEN ?1 AND ?2 AND seq = born";
 
 /// Changed documents outside of the view that one page lists at most, give or take one commit.
 const MAX_OTHERS: usize = 65_536;
@@ -54,14 +60,14 @@ impl Scanned {
         &self,
         db: &Db,
         dict: &Arc<Dict>,
-        row: &SqlRow<'_>,
+        body: &[u8],
         query: &CompiledQuery,
     ) -> Result<bool, StoreError> {
         if !self.alive || query.is_whole_collection() {
             return Ok(self.alive);
         }
         // Where it stands does not matter to a condition.
-        with_row(db, dict, (0, row.blob(0)?, row.blob(5)?), Reading::NEWEST, |r| {
+        with_row(db, dict, (0, self.id.as_bytes(), body), Reading::NEWEST, |r| {
             Ok(query.plan.matches(r).unwrap_or_else(|e| {
                 tracing::debug!(error = %e, "a query condition cannot be evaluated on a document");
                 false
@@ -74,10 +80,10 @@ impl Scanned {
         db: &Db,
         dict: &Arc<Dict>,
         hash_key: &HashKey,
-        row: &SqlRow<'_>,
+        body: &[u8],
         collection: &SmolStr,
     ) -> Result<StoredDoc, StoreError> {
-        let doc = decode(db, dict, row.blob(5)?, &self.id)?;
+        let doc = decode(db, dict, body, &self.id)?;
         let digest = if self.grave { doc.digest(hash_key) } else { self.digest };
         let Scanned { id, key, seq, .. } = self;
         Ok(StoredDoc { collection: collection.clone(), id, key, digest, seq, doc })
@@ -104,6 +110,7 @@ pub(crate) fn changes(
     let Some(coll) = dict.collection_ref(&name) else { return Ok(page) };
     let (mut bytes, mut last) = (0, after);
     let params = [Param::Int(coll.into()), Param::Int(to_sql(after))];
+    let rows = [Param::Int(first_after(db, coll, after)?), Param::Int(rid_range(coll).1)];
     let buried =
         db.query_one("SELECT 1 FROM grave WHERE coll = ?1 AND seq > ?2 LIMIT 1", &params, |_| Ok(()))?;
     let graves = if buried.is_some() {
@@ -111,24 +118,84 @@ pub(crate) fn changes(
     } else {
         String::new()
     };
-    let sql = format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND seq > ?2 {graves} ORDER BY seq");
-    db.query(&sql, &params, |row| {
-        let scanned = Scanned::read(db, row)?;
+    // Two streams in the order of commits, merged.
+    let mut changed = db.prepare(&format!("SELECT {COLUMNS} {CHANGED} {graves} ORDER BY seq"))?;
+    let mut fresh = db.prepare(&format!("SELECT {COLUMNS} {FRESH} ORDER BY rid"))?;
+    let mut changed = Stream::new(db, changed.rows(&params)?)?;
+    let mut fresh = Stream::new(db, fresh.rows(&rows)?)?;
+    while let Some(stream) = earlier(&mut changed, &mut fresh) {
+        let Some((scanned, body)) = stream.next()? else { break };
         let full = page.docs.len() >= max_docs || bytes >= max_bytes || page.others.len() >= MAX_OTHERS;
         if full && scanned.seq != last {
             (page.scanned_to, page.done) = (last, false);
-            return Ok(false);
+            break;
         }
         last = scanned.seq;
-        if !scanned.alive || scanned.matches(db, dict, row, query)? {
-            bytes += row.blob(5)?.len();
-            page.docs.push(scanned.into_stored(db, dict, hash_key, row, &name)?);
+        if !scanned.alive || scanned.matches(db, dict, &body, query)? {
+            bytes += body.len();
+            page.docs.push(scanned.into_stored(db, dict, hash_key, &body, &name)?);
         } else {
             page.others.push((scanned.key, scanned.digest));
         }
-        Ok(true)
-    })?;
+    }
     Ok(page)
+}
+
+/// Rows in the order of commits, one of them read ahead.
+struct Stream<'a> {
+    db: &'a Db,
+    rows: Rows<'a>,
+    head: Option<(Scanned, Vec<u8>)>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(db: &'a Db, rows: Rows<'a>) -> Result<Self, StoreError> {
+        let mut this = Self { db, rows, head: None };
+        this.next()?;
+        Ok(this)
+    }
+
+    /// The row that was read ahead, with its body.
+    fn next(&mut self) -> Result<Option<(Scanned, Vec<u8>)>, StoreError> {
+        let next = match self.rows.next()? {
+            Some(row) => Some((Scanned::read(self.db, &row)?, row.blob(5)?.to_vec())),
+            None => None,
+        };
+        Ok(std::mem::replace(&mut self.head, next))
+    }
+}
+
+/// The one whose next row is of the earlier commit; `None` at the end of both.
+fn earlier<'s, 'a>(a: &'s mut Stream<'a>, b: &'s mut Stream<'a>) -> Option<&'s mut Stream<'a>> {
+    match (&a.head, &b.head) {
+        (None, None) => None,
+        (Some((x, _)), Some((y, _))) if x.seq <= y.seq => Some(a),
+        (Some(_), None) => Some(a),
+        _ => Some(b),
+    }
+}
+
+/// The first row of a collection that was made after commit `after`, or where it would be. Found by halving, since rows
+/// are in the order of the commits that made them.
+fn first_after(db: &Db, coll: u32, after: u64) -> Result<i64, StoreError> {
+    let (first, end) = rid_range(coll);
+    let sql = "SELECT rid, born FROM docs WHERE rid <= ?1 AND rid >= ?2 ORDER BY rid DESC LIMIT 1";
+    let before = |rid: i64, from: i64| {
+        db.query_one(sql, &[Param::Int(rid), Param::Int(from)], |r| Ok((r.int(0)?, r.uint(1)?)))
+    };
+    // Rows before `low` are not after the commit, those from `high` on are.
+    let (mut low, mut high) = (first, end);
+    // Mostly nothing is after it, or the last few.
+    let mut probe = end;
+    while low < high {
+        match before(probe, low)? {
+            Some((rid, born)) if born > after => high = rid,
+            // Between that row and the place that was looked at there is none.
+            _ => low = probe + 1,
+        }
+        probe = low + (high - low) / 2;
+    }
+    Ok(low)
 }
 
 /// Keys and digests of the view, ascending by key hash.
@@ -144,7 +211,7 @@ pub(crate) fn view(
     let sql = format!("SELECT {COLUMNS} FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0");
     db.query(&sql, &[Param::Int(first), Param::Int(last)], |row| {
         let scanned = Scanned::read(db, row)?;
-        if scanned.matches(db, dict, row, query)? {
+        if scanned.matches(db, dict, row.blob(5)?, query)? {
             out.push((scanned.key, scanned.digest));
         }
         Ok(true)
@@ -170,7 +237,8 @@ pub(crate) fn view_page(
     // comparison includes it then.
     let (from, op) = after.map_or((i64::MIN, ">="), |k| (khash_to_sql(k), ">"));
     let sql = format!(
-        "SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND khash {op} ?2 AND flags & 1 = 0 ORDER BY khash, rid"
+        "SELECT {COLUMNS} FROM key CROSS JOIN docs USING (rid)
+         WHERE key.coll = ?1 AND key.khash {op} ?2 AND flags & 1 = 0 ORDER BY key.khash, key.twin"
     );
     let (mut bytes, mut last) = (0, None);
     db.query(&sql, &[Param::Int(coll.into()), Param::Int(from)], |row| {
@@ -181,9 +249,9 @@ pub(crate) fn view_page(
             return Ok(false);
         }
         last = Some(scanned.key);
-        if scanned.matches(db, dict, row, query)? {
+        if scanned.matches(db, dict, row.blob(5)?, query)? {
             bytes += row.blob(5)?.len();
-            page.docs.push(scanned.into_stored(db, dict, hash_key, row, &name)?);
+            page.docs.push(scanned.into_stored(db, dict, hash_key, row.blob(5)?, &name)?);
         }
         Ok(true)
     })?;
@@ -198,7 +266,10 @@ pub(crate) fn load(
     key: KeyHash,
 ) -> Result<Option<StoredDoc>, StoreError> {
     let tables = [
-        format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND khash = ?2 ORDER BY rid LIMIT 1"),
+        format!(
+            "SELECT {COLUMNS} FROM key CROSS JOIN docs USING (rid)
+             WHERE key.coll = ?1 AND key.khash = ?2 ORDER BY key.twin LIMIT 1"
+        ),
         format!("SELECT {GRAVE_COLUMNS} FROM grave WHERE coll = ?1 AND khash = ?2"),
     ];
     let collections = dict.collection_list();
@@ -206,7 +277,7 @@ pub(crate) fn load(
         for (coll, name) in &collections {
             let found =
                 db.query_one(sql, &[Param::Int((*coll).into()), Param::Int(khash_to_sql(key))], |row| {
-                    Scanned::read(db, row)?.into_stored(db, dict, hash_key, row, name)
+                    Scanned::read(db, row)?.into_stored(db, dict, hash_key, row.blob(5)?, name)
                 })?;
             if found.is_some() {
                 return Ok(found);
@@ -227,19 +298,22 @@ pub(crate) fn own_changes(
 ) -> Result<Option<Vec<(KeyHash, Digest)>>, StoreError> {
     let mut out = Vec::new();
     let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(Some(out)) };
-    let sql =
-        format!("SELECT {COLUMNS} FROM docs WHERE coll = ?1 AND seq > ?2 AND flags & 1 = 0 ORDER BY seq");
     let mut too_many = false;
-    db.query(&sql, &[Param::Int(coll.into()), Param::Int(to_sql(after))], |row| {
+    let mut look = |row: &SqlRow<'_>| {
         let scanned = Scanned::read(db, row)?;
-        if scanned.matches(db, dict, row, query)? {
-            too_many = out.len() >= limit;
+        if scanned.matches(db, dict, row.blob(5)?, query)? {
+            too_many |= out.len() >= limit;
             if !too_many {
                 out.push((scanned.key, scanned.digest));
             }
         }
         Ok(!too_many)
-    })?;
+    };
+    let sql = format!("SELECT {COLUMNS} {CHANGED} AND flags & 1 = 0");
+    db.query(&sql, &[Param::Int(coll.into()), Param::Int(to_sql(after))], &mut look)?;
+    let sql = format!("SELECT {COLUMNS} {FRESH} AND flags & 1 = 0");
+    let first = first_after(db, coll, after)?;
+    db.query(&sql, &[Param::Int(first), Param::Int(rid_range(coll).1)], &mut look)?;
     Ok((!too_many).then_some(out))
 }
 

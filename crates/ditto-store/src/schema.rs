@@ -16,7 +16,7 @@ pub(crate) const DB_FILE: &str = "store.db";
 const APPLICATION_ID: u32 = 0x6474_746f;
 
 /// Version of tables and encodings. A file with a higher one is refused, one with a lower one is upgraded at open.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The oldest version that is upgraded.
 const OLDEST: u32 = 1;
@@ -57,8 +57,9 @@ const FIRST_READER_PRAGMAS: &[(&str, &str, &str)] =
 const READER_PRAGMAS: &[(&str, &str, &str)] =
     &[("cache_size", "-2048", "2 MiB each: the operating system caches the file as well")];
 
-/// Documents are found by `khash` and then compared by `id`: an index on the ids too would be the largest of all (ADR
-/// 0005). `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
+/// Tables of format 1; [`TABLES_2`] and [`TABLES_3`] go on from there, also in a new file, so that an upgraded file is like
+/// any other. Documents are found by `khash` and then compared by `id`: an index on the ids would be the largest of all
+/// (ADR 0005). `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
 /// integers is the order of hashes. `src`: ordinal of the peer the last change came from, 0 for local.
 /// `cursor.coll`: collection of the query; an EVICT there deletes the cursor.
 const TABLES: &str = "
@@ -126,6 +127,38 @@ CREATE TABLE grave(
 CREATE INDEX grave_seq ON grave(coll, seq);
 CREATE INDEX docs_dead ON docs(rid) WHERE flags & 1;
 ";
+
+/// What format 3 changed (ADR 0013). `docs.born`: commit that made the row, 0 in a row that is older than this column.
+/// Within a collection it grows with the row id, so that `docs_seq` needs only the documents that were changed since.
+/// `key`: where the document with a key hash is. `key.twin`: 0, or a number that tells apart documents whose ids have the
+/// same hash.
+const TABLES_3: &str = "
+ALTER TABLE docs ADD COLUMN born INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE key(
+  coll INTEGER NOT NULL,
+  khash INTEGER NOT NULL,
+  twin INTEGER NOT NULL,
+  rid INTEGER NOT NULL,
+  PRIMARY KEY(coll, khash, twin)
+) WITHOUT ROWID;
+INSERT INTO key(coll, khash, twin, rid)
+  SELECT coll, khash, row_number() OVER (PARTITION BY coll, khash ORDER BY rid) - 1, rid FROM docs;
+DROP INDEX docs_khash;
+DROP INDEX docs_seq;
+CREATE INDEX docs_seq ON docs(coll, seq) WHERE seq <> born;
+";
+
+/// A SELECT of columns of `docs` for one document: its collection, key hash and id are the parameters.
+macro_rules! by_id {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM key CROSS JOIN docs USING (rid) WHERE key.coll = ?1 AND key.khash = ?2 AND docs.id = ?3"
+        )
+    };
+}
+pub(crate) use by_id;
 
 /// Name of the table of an index: its entries, each the key of a document and the row id of the document.
 pub(crate) fn index_table(id: u32) -> String {
@@ -200,7 +233,7 @@ fn create(file: &Path) -> Result<Db, StoreError> {
     db.set_pragma("journal_mode", "DELETE")?;
     db.set_pragma("synchronous", "FULL")?;
     let sql = format!(
-        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {TABLES_2} COMMIT;"
+        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {TABLES_2} {TABLES_3} COMMIT;"
     );
     if let Err(e) = db.batch(&sql) {
         if db.in_transaction() {
@@ -217,8 +250,11 @@ fn upgrade(db: &Db, from: u32) -> Result<(), StoreError> {
     set_durability(db, Durability::Full)?;
     db.batch("BEGIN IMMEDIATE")?;
     let step = || {
-        db.batch(TABLES_2)?;
-        counts::recompute(db)?;
+        if from < 2 {
+            db.batch(TABLES_2)?;
+            counts::recompute(db)?;
+        }
+        db.batch(TABLES_3)?;
         db.set_pragma("user_version", &FORMAT.to_string())?;
         db.batch("COMMIT")
     };

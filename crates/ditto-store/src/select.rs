@@ -18,7 +18,7 @@ use crate::counts::{self, Counts};
 use crate::dict::Dict;
 use crate::driver::{Db, Param, Stored};
 use crate::row::{self, Reading, Trails, ViewRow};
-use crate::schema::{FLAG_DEAD, RID_SHIFT, khash_to_sql};
+use crate::schema::{FLAG_DEAD, RID_SHIFT, by_id, khash_to_sql};
 use crate::shared::Shared;
 
 /// Largest collection ordinal whose row ids fit.
@@ -77,7 +77,7 @@ impl<'a> StoreSource<'a> {
         for id in ids {
             let khash = khash_to_sql(self.hash_key.key_hash(&scan.collection.name, id));
             let go_on = self.db.query_one(
-                "SELECT flags, body, rid FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                by_id!("flags, body, rid"),
                 &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
                 |r| {
                     if r.int(0)? & FLAG_DEAD != 0 {

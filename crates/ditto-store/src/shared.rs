@@ -107,6 +107,11 @@ impl Shared {
         receiver
     }
 
+    /// Whether anybody listens to commits.
+    pub(crate) fn is_heard(&self) -> bool {
+        !lock(&self.subscribers).is_empty() || self.observers.any()
+    }
+
     /// Hands durable commits to everyone who listens. Only the writer calls it, so their order is kept.
     pub(crate) fn publish(&self, commits: &[Arc<Commit>]) {
         if commits.is_empty() {

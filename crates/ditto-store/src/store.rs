@@ -1,5 +1,6 @@
 //! The store handle: opening, statements, transactions, observers and the replication side.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -130,18 +131,19 @@ impl Store {
     /// Runs one statement with its own commit (API-046). Writes wait their turn.
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
         self.inner.open()?;
-        request::execute(&self.inner, text, args, &Place::Own, None)
+        request::execute(&self.inner, text, Cow::Borrowed(args), &Place::Own, None)
     }
 
-    /// As [`Store::execute`], but ended soon after `cancel` is used: [`StoreError::Cancelled`].
+    /// As [`Store::execute`], but ended soon after `cancel` is used: [`StoreError::Cancelled`]. The arguments are not
+    /// copied.
     pub fn execute_cancellable(
         &self,
         text: &str,
-        args: &Object,
+        args: Object,
         cancel: &Cancellation,
     ) -> Result<QueryResult, StoreError> {
         self.inner.open()?;
-        request::execute(&self.inner, text, args, &Place::Own, Some(cancel))
+        request::execute(&self.inner, text, Cow::Owned(args), &Place::Own, Some(cancel))
     }
 
     /// Cancels a running request by its `_id` in `system:active_requests`. `false` when it does not run.

@@ -1,5 +1,6 @@
 //! Handles of interactive transactions.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,15 @@ impl Transaction {
     /// A failing statement leaves no trace, and the transaction stays usable (API-118). A mutation in a read-only
     /// transaction is [`StoreError::ReadOnly`].
     pub fn execute(&self, text: &str, args: &Object) -> Result<QueryResult, StoreError> {
+        self.run(text, Cow::Borrowed(args))
+    }
+
+    /// As [`Transaction::execute`], with arguments that need not be copied.
+    pub fn execute_owned(&self, text: &str, args: Object) -> Result<QueryResult, StoreError> {
+        self.run(text, Cow::Owned(args))
+    }
+
+    fn run(&self, text: &str, args: Cow<'_, Object>) -> Result<QueryResult, StoreError> {
         let place = match &self.kind {
             Kind::Write(held) => Place::Write(held),
             Kind::Read(snapshot) => Place::Read(snapshot),

@@ -1,15 +1,17 @@
 //! One commit in the making: the documents it touches and what it will publish.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
 use ditto_types::{Digest, DocId, KeyHash, Stamp};
 
-use crate::commit::{Change, Commit};
+use crate::commit::{Change, Commit, State};
 use crate::dict::Dict;
 use crate::result::CommitSlot;
+
+/// Changes of a unit that are not looked through for documents that were changed twice.
+const COMPACT_FROM: usize = 4096;
 
 /// A document that a statement or a batch touched.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub(crate) struct Touched {
     pub(crate) key: KeyHash,
     pub(crate) digest: Digest,
     pub(crate) old: Option<Arc<Doc>>,
-    pub(crate) new: Option<Arc<Doc>>,
+    pub(crate) new: Option<State>,
     /// Row ids of the old and the new state; 0 where there is none.
     pub(crate) positions: (i64, i64),
 }
@@ -45,7 +47,10 @@ pub(crate) struct Unit {
     pub(crate) stamp: Option<Stamp>,
     /// Where results learn of the commit number.
     pub(crate) slot: CommitSlot,
-    touched: BTreeMap<(u32, DocId), Touched>,
+    /// In the order of the statements; since the last [`Unit::compact`] a document may be in it more than once.
+    touched: Vec<Touched>,
+    /// Length at which it is compacted.
+    limit: usize,
     evicted: BTreeSet<u32>,
     mutation: bool,
 }
@@ -58,7 +63,8 @@ impl Unit {
             src: 0,
             stamp: None,
             slot: CommitSlot::default(),
-            touched: BTreeMap::new(),
+            touched: Vec::new(),
+            limit: COMPACT_FROM,
             evicted: BTreeSet::new(),
             mutation: false,
         }
@@ -68,22 +74,33 @@ impl Unit {
     pub(crate) fn absorb(&mut self, effects: Effects) {
         self.mutation |= effects.mutation;
         self.evicted.extend(effects.evicted);
-        for t in effects.touched {
-            match self.touched.entry((t.coll, t.id.clone())) {
-                Entry::Vacant(e) => {
-                    e.insert(t);
-                }
-                Entry::Occupied(mut e) => {
-                    let kept = e.get_mut();
-                    kept.new = t.new;
-                    kept.digest = t.digest;
-                    kept.positions.1 = t.positions.1;
-                    if kept.old.is_none() && kept.new.is_none() {
-                        e.remove();
-                    }
-                }
-            }
+        if self.touched.is_empty() {
+            self.touched = effects.touched;
+        } else {
+            self.touched.extend(effects.touched);
         }
+        if self.touched.len() > self.limit {
+            self.compact();
+            self.limit = COMPACT_FROM.max(2 * self.touched.len());
+        }
+    }
+
+    /// Brings the documents into order, each once, with what all statements together did to it.
+    fn compact(&mut self) {
+        let same = |a: &Touched, b: &Touched| (a.coll, &a.id) == (b.coll, &b.id);
+        // Stable: what was done to one document stays in its order.
+        self.touched.sort_by(|a, b| (a.coll, &a.id).cmp(&(b.coll, &b.id)));
+        self.touched.dedup_by(|later, kept| {
+            let again = same(later, kept);
+            if again {
+                kept.new = later.new.take();
+                kept.digest = later.digest;
+                kept.positions.1 = later.positions.1;
+            }
+            again
+        });
+        // What came and went between is no change.
+        self.touched.retain(|t| t.old.is_some() || t.new.is_some());
     }
 
     /// Whether the unit takes its sequence number.
@@ -91,14 +108,19 @@ impl Unit {
         self.mutation || !self.touched.is_empty() || !self.evicted.is_empty()
     }
 
-    /// The change set to publish.
-    pub(crate) fn into_commit(self, dict: &Dict) -> Commit {
-        // The slot is set by now or in a moment; nobody waits for it.
+    /// Tells the results of its statements the number of their commit.
+    pub(crate) fn number(&self) {
+        // Only the commit does, once.
         let _ = self.slot.set(self.seq);
+    }
+
+    /// The change set to publish.
+    pub(crate) fn into_commit(mut self, dict: &Dict) -> Commit {
+        self.compact();
         let name = |coll: u32| dict.collection(coll).cloned().unwrap_or_default();
         let changes = self
             .touched
-            .into_values()
+            .into_iter()
             .map(|t| Change::new(name(t.coll), (t.id, t.key, t.digest), t.old, t.new, t.positions))
             .collect();
         Commit {

@@ -108,9 +108,11 @@ impl Writer {
     pub(crate) fn commit(&mut self, unit: Unit) -> Result<Option<u64>, StoreError> {
         self.advance(&unit);
         self.commit_engine()?;
-        let commit = self.published(unit);
-        self.shared.publish(commit.as_slice());
-        Ok(commit.map(|c| c.seq))
+        let seq = unit.counts().then_some(unit.seq);
+        if let Some(commit) = self.published(unit) {
+            self.shared.publish(&[commit]);
+        }
+        Ok(seq)
     }
 
     /// Runs `f` in a commit of its own. Nothing of it is left when it fails.
@@ -196,8 +198,14 @@ impl Writer {
         tasks.into_iter().for_each(|task| task.settle(None));
     }
 
+    /// The change set of a committed unit, if anybody wants it. Whoever begins to listen after this was asked begins after
+    /// the commit.
     fn published(&self, unit: Unit) -> Option<Arc<Commit>> {
-        unit.counts().then(|| Arc::new(unit.into_commit(self.core.dict.shared())))
+        if !unit.counts() {
+            return None;
+        }
+        unit.number();
+        self.shared.is_heard().then(|| Arc::new(unit.into_commit(self.core.dict.shared())))
     }
 
     /// Leaves the file in one piece, marked as cleanly closed.

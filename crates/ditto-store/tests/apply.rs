@@ -34,7 +34,7 @@ fn a_new_document_is_stored_and_published_as_its_own_delta() {
     assert_eq!((change.collection.as_str(), &change.id, change.digest), ("c", &doc_id("a"), digest));
     assert_eq!(change.key, f.key("c", "a"));
     assert!(change.old.is_none() && change.base().is_empty());
-    assert_eq!((change.new.as_deref(), change.delta().as_ref()), (Some(&sent), &sent));
+    assert_eq!((change.new_state().map(|d| &**d), change.delta().as_ref()), (Some(&sent), &sent));
     let loaded = f.store.load(f.key("c", "a")).unwrap().unwrap();
     assert_eq!((loaded.doc, loaded.seq, loaded.digest), (sent, 1, digest));
     assert_eq!(f.store.head(), 1);

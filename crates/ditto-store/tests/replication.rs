@@ -218,7 +218,7 @@ fn deltas_of_commits_lead_from_the_old_state_to_the_new_one() {
             assert_eq!(change.old.as_deref().cloned().unwrap_or_default(), state);
             assert_eq!(**change.base(), state.vv());
             state.merge(change.delta());
-            assert_eq!(change.new.as_deref(), Some(&state));
+            assert_eq!(change.new_state().map(|d| &**d), Some(&state));
             assert_eq!(change.digest, state.digest(f.store.hash_key()));
         }
     }

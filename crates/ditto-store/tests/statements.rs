@@ -286,7 +286,7 @@ fn evict_forgets_and_starts_a_new_incarnation() {
     assert_eq!(ids(&r), [r#""2""#]);
     let commit = commits.recv().unwrap();
     assert_eq!(commit.evicted_collections, ["c"]);
-    assert!(commit.changes[0].new.is_none() && commit.changes[0].old.is_some());
+    assert!(commit.changes[0].new_state().is_none() && commit.changes[0].old.is_some());
     assert_eq!(f.store.load(f.key("c", "2")).unwrap(), None);
     assert_eq!(f.clean().tombstones, 0);
     // Lazily: at the next write, also after a restart, and only once.

@@ -464,7 +464,7 @@ fn request_info_names_the_request() {
 fn a_used_cancellation_refuses_further_requests() {
     let f = Fixture::new();
     let cancel = Cancellation::new();
-    let run = || f.store.execute_cancellable("SELECT * FROM system:dual", &Object::new(), &cancel);
+    let run = || f.store.execute_cancellable("SELECT * FROM system:dual", Object::new(), &cancel);
     assert_eq!(run().unwrap().item_count(), 1);
     cancel.cancel();
     assert_eq!(run().unwrap_err().kind(), ErrorKind::QueryCancelled);

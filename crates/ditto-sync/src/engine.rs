@@ -137,6 +137,19 @@ impl<S: SyncStore> SyncEngine<S> {
         }
     }
 
+    /// Takes the store's present head for the last commit that it was told of. For a feed of commits that begins only
+    /// when the first peer comes: without sessions nothing depends on a commit. Does nothing when there are sessions.
+    pub fn skip_to_head(&mut self) {
+        if self.is_idle() {
+            self.core.processed = self.core.processed.max(self.core.store.head());
+        }
+    }
+
+    /// Whether there are no sessions, so that commits need not be told.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Action> {
         self.core.actions.pop_front()

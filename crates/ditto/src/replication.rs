@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, never, select};
 use ditto_mesh::{Lane, PeerKey};
 use ditto_sync::{Input, PeerId, PeerSyncStatus, SyncConfig, SyncEngine};
 use ditto_types::{ErrorKind, Object};
@@ -38,19 +38,19 @@ pub(crate) struct Replication {
 impl Replication {
     pub(crate) fn spawn(
         store: ditto_store::Store,
+        /// The commits, while there is a peer: a store without peers need not wake this thread.
+        commits: Receiver<Arc<ditto_store::Commit>>,
+        listens: bool,
         mesh: mpsc::UnboundedSender<Command>,
         events: broadcast::Sender<MeshEvent>,
     ) -> Result<Self, DittoError> {
         let (to_sync, inbox) = crossbeam_channel::unbounded();
-        let commits = store.subscribe_commits();
-        let engine = SyncEngine::new(StoreAdapter::new(store), SyncConfig::default());
-        let worker = Worker { engine, mesh, events };
-        let thread = std::thread::Builder::new()
-            .name("ditto-sync".into())
-            .spawn(move || worker.run(&inbox, &commits))
-            .map_err(|e| {
-                DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}"))
-            })?;
+        let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
+        let worker = Worker { engine, store, commits: never(), listens: false, mesh, events };
+        let thread =
+            std::thread::Builder::new().name("ditto-sync".into()).spawn(move || worker.run(&inbox)).map_err(
+                |e| DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}")),
+            )?;
         Ok(Self { to_sync, thread: Mutex::new(Some(thread)), next_subscription: AtomicU64::new(1) })
     }
 
@@ -98,15 +98,13 @@ impl Stopping {
 
 struct Worker {
     engine: SyncEngine<StoreAdapter>,
+    store: ditto_store::Store,
     mesh: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<MeshEvent>,
 }
 
 impl Worker {
-    fn run(mut self, inbox: &Receiver<ToSync>, commits: &Receiver<Arc<ditto_store::Commit>>) {
-        // A closed store ends its feed; the select must not spin on it.
-        let never = crossbeam_channel::never();
-        let mut commits = commits;
+    fn run(mut self, inbox: &Receiver<ToSync>) {
         loop {
             let wait = self.engine.next_deadline().map_or(Duration::from_secs(3600), |d| {
                 Duration::from_millis(d.saturating_sub(now_ms()).max(1))
@@ -116,13 +114,17 @@ impl Worker {
                     Ok(ToSync::Stop) | Err(_) => return,
                     Ok(message) => self.message(message),
                 },
-                recv(commits) -> commit => match commit {
+                recv(self.commits) -> commit => match commit {
                     Ok(commit) => self.handle(Input::Commit(crate::sync_store::local_commit(&commit))),
-                    Err(_) => commits = &never,
+                    // A closed store ends its feed; the select must not spin on it.
+                    Err(_) => self.commits = never(),
                 },
                 default(wait) => self.handle(Input::Tick),
             }
             self.carry_out();
+            if self.engine.is_idle() && self.listens {
+                (self.commits, self.listens) = (never(), false);
+            }
         }
     }
 
@@ -133,6 +135,11 @@ impl Worker {
     fn message(&mut self, message: ToSync) {
         match message {
             ToSync::PeerUp { peer, store_id, epoch } => {
+                if !self.listens {
+                    (self.commits, self.listens) = (self.store.subscribe_commits(), true);
+                    // What is committed in between is told twice, which the machine expects.
+                    self.engine.skip_to_head();
+                }
                 self.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch });
             }
             ToSync::PeerDown { peer } => self.handle(Input::PeerDown { peer: peer_id(&peer) }),

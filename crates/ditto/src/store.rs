@@ -44,13 +44,13 @@ impl Store {
         transaction::refuse_nested(&self.inner)?;
         let query = query.into_query()?;
         let (store, cancellation) = (self.inner.store()?, cancellation.clone());
-        blocking(move || run(&store, &query, &cancellation)).await
+        blocking(move || run(&store, query, &cancellation)).await
     }
 
     /// [`Store::execute`] for code that is not async. It blocks the calling thread.
     pub fn execute_sync(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
         transaction::refuse_nested(&self.inner)?;
-        run(&self.inner.store()?, &query.into_query()?, &Cancellation::new())
+        run(&self.inner.store()?, query.into_query()?, &Cancellation::new())
     }
 
     /// Checks the text of a statement without running it: for editors and tools.
@@ -170,10 +170,10 @@ impl Drop for CancelOnDrop {
 
 fn run(
     store: &ditto_store::Store,
-    query: &Query,
+    query: Query,
     cancellation: &Cancellation,
 ) -> Result<QueryResult, DittoError> {
     let before = store.head();
-    let rows = store.execute_cancellable(&query.text, &query.args, cancellation)?;
+    let rows = store.execute_cancellable(&query.text, query.args, cancellation)?;
     Ok(QueryResult::new(rows, State::At(before)))
 }

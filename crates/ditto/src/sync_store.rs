@@ -30,7 +30,7 @@ pub(crate) fn local_commit(commit: &ditto_store::Commit) -> LocalCommit {
         key: c.key,
         digest: c.digest,
         old: c.old.clone(),
-        new: c.new.clone(),
+        new: c.new_state().cloned(),
         delta: c.delta().clone(),
         base: c.base().clone(),
     };

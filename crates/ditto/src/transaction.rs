@@ -10,7 +10,7 @@ use ditto_types::ErrorKind;
 
 use crate::DittoError;
 use crate::instance::Inner;
-use crate::query::IntoQuery;
+use crate::query::{IntoQuery, Query};
 use crate::result::{QueryResult, State};
 use crate::runtime::blocking;
 use crate::store::Store;
@@ -57,8 +57,8 @@ pub struct TransactionInfo {
 pub struct Transaction {
     store: Store,
     info: TransactionInfo,
-    /// `None` once finished. Behind a lock because statements run on another thread.
-    state: Arc<Mutex<Option<ditto_store::Transaction>>>,
+    /// `None` once finished.
+    state: Arc<Open>,
     /// What its results say about the store: the snapshot, or for one that writes the commit, once there is one.
     seen: State,
 }
@@ -70,12 +70,13 @@ impl Transaction {
     pub async fn execute(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
         let query = query.into_query()?;
         let (state, seen) = (self.state.clone(), self.seen.clone());
-        blocking(move || {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            let txn = state.as_mut().ok_or_else(finished)?;
-            Ok(QueryResult::new(txn.execute(&query.text, &query.args)?, seen))
-        })
-        .await
+        blocking(move || execute(&state, query, seen)).await
+    }
+
+    /// [`Transaction::execute`] for code that is not async. It blocks the calling thread, and saves the change of threads
+    /// of each statement.
+    pub fn execute_sync(&self, query: impl IntoQuery) -> Result<QueryResult, DittoError> {
+        execute(&self.state, query.into_query()?, self.seen.clone())
     }
 
     /// Facts about this transaction.
@@ -113,6 +114,15 @@ impl Transaction {
         })
         .await
     }
+}
+
+/// Behind a lock because statements may run on other threads.
+type Open = Mutex<Option<ditto_store::Transaction>>;
+
+fn execute(state: &Open, query: Query, seen: State) -> Result<QueryResult, DittoError> {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let txn = state.as_mut().ok_or_else(finished)?;
+    Ok(QueryResult::new(txn.execute_owned(&query.text, query.args)?, seen))
 }
 
 fn finished() -> DittoError {

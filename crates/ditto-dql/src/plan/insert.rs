@@ -1,6 +1,6 @@
 //! INSERT.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ditto_types::{DocId, ErrorKind, MAX_DEPTH, Object, Value};
@@ -111,7 +111,11 @@ impl InsertPlan {
     /// A document that is no object or is nested too deeply, an `_id` that is not allowed or occurs twice, a value that
     /// does not fit the declared kind of its field; what goes wrong with the SELECT. The rows of a SELECT may take
     /// 256 MiB in total.
-    pub fn documents<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Vec<Object>, S::Error> {
+    pub fn documents<S: Source>(
+        &self,
+        source: &S,
+        cx: &RunContext<'_>,
+    ) -> Result<Vec<NewDocument<'_>>, S::Error> {
         let mut out = Documents::default();
         match (&self.template.source, &self.rows) {
             (InsertSource::Documents(documents), _) => self.given(documents, &mut out)?,
@@ -121,31 +125,45 @@ impl InsertPlan {
             }
             (InsertSource::Rows(..), None) => {}
         }
+        out.refuse_duplicates(&Cx::constant(&self.bound))?;
         Ok(out.documents)
     }
 
-    fn given(&self, documents: &[(Scalar, At)], out: &mut Documents) -> Result<(), DqlError> {
+    fn given<'p>(&'p self, documents: &'p [(Scalar, At)], out: &mut Documents<'p>) -> Result<(), DqlError> {
         for (e, at) in documents {
             // Each document has its own budget.
             let cx = Cx::constant(&self.bound);
-            let value = e.eval(&cx)?;
-            match value.map(|v| v.into_owned()) {
-                Some(Value::Object(o)) => self.add(o, *at, &cx, out)?,
-                Some(Value::Array(items)) => {
+            // An argument is looked at where it is: it may hold thousands of documents.
+            let value = match e {
+                Scalar::Param(i) => self.bound.args.get(*i).map(Cow::Borrowed),
+                e => e.eval(&cx)?.map(|v| Cow::Owned(v.into_owned())),
+            };
+            match value {
+                Some(Cow::Borrowed(Value::Object(o))) => self.add(Cow::Borrowed(o), *at, &cx, out)?,
+                Some(Cow::Owned(Value::Object(o))) => self.add(Cow::Owned(o), *at, &cx, out)?,
+                Some(Cow::Borrowed(Value::Array(items))) => {
                     for item in items {
                         match item {
-                            Value::Object(o) => self.add(o, *at, &cx, out)?,
+                            Value::Object(o) => self.add(Cow::Borrowed(o), *at, &cx, out)?,
+                            other => return no_document(Some(other), *at, &cx),
+                        }
+                    }
+                }
+                Some(Cow::Owned(Value::Array(items))) => {
+                    for item in items {
+                        match item {
+                            Value::Object(o) => self.add(Cow::Owned(o), *at, &cx, out)?,
                             other => return no_document(Some(&other), *at, &cx),
                         }
                     }
                 }
-                other => return no_document(other.as_ref(), *at, &cx),
+                other => return no_document(other.as_deref(), *at, &cx),
             }
         }
         Ok(())
     }
 
-    fn selected(&self, rows: Rows, at: At, cx: &Cx<'_>, out: &mut Documents) -> Result<(), DqlError> {
+    fn selected(&self, rows: Rows, at: At, cx: &Cx<'_>, out: &mut Documents<'_>) -> Result<(), DqlError> {
         let mut bytes = 0usize;
         for item in rows.items {
             bytes = bytes.saturating_add(item.weight());
@@ -154,36 +172,63 @@ impl InsertPlan {
                 return cx.fail(ErrorKind::SizeLimitExceeded, message, at);
             }
             match item.into_value() {
-                Value::Object(o) => self.add(o, at, cx, out)?,
+                Value::Object(o) => self.add(Cow::Owned(o), at, cx, out)?,
                 other => return no_document(Some(&other), at, cx),
             }
         }
         Ok(())
     }
 
-    fn add(&self, document: Object, at: At, cx: &Cx<'_>, out: &mut Documents) -> Result<(), DqlError> {
+    fn add<'p>(
+        &self,
+        document: Cow<'p, Object>,
+        at: At,
+        cx: &Cx<'_>,
+        out: &mut Documents<'p>,
+    ) -> Result<(), DqlError> {
         if document.values().any(|v| v.depth() >= MAX_DEPTH) {
             let message = format!("document is nested deeper than {MAX_DEPTH} levels");
             return cx.fail(ErrorKind::DepthLimitExceeded, message, at);
         }
-        if let Some(id) = document.get("_id") {
-            let id = DocId::new(id);
-            let id = id.or_else(|e| cx.fail(ErrorKind::DocumentId, e.to_string(), at))?;
-            if !out.ids.insert(id) {
-                return cx.fail(ErrorKind::QueryExecution, "Expected unique document identifiers", at);
-            }
-        }
+        let id = match document.get("_id") {
+            Some(id) => Some(DocId::new(id).or_else(|e| cx.fail(ErrorKind::DocumentId, e.to_string(), at))?),
+            None => None,
+        };
         check_fields(&document, self.declared(), at, cx)?;
-        out.documents.push(document);
+        out.documents.push(NewDocument { id, fields: document });
+        out.places.push(at);
         Ok(())
     }
 }
 
-/// The documents so far, and the ids that they name.
+/// A document that an INSERT writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDocument<'p> {
+    /// The value of `_id`, if it has one.
+    pub id: Option<DocId>,
+    /// All its fields, `_id` among them.
+    pub fields: Cow<'p, Object>,
+}
+
+/// The documents so far, and where each stands in the statement.
 #[derive(Default)]
-struct Documents {
-    documents: Vec<Object>,
-    ids: BTreeSet<DocId>,
+struct Documents<'p> {
+    documents: Vec<NewDocument<'p>>,
+    places: Vec<At>,
+}
+
+impl Documents<'_> {
+    fn refuse_duplicates(&self, cx: &Cx<'_>) -> Result<(), DqlError> {
+        let named = self.documents.iter().zip(&self.places).filter_map(|(d, at)| Some((d.id.as_ref()?, *at)));
+        let mut ids: Vec<(&DocId, At)> = named.collect();
+        ids.sort_by_key(|(id, _)| *id);
+        match ids.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => {
+                cx.fail(ErrorKind::QueryExecution, "Expected unique document identifiers", pair[1].1)
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn no_document<T>(v: Option<&Value>, at: At, cx: &Cx<'_>) -> Result<T, DqlError> {

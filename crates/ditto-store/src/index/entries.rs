@@ -1,19 +1,21 @@
 //! Keeping the entries of indexes as documents change.
 
+use std::sync::Arc;
+
 use ditto_crdt::Doc;
 use ditto_dql::Row;
-use ditto_types::DocId;
+use ditto_types::{DocId, Object, SmolStr};
 
 use super::Index;
 use crate::StoreError;
 use crate::driver::{Db, Param};
-use crate::row::DocRow;
+use crate::row::{DocRow, step};
 
 /// Brings the entries of one document up to date: `old` and `new` are its states before and after, dead or alive, or
 /// `None` where the store did not have it. Only entries whose key changes are touched.
 pub(crate) fn update(
     db: &Db,
-    indexes: &[std::sync::Arc<Index>],
+    indexes: &[Arc<Index>],
     (rid, id): (i64, &DocId),
     old: Option<&Doc>,
     new: Option<&Doc>,
@@ -38,6 +40,45 @@ pub(crate) fn update(
 pub(super) fn insert(db: &Db, index: &Index, key: &[u8], rid: i64) -> Result<(), StoreError> {
     db.exec(&index.insert_sql, &[Param::Blob(key), Param::Int(rid)])?;
     Ok(())
+}
+
+/// Entries of new documents, to be written all at once in the order of each index.
+pub(crate) struct Batch<'i> {
+    indexes: &'i [Arc<Index>],
+    /// Place of the index, key, row id.
+    entries: Vec<(usize, Vec<u8>, i64)>,
+}
+
+impl<'i> Batch<'i> {
+    pub(crate) fn new(indexes: &'i [Arc<Index>]) -> Self {
+        Self { indexes, entries: Vec::new() }
+    }
+
+    /// Adds the entries of a document with these fields, all of them of the inferred kind.
+    pub(crate) fn add(&mut self, rid: i64, id: &DocId, fields: &Object) {
+        let field = |path: &[SmolStr]| match path.split_first() {
+            Some((first, rest)) if first == "_id" => step(&id.to_value(), rest).cloned(),
+            Some((first, rest)) => step(fields.get(first)?, rest).cloned(),
+            None => None,
+        };
+        for (i, index) in self.indexes.iter().enumerate() {
+            if let Some(key) = index.def.entry(field) {
+                self.entries.push((i, key, rid));
+            }
+        }
+    }
+
+    pub(crate) fn write(mut self, db: &Db) -> Result<(), StoreError> {
+        self.entries.sort_unstable();
+        for of_index in self.entries.chunk_by(|a, b| a.0 == b.0) {
+            let Some((i, ..)) = of_index.first() else { continue };
+            let mut statement = db.prepare(&self.indexes[*i].insert_sql)?;
+            for (_, key, rid) in of_index {
+                statement.exec(&[Param::Blob(key), Param::Int(*rid)])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The key of a document; `None` when it has no entry.

@@ -9,7 +9,7 @@ use crate::StoreError;
 use crate::core::{Core, Held};
 use crate::driver::Param;
 use crate::row::{DocRow, Reading};
-use crate::schema::{FLAG_DEAD, khash_to_sql};
+use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 use crate::select::{StoreSource, damaged, rid_range, with_row};
 
 /// Bytes of stored documents that the choice keeps. What is chosen beyond is read again when it is written.
@@ -94,7 +94,7 @@ impl<'a> Candidates<'a> {
         for id in ids {
             let key = self.core.hash_key.key_hash(&scan.collection.name, id);
             let held = db.query_one(
-                "SELECT rid, digest, body, flags FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                by_id!("rid, digest, body, flags"),
                 &[Param::Int(coll.into()), Param::Int(khash_to_sql(key)), Param::Blob(id.as_bytes())],
                 |r| {
                     if r.int(3)? & FLAG_DEAD != 0 {

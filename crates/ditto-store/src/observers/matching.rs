@@ -116,7 +116,7 @@ fn moved(query: &Query, change: &Change, seq: u64) -> Result<Option<Moved>, Agai
         _ => Ok(None),
     };
     let (from, to) = change.positions;
-    let (old, new) = (matching(change.old.as_ref(), from)?, matching(change.new.as_ref(), to)?);
+    let (old, new) = (matching(change.old.as_ref(), from)?, matching(change.new_state(), to)?);
     match (&old, &new) {
         (None, None) => Ok(None),
         _ if query.incremental => Ok(Some(Moved { seq, id: change.id.clone(), old, new })),
@@ -126,14 +126,20 @@ fn moved(query: &Query, change: &Change, seq: u64) -> Result<Option<Moved>, Agai
 
 /// The states of a changed document, before and after, in which it is not deleted.
 fn states(change: &Change) -> impl Iterator<Item = &Doc> {
-    [&change.old, &change.new].into_iter().filter_map(|doc| doc.as_deref().filter(|d| d.is_alive()))
+    let both = [change.old.as_ref(), change.new_state()];
+    both.into_iter().flatten().map(|doc| &**doc).filter(|doc| doc.is_alive())
 }
 
 impl Observers {
+    /// Whether there are observers.
+    pub(crate) fn any(&self) -> bool {
+        self.0.count.load(Ordering::SeqCst) > 0
+    }
+
     /// Takes note of a durable commit. Called by the writer, so it only hands the commit over, and only when it may
     /// concern somebody.
     pub(crate) fn on_commit(&self, commit: &Arc<Commit>) {
-        if self.0.count.load(Ordering::SeqCst) == 0 {
+        if !self.any() {
             return;
         }
         if commit.changes.len() <= AT_ONCE

@@ -1,5 +1,6 @@
 //! The way of a statement: prepared, bound, run where it belongs, counted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,7 +38,7 @@ pub(crate) enum Place<'a> {
 pub(crate) fn execute(
     store: &Inner,
     text: &str,
-    args: &Object,
+    args: Cow<'_, Object>,
     place: &Place<'_>,
     cancel: Option<&Cancellation>,
 ) -> Result<QueryResult, StoreError> {
@@ -74,11 +75,12 @@ fn run(
     requests: &Requests,
     statement: &Statement,
     request: &Arc<Request>,
-    args: &Object,
+    args: Cow<'_, Object>,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
     let settings = &request.settings;
     let env = Arc::new(env(requests, statement, request));
+    let args = statement.prepared.arguments(args)?;
     let mut attempts = 0;
     loop {
         request.poll()?;
@@ -90,7 +92,7 @@ fn run(
             directives: &settings.directives,
             env: env.clone(),
         };
-        let plan = statement.prepared.bind(args, &context)?;
+        let plan = statement.prepared.bind_to(&args, &context)?;
         let planned = requests.clock.monotonic().saturating_sub(before);
         request.plan_ns.store(nanos(planned), Ordering::Relaxed);
         let run = Run { store, request, indexes: &indexes, place };

@@ -114,7 +114,7 @@ fn a_cancelled_request_ends_and_leaves_nothing() {
     let cancel = Cancellation::new();
     cancel.cancel();
     for text in ["SELECT * FROM c WHERE n >= 0", "DELETE FROM c"] {
-        let e = f.store.execute_cancellable(text, &Object::new(), &cancel).unwrap_err();
+        let e = f.store.execute_cancellable(text, Object::new(), &cancel).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::QueryCancelled, "{text}: {e}");
     }
     assert_eq!(f.run("SELECT * FROM c").unwrap(), 2000);

@@ -8,7 +8,7 @@ use ditto_types::ErrorKind;
 use super::{StoreSource, rid_range};
 use crate::StoreError;
 use crate::driver::Param;
-use crate::schema::{FLAG_DEAD, khash_to_sql};
+use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 
 /// Row ids that one statement keeps at most: 256 MiB.
 const MAX_RIDS: usize = 32 * 1024 * 1024;
@@ -27,7 +27,7 @@ impl StoreSource<'_> {
                 for id in ids {
                     let khash = khash_to_sql(self.hash_key.key_hash(&collection.name, id));
                     let rid = self.db.query_one(
-                        "SELECT flags, rid FROM docs WHERE coll = ?1 AND khash = ?2 AND id = ?3",
+                        by_id!("flags, rid"),
                         &[Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())],
                         |r| Ok((r.int(0)? & FLAG_DEAD == 0).then_some(r.int(1)?)),
                     )?;
