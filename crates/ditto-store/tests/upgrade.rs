@@ -1,7 +1,9 @@
 //! Files of older formats.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ditto_store::{Store, StoreOptions};
+use std::sync::Arc;
+
+use ditto_store::{Store, StoreOptions, WallClock};
 use ditto_types::{DatabaseId, Object, json};
 
 /// A file of format 1, as the release that wrote that format left it after these statements:
@@ -75,4 +77,99 @@ fn an_upgrade_that_fails_leaves_the_old_format() {
         drop(std::fs::remove_file(dir.path().join(extra)));
     }
     assert!(Store::open(options()).unwrap().check().unwrap().is_clean());
+}
+
+/// A file of format 2, as the release that wrote that format left it. The clock began at [`T0`]:
+///
+/// ```sql
+/// INSERT INTO cars DOCUMENTS ({'_id':'old','n':-1})
+/// DELETE FROM cars WHERE _id = 'old'
+/// -- 40 days later the reaper ran; then the documents of format 1, for i from 0 to 11, and
+/// CREATE INDEX by_n ON cars (n)
+/// CREATE INDEX by_owner ON cars (owner.name, n DESC)
+/// -- the statements of format 1 after its documents
+/// ```
+const FORMAT_2: &[u8] = include_bytes!("fixtures/format-2.db");
+
+const T0: u64 = 1_800_000_000_000;
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+struct At(u64);
+
+impl WallClock for At {
+    fn now_ms(&self) -> u64 {
+        self.0
+    }
+}
+
+fn open_format_2(dir: &std::path::Path) -> Store {
+    let clock = Arc::new(At(T0 + 41 * DAY_MS));
+    let options = StoreOptions::new(dir, DatabaseId::DEFAULT);
+    Store::open(StoreOptions { clock, environment: Arc::new(|_| None), ..options }).unwrap()
+}
+
+/// Ids and commits of all changes after a commit, read in pages of `size`.
+fn changes(store: &Store, after: u64, size: usize) -> Vec<(String, u64)> {
+    let query = store.compile_subscription("SELECT * FROM cars", &Object::new()).unwrap();
+    let (mut out, mut after) = (Vec::new(), after);
+    loop {
+        let page = store.changes(&query, after, size, usize::MAX).unwrap();
+        out.extend(page.docs.iter().map(|d| (json::to_string(&d.id.to_value()), d.seq)));
+        after = page.scanned_to;
+        if page.done {
+            return out;
+        }
+    }
+}
+
+#[test]
+fn a_file_of_format_2_is_upgraded_and_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("store.db"), FORMAT_2).unwrap();
+    // Commits of the cars that are left: those that were not touched again, then the changed ones in their order.
+    let cars = [0, 1, 2, 8, 9, 10, 11].map(|i| (format!("\"car{i}\""), i + 3));
+    let changed = [3, 4, 5, 6].map(|i| (format!("\"car{i}\""), i + 12));
+    let mut expected = vec![("\"old\"".to_string(), 2)];
+    expected.extend(cars.into_iter().chain(changed));
+    // The second time it is of the present format.
+    for _ in 0..2 {
+        let store = open_format_2(dir.path());
+        let report = store.check().unwrap();
+        assert!(report.is_clean(), "{:?}", report.problems);
+        assert_eq!((report.documents, report.tombstones, report.gravestones), (11, 2, 1));
+        assert_eq!((report.indexes, report.head), (2, 23));
+        assert_eq!(
+            rows(&store, "SELECT * FROM cars WHERE _id = 'car3'"),
+            [r#"{"_id":"car3","half":3.5,"n":100,"owner":{"at":{"x":3},"name":"o0"},"tags":["a","b"]}"#]
+        );
+        assert_eq!(rows(&store, "SELECT _id FROM cars WHERE n = 100"), [r#"{"_id":"car3"}"#]);
+        assert!(rows(&store, "SELECT * FROM cars WHERE _id IN ('car6', 'car7', 'old')").is_empty());
+        for size in [1, 3, 100] {
+            assert_eq!(changes(&store, 0, size), expected, "{size}");
+            assert_eq!(changes(&store, 12, size), expected[6..], "{size}");
+        }
+        store.close();
+    }
+    // Rows of the old and of the present format beside each other.
+    let store = open_format_2(dir.path());
+    store.execute("INSERT INTO cars DOCUMENTS ({'_id': 'new1'}), ({'_id': 'new2'})", &Object::new()).unwrap();
+    store.execute("INSERT INTO cars DOCUMENTS ({'_id': 'new3'})", &Object::new()).unwrap();
+    store.execute("UPDATE cars SET n = 7 WHERE _id = 'new1'", &Object::new()).unwrap();
+    store.execute("UPDATE cars SET n = 8 WHERE _id = 'car0'", &Object::new()).unwrap();
+    expected.retain(|(id, _)| id != "\"car0\"");
+    expected.extend(
+        [("new2", 24), ("new3", 25), ("new1", 26), ("car0", 27)].map(|(id, n)| (format!("{id:?}"), n)),
+    );
+    for size in [1, 3, 100] {
+        assert_eq!(changes(&store, 0, size), expected, "{size}");
+        for (after, left) in [(23, 4), (24, 3), (25, 2), (26, 1), (27, 0), (u64::MAX, 0)] {
+            assert_eq!(changes(&store, after, size), expected[expected.len() - left..], "{after} {size}");
+        }
+    }
+    let again = store.execute("INSERT INTO cars DOCUMENTS ({'_id': 'old', 'n': 1})", &Object::new());
+    assert_eq!(again.unwrap().commit_id(), Some(28));
+    let report = store.check().unwrap();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert_eq!((report.documents, report.gravestones), (15, 0));
 }

@@ -50,7 +50,10 @@ fn each_kind_of_damage_is_found() {
         ("DELETE FROM key WHERE coll = 2", "no entry among the keys"),
         ("INSERT INTO key(coll, khash, twin, rid) VALUES(2, 5, 0, 1)", "entries of keys"),
         ("UPDATE docs SET born = 99 WHERE coll = 2", "made by a later commit"),
-        ("UPDATE docs SET born = 0 WHERE rid = (SELECT max(rid) FROM docs WHERE coll = 1)", "than the row before"),
+        (
+            "UPDATE docs SET born = 0 WHERE rid = (SELECT max(rid) FROM docs WHERE coll = 1)",
+            "than the row before",
+        ),
         ("UPDATE docs SET seq = 99 WHERE coll = 2", "after the newest"),
         ("UPDATE docs SET seq = 0 WHERE coll = 2", "belongs to no commit"),
         ("UPDATE docs SET flags = 1 - flags WHERE coll = 2", "deletion flag"),
