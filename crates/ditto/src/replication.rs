@@ -38,9 +38,6 @@ pub(crate) struct Replication {
 impl Replication {
     pub(crate) fn spawn(
         store: ditto_store::Store,
-        /// The commits, while there is a peer: a store without peers need not wake this thread.
-        commits: Receiver<Arc<ditto_store::Commit>>,
-        listens: bool,
         mesh: mpsc::UnboundedSender<Command>,
         events: broadcast::Sender<MeshEvent>,
     ) -> Result<Self, DittoError> {
@@ -99,6 +96,9 @@ impl Stopping {
 struct Worker {
     engine: SyncEngine<StoreAdapter>,
     store: ditto_store::Store,
+    /// The commits, while there is a peer: a store without peers need not wake this thread.
+    commits: Receiver<Arc<ditto_store::Commit>>,
+    listens: bool,
     mesh: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<MeshEvent>,
 }

@@ -93,6 +93,20 @@ async fn api_104_and_116_snapshots() {
     p.ditto.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn statements_of_a_transaction_can_run_on_the_calling_thread() {
+    let p = peer().await;
+    let txn = p.ditto.store().begin(TransactionOptions::default()).await.unwrap();
+    txn.execute_sync(INSERT).unwrap();
+    assert_eq!(txn.execute_sync(COUNT).unwrap().json_string(), r#"[{"n":1}]"#);
+    assert_eq!(count(&txn).await, r#"[{"n":1}]"#, "both ways are in one transaction");
+    assert_eq!(txn.execute_sync(INSERT).unwrap_err().kind(), ErrorKind::QueryExecution);
+    txn.finish(Action::Commit).await.unwrap();
+    assert_eq!(txn.execute_sync(COUNT).unwrap_err().kind(), ErrorKind::TransactionClosed);
+    assert_eq!(execute(&p.ditto, "SELECT * FROM c").await.len(), 1);
+    p.ditto.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn api_117_writers_take_turns_and_readers_do_not_wait() {
     let p = peer().await;
