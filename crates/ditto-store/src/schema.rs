@@ -128,7 +128,7 @@ CREATE INDEX grave_seq ON grave(coll, seq);
 CREATE INDEX docs_dead ON docs(rid) WHERE flags & 1;
 ";
 
-/// What format 3 changed (ADR 0012). `docs.born`: commit that made the row, 0 in a row that is older than this column.
+/// What format 3 changed (ADR 0014). `docs.born`: commit that made the row, 0 in a row that is older than this column.
 /// Within a collection it grows with the row id, so that `docs_seq` needs only the documents that were changed since.
 /// `key`: where the document with a key hash is. `key.twin`: 0, or a number that tells apart documents whose ids have the
 /// same hash.
