@@ -97,9 +97,9 @@ fn errors() {
             QueryExecution,
             "an index with the given name already exists on the given collection",
         ),
-        ("SHOW no_such_setting", QueryInvalid, "unknown parameter 'no_such_setting'"),
-        ("ALTER SYSTEM SET no_such_setting = 1", QueryInvalid, "unknown parameter 'no_such_setting'"),
-        ("ALTER SYSTEM SET dql_strict_mode = 'x'", QueryArguments, "dql_strict_mode"),
+        ("SHOW no_such_setting", QueryParameter, "unknown parameter 'no_such_setting'"),
+        ("ALTER SYSTEM SET no_such_setting = 1", QueryParameter, "unknown parameter 'no_such_setting'"),
+        ("ALTER SYSTEM SET dql_strict_mode = 'x'", QueryParameter, "dql_strict_mode"),
         // System collections.
         (
             "INSERT INTO system:indexes DOCUMENTS ({'a': 1})",

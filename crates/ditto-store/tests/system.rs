@@ -344,12 +344,12 @@ fn wrong_settings_name_what_was_wrong() {
         let e = error(&f, text);
         assert_eq!(
             (e.to_string().as_str(), e.kind()),
-            ("unknown parameter 'no_such'", ErrorKind::QueryInvalid)
+            ("unknown parameter 'no_such'", ErrorKind::QueryParameter)
         );
     }
     let e = error(&f, "ALTER SYSTEM SET dql_strict_mode = 'yes'");
     assert_eq!(e.to_string(), "parameter 'dql_strict_mode' must be true or false, found \"yes\"");
-    assert_eq!(e.kind(), ErrorKind::QueryArguments);
+    assert_eq!(e.kind(), ErrorKind::QueryParameter);
     let e = error(&f, "ALTER SYSTEM SET reaper_preferred_hour = 24");
     assert_eq!(
         e.to_string(),
