@@ -11,11 +11,12 @@
 //! | [`instance`] | [`instance::Ditto`], the entry object |
 //! | [`store`], [`transaction`], [`observer`], [`result`], [`differ`] | local data |
 //! | [`sync_status`] | how far sync is |
-//! | [`sync`], [`presence`], [`bus`] | the mesh |
+//! | [`sync`], [`presence`], [`connection`], [`bus`] | the mesh |
 //! | `json` | documents and arguments as text |
 
 pub mod bus;
 pub mod config;
+pub mod connection;
 pub mod differ;
 pub mod error;
 pub mod instance;

@@ -61,7 +61,7 @@ pub(crate) async fn run(ditto: &Ditto, mut events: MeshEvents) -> Result<(), Fai
 }
 
 /// "Every interface" is no address to connect to; on this machine loopback is.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, address.port()).into() } else { address }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod control;
+mod doctor;
 mod exec;
 mod failure;
 mod import;

@@ -25,6 +25,9 @@ pub(crate) struct MeshArgs {
     /// Longest time to wait for the graph to settle, in seconds.
     #[arg(long, value_name = "S", default_value_t = 10)]
     wait: u64,
+    /// Also print what happens to connections meanwhile, on stderr.
+    #[arg(long)]
+    events: bool,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -47,6 +50,14 @@ pub(crate) async fn run(args: MeshArgs) -> Result<(), Failure> {
             }
         })
         .await?;
+    if args.events {
+        let mut events = instance.ditto.connection_events();
+        tokio::spawn(async move {
+            while let Some(record) = events.next().await {
+                output::note(format_args!("{}", record.event));
+            }
+        });
+    }
     instance.ditto.sync().start().await?;
     let graph = settled(&instance, Duration::from_secs(args.wait)).await?;
     instance.close().await?;
@@ -56,7 +67,7 @@ pub(crate) async fn run(args: MeshArgs) -> Result<(), Failure> {
         output::text(&table(&graph));
     }
     if graph.remote_peers.is_empty() {
-        output::note(format_args!("no other peer found; is it the same database id and key?"));
+        output::note(format_args!("no other peer found; `ditto doctor` looks for reasons"));
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ async fn serve(ditto: &Ditto, args: PeerArgs, listen: Addresses) -> Result<(), F
 }
 
 /// Address and port to listen on; a host name stands for its first address.
-fn parse_listen(option: &str, text: &str) -> Result<(String, u16), Failure> {
+pub(crate) fn parse_listen(option: &str, text: &str) -> Result<(String, u16), Failure> {
     let invalid = |e: std::io::Error| Failure::usage(format!("{option}: `{text}` is not HOST:PORT: {e}"));
     let none = || Failure::usage(format!("{option}: `{text}` has no address"));
     let address = text.to_socket_addrs().map_err(invalid)?.next().ok_or_else(none)?;

@@ -190,3 +190,39 @@ fn shared_keys_are_private_and_never_overwritten() {
     let out = ditto(&["mesh", "--shared-key", text(&file), "--wait", "0"]);
     assert_eq!(out.status.code(), Some(2), "{out:?}");
 }
+
+#[test]
+fn doctor_connects_to_itself_and_looks_at_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("shared.key");
+    assert_eq!(ditto(&["keygen", text(&key)]).status.code(), Some(0));
+    let find = |report: &Value, check: &str| -> Value {
+        report["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).cloned().unwrap()
+    };
+    let args = ["doctor", "--json", "--wait", "0", "--listen", "127.0.0.1:0", "--shared-key", text(&key)];
+    let report = line(&ditto(&args));
+    // What the network of this machine is like is not for this test to say.
+    assert_eq!(find(&report, "listener")["level"], "ok", "{report}");
+    assert_eq!(find(&report, "keys")["level"], "ok", "{report}");
+    assert!(report["findings"].as_array().unwrap().iter().all(|f| f["check"] != "admission"), "{report}");
+
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let out = ditto(&args);
+        assert_eq!(out.status.code(), Some(1));
+        let report = line(&out);
+        assert_eq!(report["ok"], false);
+        let finding = find(&report, "keys");
+        assert_eq!(finding["level"], "fail");
+        assert!(finding["advice"].as_str().unwrap().starts_with("chmod 600"), "{finding}");
+    }
+
+    // A port that somebody holds, and an address where nobody is.
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().to_string();
+    let out = ditto(&["doctor", "--json", "--wait", "0", "--listen", &port]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(find(&line(&out), "listener")["level"], "fail");
+}

@@ -28,12 +28,13 @@ impl Namespace {
 }
 
 /// Names of the collections in [`Namespace::System`], with the other names that some have (dql.md 8).
-pub const SYSTEM_COLLECTIONS: [&str; 15] = [
+pub const SYSTEM_COLLECTIONS: [&str; 16] = [
     "active_requests",
     "actives",
     "all_collections",
     "collections",
     "completed_requests",
+    "connection_events",
     "data_sync_info",
     "dql_indexes",
     "dual",

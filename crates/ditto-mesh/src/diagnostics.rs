@@ -68,7 +68,8 @@ impl TransportDiagnostics {
 }
 
 impl TransportSnapshot {
-    pub(crate) fn new(kind: LinkKind) -> Self {
+    /// A transport without peers.
+    pub fn new(kind: LinkKind) -> Self {
         Self {
             connection_type: label(kind).to_owned(),
             kind,

@@ -49,6 +49,35 @@ pub fn multicast_available() -> Result<Vec<String>, String> {
     Err(format!("multicast works on no network interface: {}", failures.join("; ")))
 }
 
+/// An address of this machine, for people who look for faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceReport {
+    /// Name of the interface.
+    pub name: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Whether others may be reached through it: it is up, and neither loopback nor cellular nor point to point.
+    pub is_usable: bool,
+    /// Whether a multicast datagram to this machine comes back on it, and why not. Only tried where it is usable.
+    pub multicast: Result<(), String>,
+}
+
+/// The addresses of this machine, and what they are good for. Takes up to 0.2 s for each on which multicast does not
+/// work; nothing leaves the machine.
+///
+/// # Errors
+/// The operating system does not list them.
+pub fn interface_reports() -> io::Result<Vec<InterfaceReport>> {
+    let report = |interface: &Interface| {
+        let is_usable = reaches_others(interface);
+        let tried = || has_multicast_flag(&interface.name).and_then(|()| probe(interface));
+        let multicast =
+            if is_usable { tried().map_err(|e| e.to_string()) } else { Err("not tried".to_owned()) };
+        InterfaceReport { name: interface.name.clone(), ip: interface.ip(), is_usable, multicast }
+    };
+    Ok(if_addrs::get_if_addrs()?.iter().map(report).collect())
+}
+
 /// Addresses of this machine at which others may reach it, and through which it reaches others.
 pub(crate) fn usable_interfaces() -> Vec<Interface> {
     match if_addrs::get_if_addrs() {
@@ -212,6 +241,18 @@ mod tests {
         let mut down = interface("192.0.2.7", "255.255.255.0");
         down.oper_status = if_addrs::IfOperStatus::Down;
         assert!(!reaches_others(&down));
+    }
+
+    #[test]
+    fn reports_agree_with_what_discovery_uses() {
+        let reports = interface_reports().unwrap();
+        assert!(reports.iter().all(|r| !r.ip.is_loopback() || !r.is_usable));
+        let names = |works: bool| -> BTreeSet<&str> {
+            reports.iter().filter(|r| r.multicast.is_ok() == works).map(|r| r.name.as_str()).collect()
+        };
+        if let Ok(usable) = multicast_available() {
+            assert!(usable.iter().all(|name| names(true).contains(name.as_str())));
+        }
     }
 
     #[test]

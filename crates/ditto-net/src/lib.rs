@@ -37,7 +37,7 @@ mod websocket;
 
 pub use error::NetError;
 pub use http::{HttpConfig, TlsFiles};
-pub use interfaces::multicast_available;
+pub use interfaces::{InterfaceReport, interface_reports, multicast_available};
 pub use mdns::MdnsConfig;
 pub use memory::{MemoryHub, MemoryNet};
 pub use net::{Net, NetConfig};

@@ -10,7 +10,8 @@ use tokio::sync::OnceCell;
 
 use crate::bus::Bus;
 use crate::config::{DittoConfig, DittoConfigConnect, Durability};
-use crate::node::Node;
+use crate::control::Control;
+use crate::node::{Command, Node};
 use crate::observer::StoreObserver;
 use crate::presence::Presence;
 use crate::store::Store;
@@ -284,6 +285,17 @@ impl Inner {
 
     pub(crate) fn peer_metadata(&self) -> MutexGuard<'_, Value> {
         lock(&self.peer_metadata)
+    }
+
+    /// Changes what the app says about connections, and tells the machine.
+    pub(crate) fn control(
+        &self,
+        change: impl FnOnce(&Control) -> ditto_mesh::Input,
+    ) -> Result<(), DittoError> {
+        if self.is_closed() {
+            return Err(DittoError::closed());
+        }
+        self.node.command(Command::Control(change(&self.node.control)))
     }
 
     pub(crate) async fn start(&self) -> Result<(), DittoError> {

@@ -52,7 +52,8 @@
 //! | `transports` | what mesh and network run for a transport config |
 //! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
-//! | `sync`, `presence`, `bus` | the mesh, from the app's side |
+//! | `sync`, `presence`, `connection_request`, `diagnostics`, `experimental`, `bus` | the mesh, from the app's side |
+//! | `control`, `feed` | what the app said about connections and what happened to them |
 //! | `node`, `replication`, `sync_store`, `system` | the task and the thread that run the machines; what `system:` collections tell of them |
 //! | `identity`, `random`, `runtime`, `callback_gate` | what they stand on |
 
@@ -61,9 +62,14 @@
 mod bus;
 mod callback_gate;
 mod config;
+mod connection_request;
+mod control;
+mod diagnostics;
 mod differ;
 mod error;
 mod executor;
+mod experimental;
+mod feed;
 mod identity;
 mod instance;
 mod node;
@@ -84,15 +90,22 @@ mod transports;
 
 pub use bus::{Bus, BusMessage, BusMessages};
 pub use config::{DittoConfig, DittoConfigConnect, Durability};
+pub use connection_request::{ConnectionRequest, ConnectionRequestAuthorization, ConnectionRequestHandler};
+pub use diagnostics::{ConnectionEvents, ConnectionRecord};
 pub use differ::{Diff, DiffMove, Differ};
 pub use ditto_bus::Reliability;
-pub use ditto_mesh::{ConnectionEvent, PeerKey, PresenceConnection, PresenceGraph, PresencePeer};
-pub use ditto_net::multicast_available;
+pub use ditto_mesh::transport::{DialTarget, LinkKind as ConnectionType, Role};
+pub use ditto_mesh::{
+    ConnectionEvent, ConnectionPriority, PeerKey, PeerSelector, PresenceConnection, PresenceGraph,
+    PresencePeer, Refusal, TransportDiagnostics, TransportPeer, TransportSnapshot,
+};
+pub use ditto_net::{InterfaceReport, interface_reports, multicast_available};
 pub use ditto_store::{Cancellation, CheckReport};
 pub use ditto_sync::{PeerSyncStatus, SyncProgress, SyncState};
 pub use ditto_types as types;
 pub use error::{DittoError, ErrorKind, Position};
 pub use executor::QueryExecutor;
+pub use experimental::Experimental;
 pub use identity::generate_shared_key;
 pub use instance::Ditto;
 pub use node::MeshEvent;

@@ -6,15 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ditto_bus::{Bus, BusConfig, BusError, Reliability};
-use ditto_mesh::transport::{NetEvent, Transport};
-use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph};
+use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Transport};
+use ditto_mesh::{
+    ConnectionEvent, Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot,
+};
 use ditto_net::{Net, NetConfig};
 use ditto_sync::PeerSyncStatus;
-use ditto_types::Value;
+use ditto_types::{ErrorKind, Value};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::DittoError;
 use crate::bus::Inbox;
+use crate::connection_request::ConnectionRequest;
+use crate::control::Control;
+use crate::diagnostics::ConnectionRecord;
+use crate::feed::Feed;
 use crate::query::Query;
 use crate::replication::{Replication, ToSync};
 use crate::runtime;
@@ -60,6 +66,15 @@ pub(crate) enum Command {
         peer: PeerKey,
         reason: String,
     },
+    /// What the app says about connections.
+    Control(ditto_mesh::Input),
+    /// The app's decision about a link of a run.
+    AnswerConnectionRequest {
+        run: u64,
+        link: LinkId,
+        allow: bool,
+    },
+    Diagnostics(crossbeam_channel::Sender<TransportDiagnostics>),
     Shutdown {
         done: oneshot::Sender<()>,
     },
@@ -106,6 +121,9 @@ pub(crate) struct Node {
     pub(crate) graph: watch::Receiver<Arc<PresenceGraph>>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) control: Arc<Control>,
+    /// Ends the feeds.
+    closed: watch::Sender<bool>,
 }
 
 /// What of the network is on.
@@ -126,7 +144,10 @@ impl Node {
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
         let inbox = Arc::new(Inbox::default());
         let state = Arc::new(Mutex::new(State::default()));
-        store.set_system_provider(Arc::new(SystemRows::new(replication.sender(), state.clone())));
+        let control = Arc::new(Control::default());
+        let rows =
+            SystemRows::new(replication.sender(), state.clone(), control.clone(), commands.downgrade());
+        store.set_system_provider(Arc::new(rows));
         let task = Task {
             mesh,
             bus: Bus::new(BusConfig::default()),
@@ -135,13 +156,17 @@ impl Node {
             graph: graph_out,
             events: events.clone(),
             inbox: inbox.clone(),
+            control: control.clone(),
+            commands: commands.downgrade(),
+            run: 0,
             state: state.clone(),
             metadata: Value::Object(Default::default()),
             waiting: HashMap::new(),
             next_message: 1,
         };
         runtime::handle()?.spawn(task.run(from_app));
-        Ok(Self { commands, replication, state, graph, events, inbox })
+        let closed = watch::channel(false).0;
+        Ok(Self { commands, replication, state, graph, events, inbox, control, closed })
     }
 
     pub(crate) fn command(&self, command: Command) -> Result<(), DittoError> {
@@ -186,6 +211,7 @@ impl Node {
             Ok(())
         })
         .await;
+        self.closed.send_replace(true);
     }
 
     /// Asks both to end without waiting; for the drop of the last handle.
@@ -194,6 +220,26 @@ impl Node {
         let _ = self.command(Command::Shutdown { done });
         self.inbox.close();
         drop(self.replication.stop());
+        self.closed.send_replace(true);
+    }
+
+    /// What happens in the mesh and in sync from now on.
+    pub(crate) fn event_feed(&self) -> Feed<MeshEvent> {
+        Feed::new(self.events.subscribe(), self.closed.subscribe())
+    }
+
+    /// What happens to connections from now on.
+    pub(crate) fn connection_feed(&self) -> Feed<ConnectionRecord> {
+        Feed::new(self.control.events.subscribe(), self.closed.subscribe())
+    }
+
+    /// What the transports are doing now.
+    pub(crate) fn diagnostics(&self) -> Result<TransportDiagnostics, DittoError> {
+        let mut out = diagnostics(&self.commands.downgrade())?;
+        if self.is_active() && out.transport_by_type("TCP").is_none() {
+            out.transports.insert(0, TransportSnapshot::new(LinkKind::AccessPoint));
+        }
+        Ok(out)
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -219,6 +265,22 @@ impl Node {
     pub(crate) async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
         self.replication.status().await
     }
+}
+
+/// Asks the network task, which never waits for anybody.
+pub(crate) fn diagnostics(
+    commands: &mpsc::WeakUnboundedSender<Command>,
+) -> Result<TransportDiagnostics, DittoError> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let commands = commands.upgrade().ok_or_else(DittoError::closed)?;
+    commands.send(Command::Diagnostics(reply)).map_err(|_| DittoError::closed())?;
+    answer.recv_timeout(PATIENCE).map_err(|e| match e {
+        crossbeam_channel::RecvTimeoutError::Disconnected => DittoError::closed(),
+        crossbeam_channel::RecvTimeoutError::Timeout => {
+            DittoError::new(ErrorKind::Internal, "the network task does not answer")
+        }
+    })
 }
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
@@ -254,6 +316,10 @@ struct Task {
     graph: watch::Sender<Arc<PresenceGraph>>,
     events: broadcast::Sender<MeshEvent>,
     inbox: Arc<Inbox>,
+    control: Arc<Control>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    /// Counts the starts of sync, because link ids begin anew with each.
+    run: u64,
     state: Arc<Mutex<State>>,
     metadata: Value,
     /// Completions of Bus messages by their id.
@@ -331,6 +397,13 @@ impl Task {
             Command::Send { peer, lane, bytes } => self.mesh_input(Input::Send { peer, lane, bytes, tag: 0 }),
             Command::Consumed { peer, lane, bytes } => self.mesh_input(Input::Consumed { peer, lane, bytes }),
             Command::Disconnect { peer, reason } => self.mesh_input(Input::Disconnect { peer, reason }),
+            Command::Control(input) => self.mesh_input(input),
+            Command::AnswerConnectionRequest { run, link, allow } => {
+                if run == self.run {
+                    self.mesh_input(Input::AnswerConnectionRequest { link, allow });
+                }
+            }
+            Command::Diagnostics(reply) => drop(reply.send(self.mesh.diagnostics())),
             Command::Shutdown { done } => {
                 self.stop_network().await;
                 let _ = done.send(());
@@ -355,7 +428,11 @@ impl Task {
         self.net = Some((net, events));
         // A fresh machine per start: device name and groups take effect then (API-034).
         self.mesh = Mesh::new(config, Box::new(crate::random::fill));
+        self.run += 1;
         self.mesh_input(ditto_mesh::Input::SetPeerMetadata(self.metadata.clone()));
+        for input in self.control.inputs() {
+            self.mesh_input(input);
+        }
         self.mesh_input(ditto_mesh::Input::Start);
         self.tell(conditions);
         Ok(())
@@ -457,8 +534,9 @@ impl Task {
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
             Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
-            // Nobody has asked for requests yet.
-            Action::ConnectionRequest { .. } => {}
+            Action::ConnectionRequest { link, peer, kind, metadata } => {
+                self.ask(link, ConnectionRequest::new(peer, kind, metadata));
+            }
             Action::CircuitIncoming { circuit, peer, purpose } => {
                 // No service takes circuits yet, so the opener is told at once.
                 tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
@@ -478,10 +556,27 @@ impl Task {
                 self.graph.send_replace(Arc::new(self.mesh.graph()));
             }
             Action::Event(event) => {
-                tracing::info!("{event}");
-                self.event(MeshEvent::Connection(event));
+                self.control.record(event.clone(), now);
+                // Told above already, and as events of their own.
+                if !matches!(event, ConnectionEvent::Connected { .. } | ConnectionEvent::Disconnected { .. })
+                {
+                    tracing::info!("{event}");
+                    self.event(MeshEvent::Connection(event));
+                }
             }
         }
+    }
+
+    /// Puts a connection request to the app, beside everything else.
+    fn ask(&self, link: LinkId, request: ConnectionRequest) {
+        let (control, commands, run) = (self.control.clone(), self.commands.clone(), self.run);
+        tokio::spawn(async move {
+            let allow = control.decide(request).await;
+            if let Some(commands) = commands.upgrade() {
+                // A closed instance has no links.
+                let _ = commands.send(Command::AnswerConnectionRequest { run, link, allow });
+            }
+        });
     }
 
     fn bus_action(&mut self, action: ditto_bus::Action) {

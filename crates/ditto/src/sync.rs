@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use ditto_sync::PeerSyncStatus;
 use ditto_types::Object;
-use tokio::sync::broadcast;
 
+use crate::feed::Feed;
 use crate::instance::Inner;
 use crate::node::MeshEvent;
 use crate::query::{IntoQuery, Query};
@@ -79,28 +79,26 @@ impl Sync {
 
     /// Connections coming, going and refused, and the progress of sync, from now on.
     pub fn events(&self) -> MeshEvents {
-        MeshEvents { receiver: self.inner.node.events.subscribe() }
+        MeshEvents { feed: self.inner.node.event_feed() }
+    }
+
+    /// Says that the device is on another network: what could not be reached is tried again at once, instead of after its
+    /// growing delay. The library notices new addresses of the own interfaces and of peers by itself.
+    pub fn network_changed(&self) -> Result<(), DittoError> {
+        self.inner.control(|_| ditto_mesh::Input::NetworkChanged)
     }
 }
 
 /// Feed of [`MeshEvent`]s.
 pub struct MeshEvents {
-    receiver: broadcast::Receiver<MeshEvent>,
+    feed: Feed<MeshEvent>,
 }
 
 impl MeshEvents {
     /// The next event; `None` once the instance is closed. A reader that falls more than 1,024 events behind
     /// misses the oldest.
     pub async fn next(&mut self) -> Option<MeshEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(n)) => {
-                    tracing::debug!(missed = n, "slow event reader")
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
+        self.feed.next().await
     }
 }
 

@@ -1,15 +1,19 @@
-//! What an instance adds to the system collections of its store: sync with each peer, and transports.
+//! What an instance adds to the system collections of its store: sync with each peer, transports, and what happened to connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use ditto_mesh::PeerKey;
+use ditto_mesh::transport::LinkKind;
+use ditto_mesh::{ConnectionEvent, PeerKey, TransportPeer, TransportSnapshot};
 use ditto_store::SystemProvider;
 use ditto_sync::PeerSyncStatus;
 use ditto_types::{Object, Value};
+use tokio::sync::mpsc;
 
-use crate::node::State;
+use crate::control::Control;
+use crate::diagnostics::ConnectionRecord;
+use crate::node::{Command, State, diagnostics};
 use crate::replication::ToSync;
 
 /// How long a statement waits for the sync thread. That thread may itself wait for the transaction which the statement
@@ -19,12 +23,19 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct SystemRows {
     to_sync: Sender<ToSync>,
     state: Arc<Mutex<State>>,
+    control: Arc<Control>,
+    commands: mpsc::WeakUnboundedSender<Command>,
     last: Mutex<Vec<PeerSyncStatus>>,
 }
 
 impl SystemRows {
-    pub(crate) fn new(to_sync: Sender<ToSync>, state: Arc<Mutex<State>>) -> Self {
-        Self { to_sync, state, last: Mutex::default() }
+    pub(crate) fn new(
+        to_sync: Sender<ToSync>,
+        state: Arc<Mutex<State>>,
+        control: Arc<Control>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+    ) -> Self {
+        Self { to_sync, state, control, commands, last: Mutex::default() }
     }
 
     fn status(&self) -> Vec<PeerSyncStatus> {
@@ -83,10 +94,89 @@ impl SystemProvider for SystemRows {
 
     fn transports_info(&self) -> Vec<Object> {
         let State { active, listening, .. } = self.state();
-        let mut tcp = Object::from([("_id".into(), "tcp".into()), ("is_active".into(), active.into())]);
-        if let Some(address) = listening {
-            tcp.insert("listen_address".into(), address.to_string().into());
+        let mut snapshots = diagnostics(&self.commands).unwrap_or_default().transports;
+        if !snapshots.iter().any(|s| s.kind == LinkKind::AccessPoint) {
+            snapshots.insert(0, TransportSnapshot::new(LinkKind::AccessPoint));
         }
-        vec![tcp]
+        let row = |s: TransportSnapshot| {
+            let id = s.connection_type.to_ascii_lowercase();
+            let mut row = Object::from([("_id".into(), id.into()), ("is_active".into(), active.into())]);
+            if s.kind == LinkKind::AccessPoint
+                && let Some(address) = listening
+            {
+                row.insert("listen_address".into(), address.to_string().into());
+            }
+            let lists =
+                [("connecting", s.connecting), ("connected", s.connected), ("disconnected", s.disconnected)];
+            for (name, peers) in lists {
+                row.insert(name.into(), Value::Array(peers.iter().map(transport_peer).collect()));
+            }
+            row
+        };
+        snapshots.into_iter().map(row).collect()
     }
+
+    fn connection_events(&self) -> Vec<Object> {
+        self.control.recent().iter().map(connection_event).collect()
+    }
+
+    fn system_info(&self) -> Vec<(String, String, Value)> {
+        let all = diagnostics(&self.commands).unwrap_or_default();
+        let of = |kind: LinkKind| {
+            let n =
+                all.transports.iter().filter(|t| t.kind == kind).map(|t| t.connected.len()).sum::<usize>();
+            unsigned(n as u64)
+        };
+        let counts = [
+            ("connections_bluetooth", LinkKind::Bluetooth),
+            ("connections_p2pwifi", LinkKind::P2PWiFi),
+            ("connections_accesspoint", LinkKind::AccessPoint),
+            ("connections_websocket", LinkKind::WebSocket),
+        ];
+        counts.into_iter().map(|(key, kind)| ("presence".to_owned(), key.to_owned(), of(kind))).collect()
+    }
+}
+
+fn transport_peer(peer: &TransportPeer) -> Value {
+    let mut out = Object::from([
+        ("address".into(), Value::from(peer.address.as_str())),
+        ("is_outgoing".into(), peer.is_outgoing.into()),
+        ("since".into(), unsigned(peer.since_ms)),
+    ]);
+    if let Some(key) = peer.peer_key {
+        out.insert("peer_key".into(), key.to_string().into());
+    }
+    if let Some(rtt) = peer.round_trip_ms {
+        out.insert("round_trip_ms".into(), unsigned(rtt));
+    }
+    if let Some(offset) = peer.clock_offset_ms {
+        out.insert("clock_offset_ms".into(), Value::Int(offset));
+    }
+    Value::Object(out)
+}
+
+/// Fields that do not apply are missing.
+fn connection_event(record: &ConnectionRecord) -> Object {
+    let event = &record.event;
+    let mut row = Object::from([
+        ("_id".into(), unsigned(record.number)),
+        ("time".into(), unsigned(record.at_ms)),
+        ("kind".into(), event.name().into()),
+        ("text".into(), event.to_string().into()),
+    ]);
+    let facts = [
+        ("peer_key", event.peer().map(|k| k.to_string())),
+        ("address", event.address()),
+        ("connection_type", event.connection_type().map(|k| k.to_string())),
+        ("reason", event.refusal().map(|r| r.as_str().to_owned())),
+    ];
+    for (name, value) in facts {
+        if let Some(value) = value {
+            row.insert(name.into(), value.into());
+        }
+    }
+    if let ConnectionEvent::Refused { by_us, .. } = event {
+        row.insert("by_us".into(), (*by_us).into());
+    }
+    row
 }

@@ -180,6 +180,7 @@ pub(crate) const SYSTEM_COLLECTIONS: &[&str] = &[
     "system:active_requests",
     "system:all_collections",
     "system:collections",
+    "system:connection_events",
     "system:data_sync_info",
     "system:dual",
     "system:indexes",

@@ -16,6 +16,11 @@ pub trait SystemProvider: Send + Sync {
         Vec::new()
     }
 
+    /// Rows of `system:connection_events`, oldest first, each with its `_id`.
+    fn connection_events(&self) -> Vec<Object> {
+        Vec::new()
+    }
+
     /// Further facts of `system:system_info`: namespace, key, value.
     fn system_info(&self) -> Vec<(String, String, Value)> {
         Vec::new()
