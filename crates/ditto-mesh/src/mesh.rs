@@ -263,6 +263,7 @@ impl Mesh {
     }
 
     fn set_sync_group(&mut self, group: u32) {
+        self.sync_group = group;
         self.greeter.set_sync_group(group);
         let strangers: Vec<PeerKey> = self
             .peers
