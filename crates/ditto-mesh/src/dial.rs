@@ -114,6 +114,7 @@ fn link_kind(target: &DialTarget) -> Option<LinkKind> {
     match target {
         DialTarget::Tcp(_) => Some(LinkKind::AccessPoint),
         DialTarget::WebSocket(_) => Some(LinkKind::WebSocket),
+        DialTarget::Platform { kind, .. } => Some(*kind),
         DialTarget::Memory(_) => None,
     }
 }

@@ -52,7 +52,7 @@ pub use config::{
     Admission, ConfigError, ConnectionLimits, Limits, MAX_DEVICE_NAME, MeshConfig, PresenceLimits,
 };
 pub use diagnostics::{TransportDiagnostics, TransportPeer, TransportSnapshot};
-pub use discovery::discovery_service_type;
+pub use discovery::{discovery_scope, discovery_service_type, discovery_service_uuid};
 pub use event::{ConnectionEvent, Refusal};
 pub use identity::{Identity, IdentityError};
 pub use mesh::{MAX_DATAGRAM, Mesh, RandomBytes};

@@ -108,6 +108,15 @@ pub enum DialTarget {
     WebSocket(String),
     /// A name on the in-process hub.
     Memory(String),
+    /// A device that a radio has discovered.
+    Platform {
+        /// Name of the radio.
+        radio: String,
+        /// The radio's name of the device.
+        device: u64,
+        /// What a link to it is carried by.
+        kind: LinkKind,
+    },
 }
 
 impl fmt::Display for DialTarget {
@@ -117,6 +126,7 @@ impl fmt::Display for DialTarget {
             // A query may hold a token, which is not for logs.
             DialTarget::WebSocket(url) => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
             DialTarget::Memory(name) => write!(f, "memory://{name}"),
+            DialTarget::Platform { radio, device, .. } => write!(f, "platform://{radio}/{device}"),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Announces itself, dials whom it finds, and echoes: one end of the discovery test between network namespaces.
 //!
-//! `netprobe SERVICE_TYPE TOKEN [PEER_TOKEN]` prints one line per event. With a peer token it dials that peer, sends
-//! 1 MB, checks the echo and prints `echoed`; without, it echoes. It ends when its input ends.
+//! `netprobe [--by mdns|multicast|both] SERVICE_TYPE TOKEN [PEER_TOKEN]` prints one line per event. With a peer token it
+//! dials that peer, sends 1 MB, checks the echo and prints `echoed`; without, it echoes. It ends when its input ends.
+//! Multicast announces every second, and its scope is made of the service type.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::error::Error;
 use std::io::Read;
+use std::time::Duration;
 
 use ditto_mesh::transport::{LinkId, NetEvent, Role, Transport};
-use ditto_net::{MdnsConfig, Net, NetConfig};
+use ditto_net::{MdnsConfig, MulticastConfig, MulticastScope, Net, NetConfig};
 use tokio::sync::mpsc;
 
 const LINK: LinkId = LinkId(1);
@@ -16,16 +18,30 @@ const LEN: usize = 1_000_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    let by = match args.next_if_eq("--by") {
+        Some(_) => args.next().unwrap_or_default(),
+        None => "mdns".to_owned(),
+    };
     let (Some(service_type), Some(token)) = (args.next(), args.next()) else {
         return Err("usage: netprobe SERVICE_TYPE TOKEN [PEER_TOKEN]".into());
     };
     let peer = args.next();
     let (sender, mut events) = mpsc::channel(32);
-    let mdns = Some(MdnsConfig { service_type, token });
-    let net =
-        Net::start(NetConfig { listen: Some("[::]:0".to_owned()), mdns, ..NetConfig::default() }, sender)
-            .await?;
+    let mut scope = [0; 32];
+    scope[..service_type.len().min(32)]
+        .copy_from_slice(&service_type.as_bytes()[..service_type.len().min(32)]);
+    let multicast = MulticastConfig {
+        interval: Duration::from_secs(1),
+        ..MulticastConfig::new(MulticastScope(scope), token.clone())
+    };
+    let config = NetConfig {
+        listen: Some("[::]:0".to_owned()),
+        mdns: (by != "multicast").then_some(MdnsConfig { service_type, token }),
+        multicast: (by != "mdns").then_some(multicast),
+        ..NetConfig::default()
+    };
+    let net = Net::start(config, sender).await?;
     let (input_end, mut input_ended) = mpsc::channel::<()>(1);
     std::thread::spawn(move || {
         // Only the end of the input matters, and an error is an end.

@@ -14,21 +14,29 @@
 //! | `tls` | TLS of the web, for `wss://` and `https://` |
 //! | `websocket` | WebSocket links, dialled and accepted |
 //! | `mdns` | announcing this process and finding others on the local network |
+//! | `discovery` | one picture of who is there, from several ways to find out |
+//! | [`platform`] | the port for radios that only the platform can drive |
+//! | `multicast` | the same by announcements of our own |
 //! | `link` | one byte-stream link: its reader, its writer and its end |
 //! | `table` | which links exist, and what is queued on them |
 //! | `sink` | the events channel and the stop signal |
 //! | `interfaces` | which network interfaces can be used, and whether multicast works on them |
 //! | `error` | [`NetError`] |
 
+mod discovery;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod interfaces;
 mod link;
 mod listener;
 mod mdns;
 mod memory;
+mod multicast;
 mod net;
 mod part;
+pub mod platform;
 mod sink;
 mod table;
 mod tcp;
@@ -40,6 +48,10 @@ pub use http::{HttpConfig, TlsFiles};
 pub use interfaces::{InterfaceReport, interface_reports, multicast_available};
 pub use mdns::MdnsConfig;
 pub use memory::{MemoryHub, MemoryNet};
+pub use multicast::{
+    Announcement, AnnouncementError, AnnouncementKind, MAX_DATAGRAM, MULTICAST_GROUP_V4, MULTICAST_GROUP_V6,
+    MULTICAST_PORT, MulticastConfig, MulticastScope,
+};
 pub use net::{Net, NetConfig};
 pub use table::NetStats;
 pub use websocket::check_websocket_url;

@@ -55,7 +55,7 @@ impl MdnsConfig {
 }
 
 /// Whether `text` can be a DNS label without any escaping.
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')

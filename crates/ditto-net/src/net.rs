@@ -1,5 +1,6 @@
 //! The transport of a real process: links and discovery behind one facade, and changing both while it runs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,11 +9,14 @@ use ditto_mesh::transport::{DialTarget, LinkId, LinkKind, NetEvent, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::discovery::{Discovery, Source};
 use crate::error::NetError;
 use crate::http::{HttpConfig, Server, Service};
 use crate::listener::{Listener, accept_loop, in_use};
 use crate::mdns::{self, MdnsConfig};
+use crate::multicast::{self, MulticastConfig};
 use crate::part::Part;
+use crate::platform::{self, Radio, RadioHandle};
 use crate::sink::EventSink;
 use crate::table::{LinkTable, NetStats};
 use crate::tcp;
@@ -36,6 +40,10 @@ pub struct NetConfig {
     pub listen: Option<String>,
     /// Discovery on the local network. Without a TCP listener it only looks and announces nothing.
     pub mdns: Option<MdnsConfig>,
+    /// The same by announcements of our own.
+    pub multicast: Option<MulticastConfig>,
+    /// Radios that the platform drives.
+    pub radios: Vec<Radio>,
     /// The HTTP listener.
     pub http: Option<HttpConfig>,
     /// Sent with every WebSocket that is dialled, for load balancers; 0 sends none.
@@ -47,7 +55,8 @@ pub struct NetConfig {
 impl NetConfig {
     /// What can be wrong without looking at the machine.
     fn check(&self) -> Result<(), NetError> {
-        self.mdns.as_ref().map_or(Ok(()), MdnsConfig::check)
+        self.mdns.as_ref().map_or(Ok(()), MdnsConfig::check)?;
+        self.multicast.as_ref().map_or(Ok(()), MulticastConfig::check)
     }
 }
 
@@ -68,6 +77,10 @@ pub struct Net {
     bound: Mutex<Bound>,
     /// How WebSockets are dialled.
     client: Mutex<Arc<Client>>,
+    /// Joins what all ways of discovery find.
+    discovery: Arc<Discovery>,
+    /// The radios by name.
+    radios: Mutex<BTreeMap<String, RadioHandle>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -85,6 +98,7 @@ struct Parts {
     /// What the HTTP listener does; there is one exactly while there is a listener or one is being made.
     service: Option<watch::Sender<Arc<Service>>>,
     mdns: Option<Part>,
+    multicast: Option<Part>,
 }
 
 struct Listening {
@@ -99,8 +113,10 @@ impl Net {
     /// As [`Net::reconfigure`]; then nothing runs.
     pub async fn start(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Net, NetError> {
         let (sink, stopper) = EventSink::new(events);
-        let (parts, bound, client) = Default::default();
-        let net = Net { table: LinkTable::new(), sink, stopper, parts, bound, client };
+        let table = LinkTable::new();
+        let discovery = Discovery::start(&table, &sink);
+        let (parts, bound, client, radios) = Default::default();
+        let net = Net { table, sink, stopper, parts, bound, client, discovery, radios };
         net.reconfigure(config).await?;
         Ok(net)
     }
@@ -130,6 +146,12 @@ impl Net {
         // It announces the listener's port.
         if config.mdns != before.mdns || config.listen != before.listen {
             self.restart_mdns(&mut parts, config.mdns.clone());
+        }
+        if config.multicast != before.multicast || config.listen != before.listen {
+            self.restart_multicast(&mut parts, config.multicast.clone());
+        }
+        if config.radios != before.radios {
+            self.restart_radios(&config.radios);
         }
         parts.config = config;
         Ok(())
@@ -221,10 +243,35 @@ impl Net {
             parts.mdns = before;
             return;
         };
-        let events = self.sink.clone();
-        parts.mdns = Some(Part::spawn(&self.table, &self.sink, before, async move |sink: EventSink| {
+        let events = self.discovery.source(Source::Mdns, &self.sink);
+        parts.mdns = Some(Part::spawn(&self.table, &events.clone(), before, async move |sink: EventSink| {
             mdns::run(config, listen, sink, events).await;
         }));
+    }
+
+    fn restart_multicast(&self, parts: &mut Parts, config: Option<MulticastConfig>) {
+        let (before, listen) = (parts.multicast.take(), parts.tcp.as_ref().map(|l| l.address));
+        let Some(config) = config else {
+            // Kept, because a later one must wait for its end.
+            before.iter().for_each(Part::stop);
+            parts.multicast = before;
+            return;
+        };
+        let found = self.discovery.source(Source::Multicast, &self.sink);
+        parts.multicast =
+            Some(Part::spawn(&self.table, &found, before, move |sink| multicast::run(config, listen, sink)));
+    }
+
+    /// All of them: an app sets its radios once.
+    fn restart_radios(&self, radios: &[Radio]) {
+        let mut running = lock(&self.radios);
+        let mut old = std::mem::take(&mut *running);
+        for radio in radios {
+            let found = self.discovery.source(Source::Radio(radio.name.clone()), &self.sink);
+            let before = old.remove(&radio.name);
+            let started = platform::start(radio.clone(), &self.table, self.sink.clone(), &found, before);
+            running.insert(radio.name.clone(), started);
+        }
     }
 
     /// Where the TCP listener listens, with the port it got.
@@ -309,6 +356,10 @@ impl Transport for Net {
                 let connect = async move { client.connect(&url).await };
                 tcp::dial_with(&self.table, &self.sink, link, LinkKind::WebSocket, connect);
             }
+            DialTarget::Platform { radio, device, .. } => match lock(&self.radios).get(radio) {
+                Some(radio) => radio.dial(link, *device),
+                None => platform::no_such_radio(&self.table, &self.sink, link, radio),
+            },
             other => {
                 let reason = format!("this transport cannot dial {other}");
                 tcp::fail_dial(&self.table, &self.sink, link, reason);

@@ -37,6 +37,11 @@ impl EventSink {
         (Self { part: Some(part), ..self.clone() }, stopper)
     }
 
+    /// A sink with another channel, which stops when this one does.
+    pub(crate) fn with_events(&self, events: mpsc::Sender<NetEvent>) -> Self {
+        Self { events, ..self.clone() }
+    }
+
     /// Delivers `event`, waiting for room. False when nobody listens any more or the transport has stopped.
     pub(crate) async fn emit(&self, event: NetEvent) -> bool {
         match self.reserve().await {

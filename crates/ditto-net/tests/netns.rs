@@ -228,3 +228,159 @@ fn processes_of_a_machine_without_any_network_find_each_other_over_loopback() {
     a.line("echoed");
     assert!(a.end() && b.end());
 }
+
+/// Two probes that look for each other by `by`: they find each other, talk, and say goodbye.
+fn found_by(by: &str, service: &str) -> String {
+    let Some(namespaces) = Namespaces::new() else {
+        return String::new();
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let mut b = Process::start(ns_b, &["--by", by, service, "b"]);
+    b.line("listening");
+    let mut a = Process::start(ns_a, &["--by", by, service, "a", "b"]);
+    let found = a.line("discovered b ");
+    let port = found.rsplit(':').next().unwrap().to_owned();
+    assert!(found.contains(&format!("tcp://198.51.100.2:{port}")), "{found}");
+    a.line("echoed");
+    b.line("discovered a ");
+    assert!(a.end(), "netprobe a failed");
+    b.line("lost a");
+    assert!(b.end(), "netprobe b failed");
+    found
+}
+
+#[test]
+fn multicast_alone_finds_peers() {
+    let found = found_by("multicast", "_dittomc-only._tcp.local.");
+    if !found.is_empty() {
+        assert!(found.starts_with("discovered b tcp://198.51.100.2:"), "IPv4 comes first: {found}");
+    }
+}
+
+#[test]
+fn both_ways_of_discovery_make_one_instance() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let service = "_dittomc-both._tcp.local.";
+    let mut b = Process::start(ns_b, &["--by", "both", service, "b"]);
+    b.line("listening");
+    // One process looks by mDNS only, one by multicast only, one by both: each finds b once.
+    let by_mdns = Process::start(ns_a, &["--by", "mdns", service, "m"]);
+    let by_multicast = Process::start(ns_a, &["--by", "multicast", service, "u"]);
+    let mut by_both = Process::start(ns_a, &["--by", "both", service, "a", "b"]);
+    by_mdns.line("discovered b ");
+    by_multicast.line("discovered b ");
+    by_both.line("discovered b ");
+    by_both.line("echoed");
+    assert!(b.end(), "netprobe b failed");
+    // Found twice, but one instance: it is lost once, when both have said goodbye.
+    by_mdns.line("lost b");
+    by_multicast.line("lost b");
+    by_both.line("lost b");
+    assert!(by_both.end());
+    let again = by_both.lines.try_iter().find(|line| line.starts_with("lost b"));
+    assert_eq!(again, None);
+}
+
+#[test]
+fn other_scopes_are_not_found_by_multicast() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let other = Process::start(ns_b, &["--by", "multicast", "_dittomc-x._tcp.local.", "x"]);
+    other.line("listening");
+    let b = Process::start(ns_b, &["--by", "multicast", "_dittomc-y._tcp.local.", "b"]);
+    b.line("listening");
+    let mut a = Process::start(ns_a, &["--by", "multicast", "_dittomc-y._tcp.local.", "a", "b"]);
+    a.line("echoed");
+    // By now x has announced as often as b.
+    assert!(a.end());
+    assert!(a.lines.try_iter().all(|line| !line.starts_with("discovered x")));
+}
+
+#[test]
+fn multicast_uses_an_interface_that_comes_up_later() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    must(&["-n", ns_a, "link", "set", "veth0", "down"]);
+    let service = "_dittomc-late._tcp.local.";
+    let mut a = Process::start(ns_a, &["--by", "multicast", service, "a", "b"]);
+    assert!(a.line("condition Multicast").contains("no network interface besides loopback is up"));
+    let mut b = Process::start(ns_b, &["--by", "multicast", service, "b"]);
+    must(&["-n", ns_a, "link", "set", "veth0", "up"]);
+    a.line("condition Multicast ok");
+    a.line("echoed");
+    assert!(a.end() && b.end());
+}
+
+#[test]
+fn a_partition_is_noticed_by_multicast_and_heals() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    let service = "_dittomc-part._tcp.local.";
+    let mut a = Process::start(ns_a, &["--by", "multicast", service, "a"]);
+    let mut b = Process::start(ns_b, &["--by", "multicast", service, "b"]);
+    a.line("discovered b ");
+    b.line("discovered a ");
+    // A second machine unplugs its cable without a word.
+    must(&["-n", ns_b, "link", "set", "veth0", "down"]);
+    a.line("lost b");
+    b.line("lost a");
+    must(&["-n", ns_b, "link", "set", "veth0", "up"]);
+    a.line("discovered b ");
+    b.line("discovered a ");
+    assert!(a.end() && b.end());
+}
+
+#[test]
+fn multicast_works_over_loopback_where_there_is_nothing_else() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let ns = &namespaces.names[0];
+    must(&["-n", ns, "link", "set", "veth0", "down"]);
+    let service = "_dittomc-lo._tcp.local.";
+    let mut b = Process::start(ns, &["--by", "multicast", service, "b"]);
+    b.line("listening");
+    let mut a = Process::start(ns, &["--by", "multicast", service, "a", "b"]);
+    a.line("echoed");
+    assert!(a.end() && b.end());
+}
+
+#[test]
+fn a_second_interface_is_a_second_way() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let [ns_a, ns_b] = &namespaces.names;
+    must(&["-n", ns_a, "link", "add", "veth1", "type", "veth", "peer", "name", "veth1", "netns", ns_b]);
+    for (name, host) in [(ns_a, 1), (ns_b, 2)] {
+        must(&["-n", name, "addr", "add", &format!("203.0.113.{host}/24"), "dev", "veth1"]);
+        must(&["-n", name, "link", "set", "veth1", "up"]);
+    }
+    let service = "_dittomc-two._tcp.local.";
+    let mut b = Process::start(ns_b, &["--by", "multicast", service, "b"]);
+    let mut a = Process::start(ns_a, &["--by", "multicast", service, "a"]);
+    loop {
+        let found = a.line("discovered b ");
+        if found.contains("tcp://198.51.100.2:") && found.contains("tcp://203.0.113.2:") {
+            break;
+        }
+    }
+    // The first one goes; the other one stays.
+    must(&["-n", ns_b, "link", "set", "veth0", "down"]);
+    loop {
+        let found = a.line("discovered b ");
+        if !found.contains("198.51.100.2") && found.contains("tcp://203.0.113.2:") {
+            break;
+        }
+    }
+    assert!(a.end() && b.end());
+}

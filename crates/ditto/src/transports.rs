@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ditto_mesh::transport::{DialTarget, NetEvent};
-use ditto_net::{HttpConfig, MdnsConfig, NetConfig, NetError, TlsFiles};
+use ditto_net::{HttpConfig, MdnsConfig, MulticastConfig, MulticastScope, NetConfig, NetError, TlsFiles};
 use ditto_types::{DatabaseId, ErrorKind};
 
 use crate::DittoError;
@@ -60,6 +60,10 @@ pub(crate) fn net_config(config: &TransportConfig, database: &DatabaseId, token:
         mdns: (lan.enabled && lan.mdns_enabled).then(|| MdnsConfig {
             service_type: ditto_mesh::discovery_service_type(database, config.global.sync_group),
             token: token.to_owned(),
+        }),
+        multicast: (lan.enabled && lan.multicast_enabled).then(|| {
+            let scope = ditto_mesh::discovery_scope(database, config.global.sync_group);
+            MulticastConfig::new(MulticastScope(scope), token.to_owned())
         }),
         http: http_config(config),
         routing_hint: config.global.routing_hint,
