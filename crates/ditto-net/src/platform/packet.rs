@@ -245,12 +245,11 @@ impl PacketLink {
                 self.confirm = true;
                 self.open = true;
             }
+            // A second one answers a CONNECT that was sent again.
+            CONFIRM if self.role == Role::Dialer && self.open => {}
             CONFIRM if self.role == Role::Dialer => {
-                // A second one answers a CONNECT that was sent again.
-                if !self.open {
-                    self.agree(body)?;
-                    self.open = true;
-                }
+                self.agree(body)?;
+                self.open = true;
             }
             CONNECT | CONFIRM => return Err(PacketError::Malformed("greeting of the wrong side")),
             ACK | REPEAT if self.open => self.acknowledged(counter, kind == REPEAT, now)?,
