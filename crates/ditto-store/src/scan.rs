@@ -198,26 +198,26 @@ fn first_after(db: &Db, coll: u32, after: u64) -> Result<i64, StoreError> {
     Ok(low)
 }
 
-/// Keys and digests of the view, ascending by key hash.
+/// Calls `each` with key and digest of every document of the view; gives the commit as of which that is.
 pub(crate) fn view(
     db: &Db,
     dict: &Arc<Dict>,
     query: &CompiledQuery,
-) -> Result<Vec<(KeyHash, Digest)>, StoreError> {
-    let mut out = Vec::new();
-    let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(out) };
+    each: &mut dyn FnMut(KeyHash, Digest),
+) -> Result<u64, StoreError> {
+    let head = meta::head(db)?;
+    let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(head) };
     let (first, last) = rid_range(coll);
-    // In the order of the table and sorted here: the order of key hashes would jump over the whole file.
+    // In the order of the table: that of key hashes would jump over the whole file.
     let sql = format!("SELECT {COLUMNS} FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0");
     db.query(&sql, &[Param::Int(first), Param::Int(last)], |row| {
         let scanned = Scanned::read(db, row)?;
         if scanned.matches(db, dict, row.blob(5)?, query)? {
-            out.push((scanned.key, scanned.digest));
+            each(scanned.key, scanned.digest);
         }
         Ok(true)
     })?;
-    out.sort_unstable();
-    Ok(out)
+    Ok(head)
 }
 
 /// Documents of the view after a key hash.

@@ -307,8 +307,21 @@ impl Store {
 
     /// Keys and digests of the documents that are alive and match, ascending by key hash.
     pub fn view(&self, query: &CompiledQuery) -> Result<Vec<(KeyHash, ditto_types::Digest)>, StoreError> {
+        let mut all = Vec::new();
+        self.scan_view(query, &mut |key, digest| all.push((key, digest)))?;
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Calls `each` with key and digest of every document that is alive and matches, in no particular order. All are
+    /// as of one commit, whose number is returned.
+    pub fn scan_view(
+        &self,
+        query: &CompiledQuery,
+        each: &mut dyn FnMut(KeyHash, ditto_types::Digest),
+    ) -> Result<u64, StoreError> {
         let dict = &self.inner.shared.dict;
-        self.inner.shared.readers.get()?.snapshot(|db| scan::view(db, dict, query))
+        self.inner.shared.readers.get()?.snapshot(|db| scan::view(db, dict, query, each))
     }
 
     /// Documents that are alive and match, in the order of key hashes, after the key hash `after`.

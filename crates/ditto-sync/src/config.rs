@@ -25,6 +25,10 @@ pub struct SyncConfig {
     pub max_subscriptions: usize,
     /// Changed documents in one commit above which peers get it by a scan, in several steps.
     pub max_commit_docs: usize,
+    /// Views of up to this many documents are listed when they differ; a sketch of a larger one is compared first.
+    pub list_docs: u64,
+    /// Memory for the sums over views that make comparisons cheap, in bytes; views beyond it are scanned again.
+    pub view_cache_bytes: usize,
     /// Encoded size above which one commit is sent as several messages, in bytes.
     pub txn_bytes: usize,
     /// Encoded size of one commit above which peers get it by a scan, and the most that the receiver collects.
@@ -45,6 +49,8 @@ impl Default for SyncConfig {
             max_own: 4_096,
             max_subscriptions: 1_024,
             max_commit_docs: 20_000,
+            list_docs: 12,
+            view_cache_bytes: 4 << 20,
             txn_bytes: 8 << 20,
             max_commit_bytes: 64 << 20,
         }

@@ -21,6 +21,7 @@ mod receive;
 mod recon;
 mod sender;
 mod session;
+mod views;
 mod wants;
 
 pub(crate) use fault::{Fault, Rule};
@@ -50,6 +51,8 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) queries: BTreeMap<[u8; 16], OwnQuery<S::Query>>,
     /// Queries that peers told us.
     pub(crate) cache: QueryCache<S::Query>,
+    /// Sums over views.
+    pub(crate) views: views::Views<S::Query>,
     /// The last commit handed in.
     pub(crate) processed: u64,
     pub(crate) now: u64,
@@ -101,6 +104,7 @@ impl<S: SyncStore> SyncEngine<S> {
                 subs: BTreeMap::new(),
                 queries: BTreeMap::new(),
                 cache: QueryCache::new(),
+                views: views::Views::default(),
                 processed,
                 now: 0,
                 #[cfg(test)]
@@ -275,6 +279,7 @@ impl<S: SyncStore> SyncEngine<S> {
             }
         }
         let mut matches = commit::Matches::new(commit);
+        self.core.update_views(commit, &mut matches);
         for peer in self.peers() {
             self.with(peer, |s, core| {
                 if !evicted.is_empty() {

@@ -9,7 +9,8 @@
 //! The receiver holds the cursor: how far it is in the sender's commit sequence, per sender and query. With a
 //! valid cursor the sender scans what changed since (RESUME). Without one it streams its view if the receiver
 //! holds nothing (FULL); otherwise both compare their views (RECON): first a fingerprint (ROOT), then, if it
-//! differs, a listing (LIST). From then on commits are pushed as they are made.
+//! differs, as many symbols of a rateless sketch as the difference needs (SYM), or a listing where that is shorter
+//! (LIST). From then on commits are pushed as they are made.
 //!
 //! A document that leaves the view is still the receiver's business while the receiver holds a copy that
 //! matches. The sender says so with HINT (or sends the tombstone), and the receiver asks with WANT if it cares.
@@ -24,7 +25,8 @@
 //!   always safe; a too-new one never is.
 //! * **A sender that falls behind** (the live lane is full, or a commit is too large to push) drops the peer's
 //!   subscriptions and says so with SUBST `Again`, behind all pushes; the receiver asks again with its cursor.
-//! * **ROOT** comes on the bulk lane, so that the receiver compares what it holds after older copies have come.
+//! * **ROOT** comes on the bulk lane, so that the receiver compares what it holds after older copies have come. It is not
+//!   salted: the hashes are keyed by the database, and a salt would mean to sum over all documents for each session.
 //! * **Deltas** are pushed when the document was in the receiver's view before the commit, also when the commit
 //!   takes it out or deletes it. A receiver that lacks the base asks on the live lane and is answered on the
 //!   bulk lane, behind whatever older copy is still under way there. Hence no push can be overtaken and undone.
@@ -43,7 +45,8 @@
 //!   [`ApplyBatch`] keeps it from writing them again; then the subscriptions are asked anew under new numbers
 //!   before anything else is processed. EVICT at a *sender* makes its receivers ask again too (SUBST `Again`):
 //!   an older copy may still be under way on the bulk lane, and the sender no longer knows that it was in view.
-//! * **Symbols** (rateless sketches) have a codec but no behaviour yet: RECON goes from ROOT to LIST.
+//! * **Sums over views** (fingerprint, sketch, symbols) follow the feed of commits, so that equal views are compared
+//!   without reading documents. A fingerprint waits until the feed has reached what the store held when it came.
 //! * **Lazy links** are not implemented: the `dup` bit of ACK is sent and counted, every link is eager.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that
 //!   were asked for in the session, and gets only documents of collections that it subscribed to.
@@ -65,6 +68,7 @@ pub mod event;
 mod limits;
 pub mod peer;
 pub mod query;
+mod sketch;
 pub mod store;
 mod wire;
 

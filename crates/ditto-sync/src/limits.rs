@@ -21,7 +21,10 @@ pub(crate) const MAX_QUEUED_WANTS: usize = 4 * MAX_KEYS;
 /// Keys that a receiver queues for one peer (found by reconciliation, not yet requested).
 pub(crate) const MAX_MISSING: usize = 16 << 20;
 
-/// Entries of one LIST message.
+/// Symbols of one comparison; with more differences than they can tell, views are listed.
+pub(crate) const MAX_SYMBOLS: usize = 65_536;
+
+/// Entries of one LIST message, symbols of one SYM.
 pub(crate) const LIST_ENTRIES: usize = 8_192;
 
 /// Digests remembered per peer to avoid echoes.

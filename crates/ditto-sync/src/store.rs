@@ -265,8 +265,13 @@ pub trait SyncStore {
         max_docs: usize,
         max_bytes: usize,
     ) -> Result<ChangePage, SyncStoreError>;
-    /// Keys and digests of all live matching documents, ascending by key hash.
-    fn view(&self, query: &Self::Query) -> Result<Vec<(KeyHash, Digest)>, SyncStoreError>;
+    /// Calls `each` with key and digest of every live matching document, in any order, as of one commit, whose
+    /// sequence is returned.
+    fn scan_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError>;
     /// Live matching documents with a key hash above `after`.
     fn view_page(
         &self,

@@ -29,6 +29,7 @@ pub(crate) mod txn;
 mod tests;
 
 pub(crate) use message::{
-    GoneReason, KeyDigest, Keys, List, Message, Reject, Root, SubAdd, SubMode, SubText, Subs, Subst, Want,
+    Ask, GoneReason, KeyDigest, Keys, List, Message, Reject, Root, SubAdd, SubMode, SubText, Subs, Subst,
+    Symbols, Want,
 };
 pub(crate) use txn::{Form, Txn, TxnItem};

@@ -144,8 +144,12 @@ impl SyncStore for StoreAdapter {
         })
     }
 
-    fn view(&self, query: &Self::Query) -> Result<Vec<(KeyHash, Digest)>, SyncStoreError> {
-        self.store.view(query).map_err(failed)
+    fn scan_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError> {
+        self.store.scan_view(query, each).map_err(failed)
     }
 
     fn view_page(

@@ -1,16 +1,19 @@
 //! The bulk lane: scans, loads, listings and answers, read from the store as fast as the lane drains.
 
+use std::sync::Arc;
+
 use ditto_types::KeyHash;
 
 use super::receive::short;
-use super::recon::fingerprint;
+use super::recon::SendRecon;
 use super::sender::Shape;
 use super::session::Session;
 use super::{Core, Fault, Rule};
 use crate::limits::{LIST_ENTRIES, MAX_KEYS};
 use crate::peer::Lane;
+use crate::sketch::{Summary, Symbol};
 use crate::store::{StoredDoc, SyncStore};
-use crate::wire::{GoneReason, KeyDigest, Keys, List, Message, Root, Txn, TxnItem, Want};
+use crate::wire::{GoneReason, KeyDigest, Keys, List, Message, Root, Symbols, Txn, TxnItem, Want};
 
 /// Pages that one call may read before others get their turn.
 const PAGES_PER_CALL: usize = 16;
@@ -23,6 +26,8 @@ pub(crate) enum Job {
     Full { sid: u32, after: Option<KeyHash>, token: u64 },
     /// The view's fingerprint.
     Root { sid: u32, token: u64 },
+    /// Symbols of the view, a part of those handed out.
+    Symbols { sid: u32, symbols: Arc<Vec<Symbol>>, at: usize, end: usize },
     /// The view's keys and digests.
     List { sid: u32, entries: Option<Vec<KeyDigest>>, at: usize },
 }
@@ -30,9 +35,11 @@ pub(crate) enum Job {
 impl Job {
     pub(crate) fn sid(&self) -> u32 {
         match self {
-            Job::Scan { sid, .. } | Job::Full { sid, .. } | Job::Root { sid, .. } | Job::List { sid, .. } => {
-                *sid
-            }
+            Job::Scan { sid, .. }
+            | Job::Full { sid, .. }
+            | Job::Root { sid, .. }
+            | Job::Symbols { sid, .. }
+            | Job::List { sid, .. } => *sid,
         }
     }
 }
@@ -102,17 +109,22 @@ impl<S: SyncStore> Session<S> {
                 Ok((!done).then_some(Job::Full { sid, after: page.next, token }))
             }
             Job::Root { sid, token } => {
-                sub.root_sent = true;
-                let view = core.store.view(&sub.query)?;
-                let salt = self.salt(core, sid);
-                let (count, sum) = (view.len() as u64, fingerprint(&salt, &view));
-                self.put(core, Lane::Bulk, &Message::Root(Root { sid, token, count, sum, salt }));
+                sub.recon = Some(SendRecon::RootSent);
+                let Summary { count, sum, .. } = *core.summary(sub.hash, &sub.query)?;
+                self.put(core, Lane::Bulk, &Message::Root(Root { sid, token, count, sum }));
                 Ok(None)
+            }
+            Job::Symbols { sid, symbols, at, end } => {
+                let to = end.min(at + LIST_ENTRIES);
+                let more = (end - to) as u64;
+                let part = Symbols { sid, index: at as u64, more, symbols: symbols[at..to].to_vec() };
+                self.put(core, Lane::Bulk, &Message::Sym(part));
+                Ok((more > 0).then_some(Job::Symbols { sid, symbols, at: to, end }))
             }
             Job::List { sid, entries, at } => {
                 let entries = match entries {
                     Some(entries) => entries,
-                    None => core.store.view(&sub.query)?.iter().map(short).collect(),
+                    None => core.sorted_view(&sub.query)?,
                 };
                 let end = entries.len().min(at + LIST_ENTRIES);
                 let last = end == entries.len();
@@ -121,19 +133,6 @@ impl<S: SyncStore> Session<S> {
                 Ok((!last).then_some(Job::List { sid, entries: Some(entries), at: end }))
             }
         }
-    }
-
-    /// Makes fingerprints differ from session to session, so that nobody can prepare a collision.
-    fn salt(&self, core: &Core<S>, sid: u32) -> [u8; 8] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&core.store.identity().epoch);
-        hasher.update(self.peer.as_bytes());
-        hasher.update(&core.now.to_le_bytes());
-        hasher.update(&sid.to_le_bytes());
-        hasher.update(&core.processed.to_le_bytes());
-        let mut salt = [0; 8];
-        salt.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-        salt
     }
 
     fn hint_bulk(&mut self, core: &mut Core<S>, hints: &[KeyDigest]) {

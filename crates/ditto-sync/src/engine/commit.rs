@@ -24,7 +24,7 @@ impl<'a> Matches<'a> {
     }
 
     /// Whether a change's document matched before the commit, and whether it does now.
-    fn get<S: SyncStore>(
+    pub(crate) fn get<S: SyncStore>(
         &mut self,
         core: &Core<S>,
         hash: &[u8; 16],
@@ -124,7 +124,7 @@ impl<S: SyncStore> Session<S> {
         if !self.send.subs.is_empty() && self.send.pushed < core.processed && self.send.settle_at.is_none() {
             self.send.settle_at = Some(core.now + core.config.settle_ms);
         }
-        Ok(())
+        self.compare_roots(core)
     }
 
     fn push_of(&self, core: &Core<S>, change: &LocalChange, index: usize, matches: &mut Matches<'_>) -> Push {

@@ -10,7 +10,7 @@ use crate::event::{Action, SyncProgress, SyncState};
 use crate::limits::MAX_KEYS;
 use crate::peer::Lane;
 use crate::store::{ApplyBatch, Cursor, SyncStore};
-use crate::wire::{KeyDigest, Message, SubAdd, SubMode, SubText, Subs, Subst};
+use crate::wire::{KeyDigest, Message, Root, SubAdd, SubMode, SubText, Subs, Subst};
 
 /// Wishes in one SUBS message.
 const ADDS: usize = 64;
@@ -36,6 +36,8 @@ pub(crate) struct RecvSub<Q> {
     pub(crate) frozen: bool,
     pub(crate) failed: Option<String>,
     pub(crate) recon: Option<Recon>,
+    /// A fingerprint to compare with ours when the feed of commits has reached this one.
+    pub(crate) root: Option<(Root, u64)>,
     pub(crate) text_sent: bool,
     /// The row as it was last read or written.
     pub(crate) row: Option<Cursor>,
@@ -88,6 +90,7 @@ impl<S: SyncStore> Session<S> {
                     frozen: false,
                     failed: None,
                     recon: None,
+                    root: None,
                     text_sent: false,
                     row: None,
                     row_before: None,
@@ -152,7 +155,7 @@ impl<S: SyncStore> Session<S> {
         let held = match cursor {
             Some(_) => 0,
             // After an EVICT, an older copy still on the bulk lane would slip in beside a FULL load.
-            None => (core.store.view(&sub.query)?.len() as u64).max(bulk_busy.into()),
+            None => core.summary(sub.hash, &sub.query)?.count.max(bulk_busy.into()),
         };
         let text = match core.queries.get(&sub.hash) {
             Some(q) if with_text => Some(SubText { query: q.text.clone(), args: q.args.clone() }),

@@ -1,73 +1,165 @@
 //! Reconciliation: comparing the sender's view with what the receiver holds.
+//!
+//! The sender states its view's fingerprint (ROOT). If ours is the same, nothing else is said. If not, we send the
+//! counters of our view (RECGO), from which the sender estimates the difference and sends a first run of symbols. What
+//! they tell is requested (WANT) or announced (HAVE); if they do not suffice we ask for more, and for a listing when
+//! that does not help. A sender lists at once when that is shorter.
 
-use ditto_types::{Digest, KeyHash};
+use std::sync::Arc;
+
+use ditto_types::KeyHash;
 
 use super::bulk::Job;
 use super::receive::short;
 use super::session::{Mark, Session};
 use super::{Core, Fault};
-use crate::limits::{MAX_KEYS, MAX_MISSING};
+use crate::limits::{MAX_KEYS, MAX_MISSING, MAX_SYMBOLS};
 use crate::peer::Lane;
+use crate::sketch::{COUNTERS, Decoder, Entry, SYMBOL_BYTES, Summary, Symbol};
 use crate::store::SyncStore;
-use crate::wire::{KeyDigest, Keys, List, Message, Root};
+use crate::wire::{Ask, KeyDigest, Keys, List, Message, Root, Symbols};
 
-/// Listing is the only mode of comparison so far.
-const MODE_LIST: u8 = 0;
+/// Bytes of an entry of a listing.
+const ENTRY_BYTES: u64 = 15;
 
 /// The receiver's side of a comparison.
 pub(crate) struct Recon {
     token: u64,
+    phase: Phase,
+    /// Keys that only this store has, to be announced.
+    extras: Vec<KeyDigest>,
+}
+
+enum Phase {
+    /// Asked for symbols or a listing.
+    Asked {
+        symbols: bool,
+    },
+    Symbols {
+        /// This store's symbols when the first ones came.
+        ours: Arc<Vec<Symbol>>,
+        decoder: Decoder,
+        /// Whether more symbols were asked for than have come.
+        waiting: bool,
+    },
+    Listing(Listing),
+    /// Known what differs.
+    Done,
+}
+
+#[derive(Default)]
+struct Listing {
     /// What this store holds in the view, ascending, and how far the listing has come in it.
     view: Vec<KeyDigest>,
     at: usize,
     /// The last key listed.
     last: Option<KeyHash>,
     listed: u64,
-    /// Keys that only this store has, to be announced.
-    extras: Vec<KeyDigest>,
-    complete: bool,
 }
 
-/// Order-independent fingerprint of a view: the sum of keyed hashes of its entries.
-pub(crate) fn fingerprint(salt: &[u8; 8], view: &[(KeyHash, Digest)]) -> u128 {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(salt);
-    view.iter().fold(0, |sum: u128, (k, d)| {
-        let mut hasher = blake3::Hasher::new_keyed(&key);
-        hasher.update(&k.0.to_le_bytes());
-        hasher.update(&d.0);
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        sum.wrapping_add(u128::from_le_bytes(bytes))
-    })
+/// The sender's side of a comparison.
+pub(crate) enum SendRecon {
+    /// ROOT waits for its answer.
+    RootSent,
+    /// The symbols when the receiver asked first, and how many of them were handed out.
+    Symbols {
+        symbols: Arc<Vec<Symbol>>,
+        sent: usize,
+    },
+    Listing,
 }
 
 impl<S: SyncStore> Session<S> {
     /// Compares the sender's fingerprint with ours.
-    pub(crate) fn on_root(&mut self, core: &mut Core<S>, m: &Root) -> Result<(), Fault> {
+    pub(crate) fn on_root(&mut self, core: &mut Core<S>, m: Root) -> Result<(), Fault> {
         let Some(sub) = self.recv.sids.get_mut(&m.sid) else { return Ok(()) };
-        if sub.finished || sub.recon.is_some() {
+        if sub.finished || sub.recon.is_some() || sub.root.is_some() {
             return Err(Fault::Unexpected("ROOT"));
         }
-        let view = core.store.view(&sub.query)?;
-        if m.count == view.len() as u64 && m.sum == fingerprint(&m.salt, &view) {
-            self.put(core, Lane::Live, &Message::RecOk { sid: m.sid });
-            self.finish_scan(m.sid, m.token);
-            return self.try_live(core);
+        sub.root = Some((m, core.store.head()));
+        self.compare_roots(core)
+    }
+
+    /// Compares the fingerprints that came, as soon as the feed of commits has reached what the store held then:
+    /// documents from this peer that arrived before the fingerprint must be in our sums.
+    pub(crate) fn compare_roots(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
+        let due = |root: &Option<(Root, u64)>| root.as_ref().is_some_and(|(_, head)| *head <= core.processed);
+        let list_docs = core.config.list_docs;
+        let sids: Vec<_> = self.recv.sids.iter().filter(|(_, s)| due(&s.root)).map(|(sid, _)| *sid).collect();
+        for sid in sids {
+            let Some(sub) = self.recv.sids.get_mut(&sid) else { continue };
+            let Some((root, _)) = sub.root.take() else { continue };
+            let Summary { count, sum, counters } = core.summary(sub.hash, &sub.query)?;
+            if root.count == *count && root.sum == *sum {
+                self.put(core, Lane::Live, &Message::RecOk { sid });
+                self.finish_scan(sid, root.token);
+                self.try_live(core)?;
+                continue;
+            }
+            // The counters cost as much as a listing of a few documents.
+            let symbols = root.count > list_docs;
+            let ask = if symbols {
+                Ask::Sketch { count: *count, counters: Box::new(*counters) }
+            } else {
+                Ask::List
+            };
+            sub.total = root.count;
+            let phase = Phase::Asked { symbols };
+            sub.recon = Some(Recon { token: root.token, phase, extras: Vec::new() });
+            self.put(core, Lane::Live, &Message::RecGo { sid, ask });
+            self.report(core, sid);
         }
-        let count = view.len() as u64;
-        sub.total = m.count;
-        sub.recon = Some(Recon {
-            token: m.token,
-            view: view.iter().map(short).collect(),
-            at: 0,
-            last: None,
-            listed: 0,
-            extras: Vec::new(),
-            complete: false,
-        });
-        self.put(core, Lane::Live, &Message::RecGo { sid: m.sid, mode: MODE_LIST, count });
-        self.report(core, m.sid);
+        Ok(())
+    }
+
+    /// Takes in symbols of the sender.
+    pub(crate) fn on_symbols(&mut self, core: &mut Core<S>, m: Symbols) -> Result<(), Fault> {
+        let Some(sub) = self.recv.sids.get_mut(&m.sid) else { return Ok(()) };
+        let Some(recon) = &mut sub.recon else { return Err(Fault::Unexpected("SYM")) };
+        if let Phase::Asked { symbols: true } = recon.phase {
+            // The first run and as many again; if that is not enough, the estimate was far off.
+            let run = m.more.saturating_add(m.symbols.len() as u64).saturating_mul(2);
+            let n = usize::try_from(run).unwrap_or(MAX_SYMBOLS).min(MAX_SYMBOLS);
+            let ours = core.symbols(sub.hash, &sub.query, n)?;
+            recon.phase = Phase::Symbols { ours, decoder: Decoder::default(), waiting: true };
+        }
+        let Phase::Symbols { ours, decoder, waiting } = &mut recon.phase else {
+            return Err(Fault::Unexpected("SYM"));
+        };
+        let at = decoder.len();
+        let mine = ours.get(at..at + m.symbols.len()).filter(|_| *waiting && m.index == at as u64);
+        let Some(mine) = mine else { return Err(Fault::Unexpected("SYM")) };
+        decoder.extend(&m.symbols, mine);
+        *waiting = m.more > 0;
+        if let Some(found) = decoder.differences() {
+            recon.phase = Phase::Done;
+            for difference in found {
+                let held = core.store.load(difference.key)?.filter(|d| d.doc.is_alive());
+                match held {
+                    Some(doc) if difference.is_ours_alone(Entry::new(doc.key, &doc.digest).weight) => {
+                        recon.extras.push((doc.key, doc.digest.short()));
+                    }
+                    _ => self.recv.wants.add(difference.key)?,
+                }
+            }
+            self.next_extras(core, m.sid)?;
+            return self.send_wants(core);
+        }
+        if m.more > 0 {
+            return Ok(());
+        }
+        let needed = decoder.needed().filter(|n| *n <= ours.len());
+        let ask = match needed {
+            Some(n) => {
+                *waiting = true;
+                Ask::More { symbols: (n - decoder.len()) as u64 }
+            }
+            None => {
+                recon.phase = Phase::Asked { symbols: false };
+                Ask::List
+            }
+        };
+        self.put(core, Lane::Live, &Message::RecGo { sid: m.sid, ask });
         Ok(())
     }
 
@@ -75,25 +167,33 @@ impl<S: SyncStore> Session<S> {
     pub(crate) fn on_list(&mut self, core: &mut Core<S>, m: List) -> Result<(), Fault> {
         let Some(sub) = self.recv.sids.get_mut(&m.sid) else { return Ok(()) };
         let Some(recon) = &mut sub.recon else { return Err(Fault::Unexpected("LIST")) };
-        if recon.complete {
-            return Err(Fault::Unexpected("LIST"));
+        let asked = match &recon.phase {
+            Phase::Asked { .. } => true,
+            // The sender has no more symbols.
+            Phase::Symbols { waiting, .. } => *waiting,
+            Phase::Listing(_) | Phase::Done => false,
+        };
+        if asked {
+            let view = core.sorted_view(&sub.query)?;
+            recon.phase = Phase::Listing(Listing { view, ..Listing::default() });
         }
-        recon.listed += m.keys.len() as u64;
-        if recon.listed > MAX_MISSING as u64 {
+        let Phase::Listing(list) = &mut recon.phase else { return Err(Fault::Unexpected("LIST")) };
+        list.listed += m.keys.len() as u64;
+        if list.listed > MAX_MISSING as u64 {
             return Err(Fault::TooManyWants(MAX_MISSING));
         }
         for (key, digest) in m.keys {
-            if recon.last.is_some_and(|last| key <= last) {
+            if list.last.is_some_and(|last| key <= last) {
                 return Err(Fault::ListOrder);
             }
-            recon.last = Some(key);
-            while let Some(mine) = recon.view.get(recon.at).filter(|mine| mine.0 < key) {
+            list.last = Some(key);
+            while let Some(mine) = list.view.get(list.at).filter(|mine| mine.0 < key) {
                 recon.extras.push(*mine);
-                recon.at += 1;
+                list.at += 1;
             }
-            let same = match recon.view.get(recon.at).filter(|mine| mine.0 == key) {
+            let same = match list.view.get(list.at).filter(|mine| mine.0 == key) {
                 Some(mine) => {
-                    recon.at += 1;
+                    list.at += 1;
                     mine.1 == digest
                 }
                 None => false,
@@ -103,9 +203,8 @@ impl<S: SyncStore> Session<S> {
             }
         }
         if m.last {
-            recon.extras.extend_from_slice(&recon.view[recon.at..]);
-            recon.view = Vec::new();
-            recon.complete = true;
+            recon.extras.extend_from_slice(&list.view[list.at..]);
+            recon.phase = Phase::Done;
             self.next_extras(core, m.sid)?;
         }
         self.send_wants(core)
@@ -134,21 +233,60 @@ impl<S: SyncStore> Session<S> {
         self.next_extras(core, sid)
     }
 
-    /// The receiver's view differs: list ours.
-    pub(crate) fn on_recgo(&mut self, sid: u32) -> Result<(), Fault> {
+    /// The receiver's view differs: send symbols of ours, or list it.
+    pub(crate) fn on_recgo(&mut self, core: &mut Core<S>, sid: u32, ask: &Ask) -> Result<(), Fault> {
         let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
-        if !std::mem::take(&mut sub.root_sent) {
-            return Err(Fault::Unexpected("RECGO"));
-        }
-        self.send.jobs.push_back(Job::List { sid, entries: None, at: 0 });
+        let (symbols, sent, n) = match (sub.recon.take(), ask) {
+            (Some(SendRecon::RootSent), Ask::Sketch { count, counters }) => {
+                let ours = core.summary(sub.hash, &sub.query)?;
+                match first_run(ours, *count, counters) {
+                    Some(n) => (core.symbols(sub.hash, &sub.query, (n * 2).min(MAX_SYMBOLS))?, 0, n),
+                    None => (Arc::default(), 0, 0),
+                }
+            }
+            (Some(SendRecon::Symbols { symbols, sent }), Ask::More { symbols: n }) => {
+                let rest = (symbols.len() - sent) as u64;
+                (symbols, sent, usize::try_from(*n).unwrap_or(usize::MAX).min(rest as usize))
+            }
+            (Some(SendRecon::RootSent | SendRecon::Symbols { .. }), Ask::List) => (Arc::default(), 0, 0),
+            _ => return Err(Fault::Unexpected("RECGO")),
+        };
+        self.send.jobs.push_back(if n == 0 {
+            sub.recon = Some(SendRecon::Listing);
+            Job::List { sid, entries: None, at: 0 }
+        } else {
+            sub.recon = Some(SendRecon::Symbols { symbols: symbols.clone(), sent: sent + n });
+            Job::Symbols { sid, symbols, at: sent, end: sent + n }
+        });
         Ok(())
     }
 
     /// The receiver is done with a comparison.
     pub(crate) fn on_reconciled(&mut self, sid: u32) -> Result<(), Fault> {
         if let Some(sub) = self.send.subs.get_mut(&sid) {
-            sub.root_sent = false;
+            sub.recon = None;
         }
         Ok(())
     }
+}
+
+impl<S: SyncStore> Core<S> {
+    /// Keys and versions of a view, ascending.
+    pub(crate) fn sorted_view(&self, query: &S::Query) -> Result<Vec<KeyDigest>, Fault> {
+        let mut view = Vec::new();
+        self.store.scan_view(query, &mut |key, digest| view.push(short(&(key, digest))))?;
+        view.sort_unstable();
+        view.dedup_by_key(|entry| entry.0);
+        Ok(view)
+    }
+}
+
+/// Symbols to begin with; `None` if a listing is shorter.
+fn first_run(ours: &Summary, count: u64, counters: &[i32; COUNTERS]) -> Option<usize> {
+    let differences = ours.difference(count, counters);
+    // Few symbols more than needed cost less than asking once more, many do not.
+    let first = differences.saturating_mul(9) / 8 + 12 + differences.min(64) / 4;
+    let likely = differences.saturating_mul(3) / 2;
+    let worth = likely.saturating_mul(SYMBOL_BYTES as u64) < ours.count.saturating_mul(ENTRY_BYTES);
+    usize::try_from(first).ok().filter(|n| worth && *n <= MAX_SYMBOLS / 2)
 }

@@ -5,6 +5,7 @@ use ditto_types::DocId;
 use smol_str::SmolStr;
 
 use super::bulk::Job;
+use super::recon::SendRecon;
 use super::session::Session;
 use super::{Core, Fault};
 use crate::limits::MAX_REASON_BYTES;
@@ -23,8 +24,8 @@ pub(crate) struct SendSub<Q> {
     pub(crate) query: Q,
     pub(crate) collection: SmolStr,
     pub(crate) whole: bool,
-    /// Whether a ROOT waits for its answer.
-    pub(crate) root_sent: bool,
+    /// The comparison in progress.
+    pub(crate) recon: Option<SendRecon>,
 }
 
 /// What to make of a document on the wire.
@@ -125,7 +126,7 @@ impl<S: SyncStore> Session<S> {
                 (SubMode::Resume, token - after, job)
             }
             _ if add.held == 0 => {
-                let count = core.store.view(&query)?.len() as u64;
+                let count = core.summary(add.hash, &query)?.count;
                 (SubMode::Full, count, Job::Full { sid, after: None, token })
             }
             _ => (SubMode::Recon, 0, Job::Root { sid, token }),
@@ -135,7 +136,7 @@ impl<S: SyncStore> Session<S> {
             collection: SmolStr::new(core.store.collection(&query)),
             whole: core.store.is_whole_collection(&query),
             query,
-            root_sent: false,
+            recon: None,
         };
         self.send.collections.insert(sub.collection.clone());
         self.send.subs.insert(sid, sub);

@@ -1,7 +1,11 @@
 //! How many bytes the common cases may cost.
 
+use ditto_crdt::Op;
+
 use super::net::Net;
+use super::store::set;
 use crate::SyncConfig;
+use crate::wire::Message;
 
 const ALL: &str = "SELECT * FROM cities";
 
@@ -99,4 +103,126 @@ fn nothing_is_said_when_nothing_changes() {
         }
     });
     assert_eq!(bytes, 0);
+}
+
+/// Bytes of what two peers said to each other, by message.
+#[derive(Debug, Default)]
+struct Said {
+    /// Everything but documents, requests for them and announcements of them: what finding the difference cost.
+    comparison: usize,
+    /// Everything but documents.
+    overhead: usize,
+    documents: usize,
+    listings: usize,
+}
+
+/// Peers 1 and 2 learnt the same documents from peer 0 and never met. Then `change` happens, and they do, with peer 2
+/// subscribing to peer 1.
+fn meet(docs: i64, change: impl FnOnce(&mut Net)) -> (Net, Said) {
+    let mut net = Net::new(3, 1, SyncConfig::default());
+    net.subscribe(1, 1, ALL);
+    net.subscribe(2, 1, ALL);
+    let ids: Vec<_> = (0..docs).map(|i| format!("city-{i}")).collect();
+    let writes: Vec<_> = ids
+        .iter()
+        .map(|id| (id.as_str(), vec![Op::Create, set("population", 5), set("elevation", 7)]))
+        .collect();
+    net.nodes[0].store.write("cities", &writes);
+    net.up(0, 1);
+    net.up(0, 2);
+    net.settle();
+    net.down(0, 1);
+    net.down(0, 2);
+    net.unsubscribe(1, 1);
+    change(&mut net);
+    net.settle();
+    let scans: Vec<_> = net.nodes.iter().map(|n| n.engine.core.views.scans).collect();
+    net.record = Some(Vec::new());
+    net.up(1, 2);
+    net.settle();
+    let now: Vec<_> = net.nodes.iter().map(|n| n.engine.core.views.scans).collect();
+    let mut said = Said::default();
+    let record = net.record.take().unwrap();
+    for (_, bytes) in &record {
+        let n = bytes.len();
+        match Message::decode(bytes).unwrap() {
+            Message::Txn(t) if !t.items.is_empty() => said.documents += n,
+            Message::Want(_) | Message::Have(_) | Message::Hint(_) | Message::Gone { .. } => {
+                said.overhead += n
+            }
+            message => {
+                said.listings += usize::from(matches!(message, Message::List(_)));
+                said.comparison += n;
+                said.overhead += n;
+            }
+        }
+    }
+    if said.documents == 0 {
+        assert_eq!(scans, now, "equal views are compared without a walk over their documents");
+    }
+    assert!(net.all_live());
+    (net, said)
+}
+
+#[test]
+fn equal_views_learnt_elsewhere_cost_one_round_trip() {
+    let (_, said) = meet(3_000, |_| ());
+    assert!(said.overhead <= 200, "{said:?}");
+    assert_eq!(said.documents, 0);
+}
+
+/// `d` documents of 5,000, every `step`-th, are changed at the sender.
+fn changed(d: i64, step: i64) -> Said {
+    let (net, said) = meet(5_000, |net| {
+        for i in 0..d {
+            net.nodes[1].store.update("cities", &format!("city-{}", i * step), "population", -i);
+        }
+    });
+    let last = format!("city-{}", (d - 1) * step);
+    assert_eq!(net.nodes[2].store.json("cities", &last), net.nodes[1].store.json("cities", &last));
+    said
+}
+
+#[test]
+fn a_hundred_differences_cost_five_kilobytes() {
+    for step in [1, 49] {
+        let said = changed(100, step);
+        assert!(said.comparison <= 3_500 && said.overhead <= 5_000, "{said:?}");
+        assert_eq!(said.listings, 0);
+    }
+}
+
+#[test]
+fn a_thousand_differences_cost_25_kilobytes_wherever_they_are() {
+    for step in [1, 4] {
+        let said = changed(1_000, step);
+        assert!(said.comparison <= 25_000 && said.overhead <= 45_000, "{said:?}");
+        assert_eq!(said.listings, 0);
+    }
+}
+
+#[test]
+fn documents_that_only_one_side_has_are_found_too() {
+    let (net, said) = meet(2_000, |net| {
+        for i in 0..20 {
+            net.nodes[1].store.put("cities", &format!("new-{i}"), &[("population", i)]);
+            net.nodes[2].store.put("cities", &format!("mine-{i}"), &[("population", i)]);
+        }
+        net.nodes[1].store.delete("cities", "city-7");
+    });
+    assert!(said.overhead <= 3_000, "{said:?}");
+    assert_eq!(said.listings, 0);
+    assert_eq!(net.nodes[2].store.json("cities", "city-7"), None);
+    assert_eq!(net.nodes[2].store.docs().len(), 2_040);
+    assert_eq!(net.nodes[1].store.docs().len(), 2_020, "nobody subscribed at peer 2");
+}
+
+#[test]
+fn views_with_little_in_common_are_listed() {
+    let (_, said) = meet(200, |net| {
+        for i in 0..200 {
+            net.nodes[1].store.update("cities", &format!("city-{i}"), "population", -1);
+        }
+    });
+    assert!(said.listings > 0 && said.comparison < 200 * 17 + 400, "{said:?}");
 }

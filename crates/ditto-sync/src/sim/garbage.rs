@@ -88,7 +88,10 @@ fn impossible_messages_end_the_session_with_a_reason() {
         || TxnItem { collection: 9, id: super::store::doc_id("x"), form: Form::Full, body: vec![1, 2, 3] };
     let own = SubAdd { hash: [9; 16], ..add(1, ALL) };
     let cases: Vec<(&str, Vec<(Lane, Message)>)> = vec![
-        ("SYM without a reason", vec![(Lane::Bulk, Message::Sym { sid, index: 0, symbols: vec![] })]),
+        (
+            "SYM without a reason",
+            vec![(Lane::Bulk, Message::Sym(Symbols { sid, index: 0, more: 0, symbols: vec![] }))],
+        ),
         ("LIST without a reason", vec![(Lane::Bulk, Message::List(List { sid, last: true, keys: vec![] }))]),
         ("HAVE on the Bulk lane", vec![(Lane::Bulk, Message::Have(Keys::default()))]),
         ("HINT without a reason", vec![(Lane::Live, Message::Hint(Keys { mark: Some(9), keys: vec![] }))]),
@@ -125,20 +128,20 @@ fn impossible_messages_end_the_session_with_a_reason() {
             "RECGO without a reason",
             vec![
                 (Lane::Live, subs(1, vec![add(1, ALL)])),
-                (Lane::Live, Message::RecGo { sid: 1, mode: 0, count: 0 }),
+                (Lane::Live, Message::RecGo { sid: 1, ask: Ask::List }),
             ],
         ),
         (
             "ROOT without a reason",
             vec![
-                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0, salt: [0; 8] })),
-                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0, salt: [0; 8] })),
+                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })),
+                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })),
             ],
         ),
         (
             "not ascending",
             vec![
-                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0, salt: [0; 8] })),
+                (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })),
                 (Lane::Bulk, Message::List(List { sid, last: false, keys: vec![(KeyHash(5), 0)] })),
                 (Lane::Bulk, Message::List(List { sid, last: true, keys: vec![(KeyHash(5), 0)] })),
             ],
@@ -209,7 +212,7 @@ fn requests_are_bounded() {
 fn unanswered_requests_are_repeated_and_then_given_up() {
     let mut victim = Victim::new();
     let sid = victim.sid();
-    victim.say(Lane::Bulk, &Message::Root(Root { sid, token: 1, count: 5, sum: 0, salt: [0; 8] }));
+    victim.say(Lane::Bulk, &Message::Root(Root { sid, token: 1, count: 5, sum: 0 }));
     victim.say(Lane::Bulk, &Message::List(List { sid, last: true, keys: vec![(KeyHash(5), 0)] }));
     let wants = |v: &Victim| v.sent.iter().filter(|(_, m)| matches!(m, Message::Want(_))).count();
     assert_eq!(wants(&victim), 1);

@@ -45,6 +45,7 @@ fn config(net_seed: u64) -> SyncConfig {
         max_wants: if small { 2 } else { 100 },
         max_own: if net_seed.is_multiple_of(3) { 1 } else { 100 },
         bulk_queue_bytes: if small { 100 } else { 10_000 },
+        list_docs: net_seed % 3,
         live_queue_bytes: if net_seed.is_multiple_of(5) { 200 } else { 100_000 },
         txn_bytes: if net_seed.is_multiple_of(7) { 60 } else { 10_000 },
         max_commit_docs: if net_seed.is_multiple_of(11) { 2 } else { 100 },

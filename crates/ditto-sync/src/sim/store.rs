@@ -413,11 +413,12 @@ impl SyncStore for MemStore {
         Ok(page)
     }
 
-    fn view(&self, q: &MemQuery) -> Result<Vec<(KeyHash, Digest)>, SyncStoreError> {
+    fn scan_view(&self, q: &MemQuery, each: &mut dyn FnMut(KeyHash, Digest)) -> Result<u64, SyncStoreError> {
         let inner = self.0.borrow();
         inner.check()?;
         let all = inner.state.docs.values().filter(|d| q.matches(&d.collection, &d.doc));
-        Ok(all.map(|d| (d.key, d.digest)).collect())
+        all.for_each(|d| each(d.key, d.digest));
+        Ok(inner.state.seq)
     }
 
     fn view_page(

@@ -1,13 +1,16 @@
 //! The messages other than TXN.
 
+use std::collections::BTreeSet;
+
 use ditto_crdt::VersionVector;
-use ditto_types::wire::{Reader, WireError, put_bytes, put_str, put_varint};
+use ditto_types::wire::{Reader, WireError, put_bytes, put_str, put_varint, put_zigzag};
 use ditto_types::{DocId, Hlc, KeyHash, Object, SiteId, Stamp, Value, codec};
 use smol_str::SmolStr;
 
 use super::txn::Txn;
 use crate::limits::{LIST_ENTRIES, MAX_ARGS_BYTES, MAX_KEYS, MAX_QUERY_BYTES, MAX_REASON_BYTES};
 use crate::peer::Lane;
+use crate::sketch::{COUNTERS, SYMBOL_BYTES, Symbol};
 use crate::store::RefusalCode;
 
 /// A key hash and the low 8 bytes of a digest.
@@ -88,16 +91,28 @@ pub(crate) struct Root {
     pub(crate) token: u64,
     pub(crate) count: u64,
     pub(crate) sum: u128,
-    pub(crate) salt: [u8; 8],
 }
 
-/// A coded symbol of a rateless set sketch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Symbol {
-    pub(crate) key: u64,
-    pub(crate) digest: u64,
-    pub(crate) check: u64,
-    pub(crate) count: i64,
+/// What the receiver wants to compare views by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ask {
+    /// A listing.
+    List,
+    /// Symbols, or a listing if that is shorter: the receiver's count and counters tell how many it takes.
+    Sketch { count: u64, counters: Box<[i32; COUNTERS]> },
+    /// More symbols than have come.
+    More { symbols: u64 },
+}
+
+/// Part of the symbols of a sender's view, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Symbols {
+    pub(crate) sid: u32,
+    /// Place of the first one.
+    pub(crate) index: u64,
+    /// Symbols that follow without being asked for.
+    pub(crate) more: u64,
+    pub(crate) symbols: Vec<Symbol>,
 }
 
 /// Part of a sender's view, ascending by key.
@@ -141,8 +156,8 @@ pub(crate) enum Message {
     Ack { token: u64, dup: bool },
     Root(Root),
     RecOk { sid: u32 },
-    RecGo { sid: u32, mode: u8, count: u64 },
-    Sym { sid: u32, index: u64, symbols: Vec<Symbol> },
+    RecGo { sid: u32, ask: Ask },
+    Sym(Symbols),
     List(List),
     RecEnd { sid: u32, ok: bool },
     Gone { reason: GoneReason, keys: Vec<KeyHash> },
@@ -164,7 +179,7 @@ impl Message {
             Message::Root(_) => "ROOT",
             Message::RecOk { .. } => "RECOK",
             Message::RecGo { .. } => "RECGO",
-            Message::Sym { .. } => "SYM",
+            Message::Sym(_) => "SYM",
             Message::List(_) => "LIST",
             Message::RecEnd { .. } => "RECEND",
             Message::Gone { .. } => "GONE",
@@ -177,7 +192,7 @@ impl Message {
         match self {
             Message::Hint(_) => true,
             Message::Txn(t) => (lane == Lane::Bulk) == (t.sid.is_some() || t.answer),
-            Message::Root(_) | Message::Sym { .. } | Message::List(_) | Message::Gone { .. } => {
+            Message::Root(_) | Message::Sym(_) | Message::List(_) | Message::Gone { .. } => {
                 lane == Lane::Bulk
             }
             _ => lane == Lane::Live,
@@ -233,14 +248,7 @@ impl Message {
             }
             Message::Want(wants) => {
                 o.push(7);
-                put_varint(o, wants.len() as u64);
-                for w in wants {
-                    o.extend_from_slice(&w.key.0.to_le_bytes());
-                    o.push(w.vv.is_some().into());
-                    if let Some(vv) = &w.vv {
-                        vv.encode(o);
-                    }
-                }
+                put_wants(o, wants);
             }
             Message::Ack { token, dup } => {
                 o.push(8);
@@ -253,29 +261,34 @@ impl Message {
                 put_varint(o, r.token);
                 put_varint(o, r.count);
                 o.extend_from_slice(&r.sum.to_le_bytes());
-                o.extend_from_slice(&r.salt);
             }
             Message::RecOk { sid } => {
                 o.push(10);
                 put_varint(o, (*sid).into());
             }
-            Message::RecGo { sid, mode, count } => {
+            Message::RecGo { sid, ask } => {
                 o.push(11);
                 put_varint(o, (*sid).into());
-                o.push(*mode);
-                put_varint(o, *count);
-            }
-            Message::Sym { sid, index, symbols } => {
-                o.push(12);
-                put_varint(o, (*sid).into());
-                put_varint(o, *index);
-                put_varint(o, symbols.len() as u64);
-                for s in symbols {
-                    o.extend_from_slice(&s.key.to_le_bytes());
-                    o.extend_from_slice(&s.digest.to_le_bytes());
-                    o.extend_from_slice(&s.check.to_le_bytes());
-                    ditto_types::wire::put_zigzag(o, s.count);
+                match ask {
+                    Ask::List => o.push(0),
+                    Ask::Sketch { count, counters } => {
+                        o.push(1);
+                        put_varint(o, *count);
+                        counters.iter().for_each(|c| put_zigzag(o, (*c).into()));
+                    }
+                    Ask::More { symbols } => {
+                        o.push(2);
+                        put_varint(o, *symbols);
+                    }
                 }
+            }
+            Message::Sym(s) => {
+                o.push(12);
+                put_varint(o, s.sid.into());
+                put_varint(o, s.index);
+                put_varint(o, s.more);
+                put_varint(o, s.symbols.len() as u64);
+                s.symbols.iter().for_each(|s| s.encode(o));
             }
             Message::List(l) => {
                 o.push(13);
@@ -329,39 +342,21 @@ impl Message {
             4 => Message::Txn(Txn::decode(r)?),
             5 => Message::Have(keys(r)?),
             6 => Message::Hint(keys(r)?),
-            7 => {
-                let n = bounded(r, 9, MAX_KEYS)?;
-                let mut wants = Vec::with_capacity(n);
-                for _ in 0..n {
-                    let key = KeyHash(r.u64_le()?);
-                    let vv = if flag(r)? { Some(VersionVector::decode(r)?) } else { None };
-                    wants.push(Want { key, vv });
-                }
-                Message::Want(wants)
-            }
+            7 => Message::Want(wants(r)?),
             8 => Message::Ack { token: r.varint()?, dup: flag(r)? },
             9 => Message::Root(Root {
                 sid: sid(r)?,
                 token: r.varint()?,
                 count: r.varint()?,
                 sum: u128::from_le_bytes(r.array()?),
-                salt: r.array()?,
             }),
             10 => Message::RecOk { sid: sid(r)? },
-            11 => Message::RecGo { sid: sid(r)?, mode: r.u8()?, count: r.varint()? },
+            11 => Message::RecGo { sid: sid(r)?, ask: ask(r)? },
             12 => {
-                let (sid, index) = (sid(r)?, r.varint()?);
-                let n = bounded(r, 25, LIST_ENTRIES)?;
-                let mut symbols = Vec::with_capacity(n);
-                for _ in 0..n {
-                    symbols.push(Symbol {
-                        key: r.u64_le()?,
-                        digest: r.u64_le()?,
-                        check: r.u64_le()?,
-                        count: r.zigzag()?,
-                    });
-                }
-                Message::Sym { sid, index, symbols }
+                let (sid, index, more) = (sid(r)?, r.varint()?, r.varint()?);
+                let n = bounded(r, SYMBOL_BYTES, LIST_ENTRIES)?;
+                let symbols = (0..n).map(|_| Symbol::decode(r)).collect::<Result<_, _>>()?;
+                Message::Sym(Symbols { sid, index, more, symbols })
             }
             13 => Message::List(list(r)?),
             14 => Message::RecEnd { sid: sid(r)?, ok: flag(r)? },
@@ -397,6 +392,65 @@ fn put_sub_add(o: &mut Vec<u8>, a: &SubAdd) {
     }
     put_key_digests(o, &a.own);
     put_varint(o, a.held);
+}
+
+/// Sites are spelled out once for all requests, times are relative to the earliest one.
+fn put_wants(o: &mut Vec<u8>, wants: &[Want]) {
+    let entries = || wants.iter().filter_map(|w| w.vv.as_ref()).flat_map(|vv| vv.iter());
+    let sites: BTreeSet<SiteId> = entries().map(|(site, _)| *site).collect();
+    let first = entries().map(|(_, hlc)| hlc.0).min().unwrap_or(0);
+    put_varint(o, sites.len() as u64);
+    sites.iter().for_each(|s| s.encode(o));
+    put_varint(o, first);
+    put_varint(o, wants.len() as u64);
+    for w in wants {
+        o.extend_from_slice(&w.key.0.to_le_bytes());
+        // Nothing known and nothing said are different things, hence one more.
+        put_varint(o, w.vv.as_ref().map_or(0, |vv| vv.len() as u64 + 1));
+        for (site, hlc) in w.vv.iter().flat_map(|vv| vv.iter()) {
+            put_varint(o, sites.range(..site).count() as u64);
+            put_varint(o, hlc.0 - first);
+        }
+    }
+}
+
+fn wants(r: &mut Reader<'_>) -> Result<Vec<Want>, WireError> {
+    let mut start = r.clone();
+    let n = r.count(17)?;
+    let mut sites: Vec<SiteId> = Vec::with_capacity(n);
+    for _ in 0..n {
+        let site = SiteId::decode(r)?;
+        if sites.last().is_some_and(|before| *before >= site) {
+            return Err(r.invalid("order of sites of WANT"));
+        }
+        sites.push(site);
+    }
+    let first = r.varint()?;
+    let n = bounded(r, 9, MAX_KEYS)?;
+    let mut wants = Vec::with_capacity(n);
+    for _ in 0..n {
+        let key = KeyHash(r.u64_le()?);
+        // One more than the entries; a single byte would count as an entry without this.
+        let n = r.varint()?;
+        let limit = (sites.len() as u64).saturating_add(1);
+        if n > limit {
+            return Err(WireError::TooLong { at: r.offset(), len: n, limit });
+        }
+        let mut vv = VersionVector::default();
+        for _ in 1..n {
+            let at = r.varint()?;
+            let site = usize::try_from(at).ok().and_then(|at| sites.get(at));
+            let site = *site.ok_or_else(|| r.invalid("site of WANT"))?;
+            let hlc = first.checked_add(r.varint()?).ok_or_else(|| r.invalid("time of WANT"))?;
+            vv.insert(Stamp::new(Hlc(hlc), site));
+        }
+        wants.push(Want { key, vv: (n > 0).then_some(vv) });
+    }
+    // There is one way to say the same.
+    let mut again = Vec::new();
+    put_wants(&mut again, &wants);
+    let len = r.offset() - start.offset();
+    if start.take(len)? == again { Ok(wants) } else { Err(r.invalid("WANT")) }
 }
 
 fn put_keys(o: &mut Vec<u8>, k: &Keys) {
@@ -497,6 +551,22 @@ fn subst(r: &mut Reader<'_>) -> Result<Subst, WireError> {
         _ => return Err(r.invalid("mode of SUBST")),
     };
     Ok(Subst { sid, mode, count })
+}
+
+fn ask(r: &mut Reader<'_>) -> Result<Ask, WireError> {
+    match r.u8()? {
+        0 => Ok(Ask::List),
+        1 => {
+            let count = r.varint()?;
+            let mut counters = Box::new([0; COUNTERS]);
+            for counter in counters.iter_mut() {
+                *counter = i32::try_from(r.zigzag()?).map_err(|_| r.invalid("counter of RECGO"))?;
+            }
+            Ok(Ask::Sketch { count, counters })
+        }
+        2 => Ok(Ask::More { symbols: r.varint()? }),
+        _ => Err(r.invalid("mode of RECGO")),
+    }
 }
 
 fn list(r: &mut Reader<'_>) -> Result<List, WireError> {

@@ -1,7 +1,7 @@
 //! Codecs: round trips, and bytes from a hostile peer.
 
 use ditto_crdt::{DictReader, DictWriter, VersionVector};
-use ditto_types::{DocId, Hlc, KeyHash, Object, SiteId, SmolStr, Stamp, Value};
+use ditto_types::{Digest, DocId, Hlc, KeyHash, Object, SiteId, SmolStr, Stamp, Value};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::dict::{LaneReader, LaneWriter};
 use super::*;
 use crate::limits::MAX_DICT_ENTRIES;
+use crate::sketch::{COUNTERS, Entry, Symbol, add_entry};
 use crate::store::RefusalCode;
 
 fn site() -> impl Strategy<Value = SiteId> {
@@ -115,8 +116,20 @@ fn list() -> impl Strategy<Value = List> {
 
 fn message() -> impl Strategy<Value = Message> {
     let subs = (any::<u64>(), vec(sub_add(), 0..3), vec(any::<u32>(), 0..3));
-    let root = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u128>(), any::<[u8; 8]>());
-    let symbol = (any::<u64>(), any::<u64>(), any::<u64>(), any::<i64>());
+    let root = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u128>());
+    let symbol = (any::<u64>(), any::<u64>()).prop_map(|(key, version)| {
+        let mut digest = [0; 16];
+        digest[..8].copy_from_slice(&version.to_le_bytes());
+        let mut cell = [Symbol::default()];
+        add_entry(&mut cell, &Entry::new(KeyHash(key), &Digest(digest)));
+        cell[0]
+    });
+    let ask = prop_oneof![
+        Just(Ask::List),
+        (any::<u64>(), any::<[i32; COUNTERS]>())
+            .prop_map(|(count, counters)| Ask::Sketch { count, counters: Box::new(counters) }),
+        any::<u64>().prop_map(|symbols| Ask::More { symbols }),
+    ];
     let reason =
         prop_oneof![Just(GoneReason::Covered), Just(GoneReason::NotHeld), Just(GoneReason::NotReadable)];
     let code = prop_oneof![
@@ -135,20 +148,11 @@ fn message() -> impl Strategy<Value = Message> {
         keys().prop_map(Message::Hint),
         vec(want(), 0..4).prop_map(Message::Want),
         (any::<u64>(), any::<bool>()).prop_map(|(token, dup)| Message::Ack { token, dup }),
-        root.prop_map(|(sid, token, count, sum, salt)| Message::Root(Root { sid, token, count, sum, salt })),
+        root.prop_map(|(sid, token, count, sum)| Message::Root(Root { sid, token, count, sum })),
         any::<u32>().prop_map(|sid| Message::RecOk { sid }),
-        (any::<u32>(), any::<u8>(), any::<u64>()).prop_map(|(sid, mode, count)| Message::RecGo {
-            sid,
-            mode,
-            count
-        }),
-        (any::<u32>(), any::<u64>(), vec(symbol, 0..4)).prop_map(|(sid, index, symbols)| {
-            let symbols = symbols
-                .into_iter()
-                .map(|(key, digest, check, count)| message::Symbol { key, digest, check, count })
-                .collect();
-            Message::Sym { sid, index, symbols }
-        }),
+        (any::<u32>(), ask).prop_map(|(sid, ask)| Message::RecGo { sid, ask }),
+        (any::<u32>(), any::<u64>(), any::<u64>(), vec(symbol, 0..4))
+            .prop_map(|(sid, index, more, symbols)| { Message::Sym(Symbols { sid, index, more, symbols }) }),
         list().prop_map(Message::List),
         (any::<u32>(), any::<bool>()).prop_map(|(sid, ok)| Message::RecEnd { sid, ok }),
         (reason, vec(any::<u64>().prop_map(KeyHash), 0..4))
