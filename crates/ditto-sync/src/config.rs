@@ -19,6 +19,10 @@ pub struct SyncConfig {
     pub want_retries: u32,
     /// Delay before tokens without documents and cursor confirmations are sent, in milliseconds.
     pub settle_ms: u64,
+    /// Delay of confirmations, in milliseconds: what comes within it is confirmed together.
+    pub ack_ms: u64,
+    /// How long a document that a lazy link offers is waited for from elsewhere, in milliseconds.
+    pub lazy_ms: u64,
     /// Changes on the receiver's side that are listed to resume a cursor; with more, it reconciles.
     pub max_own: usize,
     /// Subscriptions accepted from one peer.
@@ -46,6 +50,8 @@ impl Default for SyncConfig {
             want_timeout_ms: 30_000,
             want_retries: 4,
             settle_ms: 300,
+            ack_ms: 50,
+            lazy_ms: 300,
             max_own: 4_096,
             max_subscriptions: 1_024,
             max_commit_docs: 20_000,

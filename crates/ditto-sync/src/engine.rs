@@ -10,6 +10,7 @@ use crate::event::{Action, Input, PeerSyncStatus, SyncProgress, SyncState};
 use crate::peer::PeerId;
 use crate::query::{QueryCache, query_hash};
 use crate::store::{LocalCommit, SyncStore};
+use crate::wire::pack::Packer;
 
 mod answer;
 mod apply;
@@ -17,6 +18,7 @@ mod bulk;
 mod commit;
 mod cursor;
 mod fault;
+mod lazy;
 mod receive;
 mod recon;
 mod sender;
@@ -51,6 +53,9 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) queries: BTreeMap<[u8; 16], OwnQuery<S::Query>>,
     /// Queries that peers told us.
     pub(crate) cache: QueryCache<S::Query>,
+    pub(crate) packer: Packer,
+    /// Which links push documents.
+    pub(crate) links: lazy::Links,
     /// Sums over views.
     pub(crate) views: views::Views<S::Query>,
     /// The last commit handed in.
@@ -104,6 +109,8 @@ impl<S: SyncStore> SyncEngine<S> {
                 subs: BTreeMap::new(),
                 queries: BTreeMap::new(),
                 cache: QueryCache::new(),
+                packer: Packer::default(),
+                links: lazy::Links::default(),
                 views: views::Views::default(),
                 processed,
                 now: 0,
@@ -123,6 +130,7 @@ impl<S: SyncStore> SyncEngine<S> {
                 self.close(peer);
                 self.sessions.insert(peer, Session::new(peer, store_id, epoch));
                 self.with(peer, |s, core| {
+                    s.link_up(core);
                     let all: Vec<_> = core.queries.keys().copied().collect();
                     s.ask(core, &all)
                 });
@@ -190,12 +198,19 @@ impl<S: SyncStore> SyncEngine<S> {
         }
         if let Err(fault) = step(session, &mut self.core).and_then(|()| session.pump(&mut self.core)) {
             session.broken = true;
+            session.link_down(&mut self.core);
             self.core.actions.push_back(Action::Disconnect { peer, reason: fault.to_string() });
         }
     }
 
     fn close(&mut self, peer: PeerId) {
         let Some(mut session) = self.sessions.remove(&peer) else { return };
+        if session.link_down(&mut self.core) {
+            // What it would have pushed may be known elsewhere.
+            for other in self.peers() {
+                self.with(other, |s, core| s.ask_for_offered(core, u64::MAX - 1));
+            }
+        }
         if !session.broken {
             // The row is an optimisation: without it the next session starts from an older token.
             let _ = session.write_cursors(&mut self.core);

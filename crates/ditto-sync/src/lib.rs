@@ -47,7 +47,8 @@
 //!   an older copy may still be under way on the bulk lane, and the sender no longer knows that it was in view.
 //! * **Sums over views** (fingerprint, sketch, symbols) follow the feed of commits, so that equal views are compared
 //!   without reading documents. A fingerprint waits until the feed has reached what the store held when it came.
-//! * **Lazy links** are not implemented: the `dup` bit of ACK is sent and counted, every link is eager.
+//! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
+//!   documents. A token that follows an offer counts when all of the offer has come.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that
 //!   were asked for in the session, and gets only documents of collections that it subscribed to.
 //!

@@ -2,6 +2,7 @@
 
 mod budget;
 mod garbage;
+mod links;
 mod net;
 mod races;
 mod rng;

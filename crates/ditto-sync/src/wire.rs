@@ -20,9 +20,11 @@
 //! | 14 | RECEND | live |
 //! | 15 | GONE | bulk |
 //! | 16 | REJ | live |
+//! | 18 | any of them, packed | both |
 
 pub(crate) mod dict;
 pub(crate) mod message;
+pub(crate) mod pack;
 pub(crate) mod txn;
 
 #[cfg(test)]

@@ -12,10 +12,13 @@ use crate::wire::{KeyDigest, Keys, Message, Want};
 impl<S: SyncStore> Session<S> {
     /// The receiver announces documents: tell it where we know something else.
     pub(crate) fn on_have(&mut self, core: &mut Core<S>, m: Keys) -> Result<(), Fault> {
+        if let Some(token) = m.token {
+            return self.on_offer(core, token, &m.keys);
+        }
         let (tombs, hints) = self.compare(core, &m.keys)?;
         self.push_docs(core, &tombs);
         if m.mark.is_some() || !hints.is_empty() {
-            self.put(core, Lane::Live, &Message::Hint(Keys { mark: m.mark, keys: hints }));
+            self.put(core, Lane::Live, &Message::Hint(Keys { mark: m.mark, token: None, keys: hints }));
         }
         Ok(())
     }
@@ -124,7 +127,11 @@ impl<S: SyncStore> Session<S> {
         }
         self.push_docs(core, &docs);
         for chunk in hints.chunks(MAX_KEYS) {
-            self.put(core, Lane::Live, &Message::Hint(Keys { mark: None, keys: chunk.to_vec() }));
+            self.put(
+                core,
+                Lane::Live,
+                &Message::Hint(Keys { mark: None, token: None, keys: chunk.to_vec() }),
+            );
         }
         Ok(())
     }

@@ -146,11 +146,13 @@ impl<S: SyncStore> Session<S> {
         }
         // The row goes into the commit only if nothing in it can turn out to be missing.
         let cursors = match origin.token {
-            Some(token) if based => self.eager_rows(core, token.max(self.recv.live_token)),
+            Some(token) if based && !self.lazy.is_waiting() => {
+                self.eager_rows(core, token.max(self.recv.live_token))
+            }
             _ => Vec::new(),
         };
         if items.is_empty() && cursors.is_empty() {
-            return self.applied(core, origin, false);
+            return self.applied(core, origin);
         }
         let names: Vec<_> =
             items.iter().map(|i| (i.collection.clone(), i.id.clone(), dot(&i.body))).collect();
@@ -172,10 +174,18 @@ impl<S: SyncStore> Session<S> {
             if origin.answer {
                 self.answered(core, key);
             }
-            dup &= matches!(outcome_of, ItemOutcome::Unchanged { .. });
+            dup &= matches!(outcome_of, ItemOutcome::Unchanged { .. } | ItemOutcome::LocalNewer { .. });
+            if matches!(outcome_of, ItemOutcome::Changed { .. }) {
+                core.links.came_from(key, self.peer);
+                if origin.answer && self.lazy.offering {
+                    self.make_eager(core);
+                }
+            }
             match outcome_of {
                 ItemOutcome::Changed { digest } => self.note_exact(sent, origin, outcome.seq, digest),
-                ItemOutcome::Unchanged { digest } if sent.is(digest) => self.known.insert(key, digest),
+                ItemOutcome::Unchanged { digest } if sent.is(digest) => {
+                    self.known.insert(key, digest.short())
+                }
                 ItemOutcome::Unchanged { .. } if sent.covers => {}
                 ItemOutcome::Unchanged { .. } | ItemOutcome::LocalNewer { .. } => newer.push(key),
                 ItemOutcome::NeedsBase { .. } => self.recv.wants.add(key)?,
@@ -192,19 +202,22 @@ impl<S: SyncStore> Session<S> {
                 }
             }
         }
+        if origin.lane == Lane::Live && dup {
+            self.prune(core, sent.iter().map(|s| s.key));
+        }
         self.reply_newer(core, &newer)?;
-        self.applied(core, origin, dup)
+        self.applied(core, origin)
     }
 
     /// What follows every batch: the token counts, requests go out, progress is confirmed.
-    fn applied(&mut self, core: &mut Core<S>, origin: Origin, dup: bool) -> Result<(), Fault> {
+    fn applied(&mut self, core: &mut Core<S>, origin: Origin) -> Result<(), Fault> {
         if let Some(token) = origin.token {
-            self.recv.live_token = self.recv.live_token.max(token);
+            self.token_arrived(token);
         }
         self.settle_soon(core, 1);
         self.send_wants(core)?;
         if origin.lane == Lane::Live {
-            self.acknowledge(core, dup);
+            self.acknowledge_soon(core);
             self.try_live(core)?;
         }
         Ok(())
@@ -215,7 +228,7 @@ impl<S: SyncStore> Session<S> {
             return;
         }
         match origin.lane {
-            Lane::Live => self.known.insert(sent.key, digest),
+            Lane::Live => self.known.insert(sent.key, digest.short()),
             Lane::Bulk => self.known.add_echo(seq, sent.key, digest),
         }
     }

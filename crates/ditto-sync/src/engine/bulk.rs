@@ -84,7 +84,7 @@ impl<S: SyncStore> Session<S> {
                 if core.broken(Rule::Tombs) {
                     page.docs.retain(|d| d.doc.is_alive());
                 }
-                page.docs.retain(|d| !self.known.has(d.key, d.digest));
+                page.docs.retain(|d| !self.known.has(d.key, d.digest.short()));
                 if !whole && !core.broken(Rule::Hints) {
                     let hints: Vec<_> = page.others.iter().map(short).collect();
                     self.hint_bulk(core, &hints);
@@ -101,7 +101,7 @@ impl<S: SyncStore> Session<S> {
             }
             Job::Full { sid, after, token } => {
                 let mut page = core.store.view_page(&sub.query, after, max_docs, max_bytes)?;
-                page.docs.retain(|d| !self.known.has(d.key, d.digest));
+                page.docs.retain(|d| !self.known.has(d.key, d.digest.short()));
                 let done = page.next.is_none();
                 if done || !page.docs.is_empty() {
                     self.send_page(core, sid, &page.docs, done.then_some(token));
@@ -137,7 +137,7 @@ impl<S: SyncStore> Session<S> {
 
     fn hint_bulk(&mut self, core: &mut Core<S>, hints: &[KeyDigest]) {
         for keys in hints.chunks(MAX_KEYS) {
-            self.put(core, Lane::Bulk, &Message::Hint(Keys { mark: None, keys: keys.to_vec() }));
+            self.put(core, Lane::Bulk, &Message::Hint(Keys { mark: None, token: None, keys: keys.to_vec() }));
         }
     }
 
@@ -180,6 +180,9 @@ impl<S: SyncStore> Session<S> {
         }
         self.stats.documents_sent += items.len() as u64;
         if !items.is_empty() {
+            if self.lazy.offering {
+                self.make_eager(core);
+            }
             let generation = Some(self.recv.generation);
             let mut txn = Txn { answer: true, generation, items, ..Txn::default() };
             self.bulk_out.finish(&mut txn);

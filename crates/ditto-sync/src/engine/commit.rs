@@ -83,7 +83,7 @@ impl<S: SyncStore> Session<S> {
                 continue;
             }
             let echoed = from_peer && echo.get(&change.key) == Some(&change.digest);
-            let push = if !pushing || echoed || self.known.has(change.key, change.digest) {
+            let push = if !pushing || echoed || self.known.has(change.key, change.digest.short()) {
                 Push::Nothing
             } else {
                 self.push_of(core, change, i, matches)
@@ -91,6 +91,9 @@ impl<S: SyncStore> Session<S> {
             match push {
                 Push::Nothing => {}
                 Push::Hint => hints.push((change.key, change.digest.short())),
+                Push::Full | Push::Delta if self.lazy.offering => {
+                    self.offer(core, change.key, change.digest.short());
+                }
                 push => pushes.push((change, push)),
             }
             if (!from_peer || early && !core.broken(Rule::Early))
@@ -99,20 +102,21 @@ impl<S: SyncStore> Session<S> {
             {
                 gained = true;
                 // Who gets the document whole replies if it knows more.
-                if push != Push::Full {
+                if push != Push::Full || self.lazy.offering {
                     haves.push((change.key, change.digest.short()));
                 }
             }
         }
         // Hints go before the token: once it is stored, they would not be repeated.
         for keys in hints.chunks(MAX_KEYS) {
-            self.put(core, Lane::Live, &Message::Hint(Keys { mark: None, keys: keys.to_vec() }));
+            self.put(core, Lane::Live, &Message::Hint(Keys { mark: None, token: None, keys: keys.to_vec() }));
         }
         if !pushes.is_empty() {
+            self.send_offers(core, commit.seq);
             self.push_commit(core, commit.seq, &pushes);
         }
         for keys in haves.chunks(MAX_KEYS) {
-            self.put(core, Lane::Live, &Message::Have(Keys { mark: None, keys: keys.to_vec() }));
+            self.put(core, Lane::Live, &Message::Have(Keys { mark: None, token: None, keys: keys.to_vec() }));
         }
         if gained {
             let first = self.recv.unconfirmed.map_or(commit.seq, |(first, _)| first);
@@ -124,6 +128,7 @@ impl<S: SyncStore> Session<S> {
         if !self.send.subs.is_empty() && self.send.pushed < core.processed && self.send.settle_at.is_none() {
             self.send.settle_at = Some(core.now + core.config.settle_ms);
         }
+        self.satisfied_by(core, commit)?;
         self.compare_roots(core)
     }
 
@@ -200,7 +205,7 @@ impl<S: SyncStore> Session<S> {
         }
         // A delta may lack its base there, and a tombstone is dropped if the document is not held.
         for (change, _) in pushes.iter().filter(|(_, push)| *push == Push::Full) {
-            self.known.insert(change.key, change.digest);
+            self.known.insert(change.key, change.digest.short());
         }
         self.send.pushed = seq;
     }

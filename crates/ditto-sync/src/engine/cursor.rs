@@ -71,9 +71,11 @@ impl<S: SyncStore> Session<S> {
     /// Asks for the confirmation of announcements, or, if there is nothing to confirm, writes cursors.
     pub(crate) fn settle(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
         let Some((_, last)) = self.recv.unconfirmed else { return self.write_cursors(core) };
+        // The mark confirms what was said before it.
+        self.send_offers(core, core.processed);
         if !self.recv.marks.values().any(|m| matches!(m, Mark::Gains(_))) {
             let mark = self.new_mark(Mark::Gains(last));
-            self.put(core, Lane::Live, &Message::Have(Keys { mark: Some(mark), keys: Vec::new() }));
+            self.put(core, Lane::Live, &Message::Have(Keys { mark: Some(mark), ..Keys::default() }));
         }
         Ok(())
     }
@@ -104,8 +106,14 @@ impl<S: SyncStore> Session<S> {
         }
     }
 
+    /// Schedules [`Session::acknowledge`]: what comes in quick succession is confirmed together.
+    pub(crate) fn acknowledge_soon(&mut self, core: &Core<S>) {
+        self.recv.ack_at.get_or_insert(core.now + core.config.ack_ms);
+    }
+
     /// Tells the peer how far we are, if that has changed.
-    pub(crate) fn acknowledge(&mut self, core: &mut Core<S>, dup: bool) {
+    pub(crate) fn acknowledge(&mut self, core: &mut Core<S>) {
+        self.recv.ack_at = None;
         if !self.recv.wants.is_empty() || self.recv.collecting.is_some() {
             return;
         }
@@ -119,7 +127,7 @@ impl<S: SyncStore> Session<S> {
         }
         if let Some(token) = token.filter(|t| *t > self.recv.acked) {
             self.recv.acked = token;
-            self.put(core, Lane::Live, &Message::Ack { token, dup });
+            self.put(core, Lane::Live, &Message::Ack { token, dup: false });
         }
     }
 
@@ -129,7 +137,9 @@ impl<S: SyncStore> Session<S> {
             return Err(Fault::Token(token));
         }
         self.send.acked = self.send.acked.max(Some(token));
-        self.send.duplicates += u64::from(dup);
+        if dup {
+            self.make_lazy(core);
+        }
         Ok(())
     }
 }

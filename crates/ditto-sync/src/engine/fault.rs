@@ -83,4 +83,10 @@ pub(crate) enum Rule {
     EvictRestarts,
     /// Tombstones are sent beyond the view.
     Tombs,
+    /// Links that bring nothing new become lazy.
+    Lazy,
+    /// A token waits for what was offered before it.
+    OffersBlockToken,
+    /// A fingerprint waits until the feed of commits has what arrived before it.
+    RootWaits,
 }

@@ -246,7 +246,7 @@ impl<S: SyncStore> Session<S> {
         if !became.is_empty() {
             self.write_cursors(core)?;
         }
-        self.acknowledge(core, false);
+        self.acknowledge_soon(core);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use ditto_types::KeyHash;
 use super::bulk::Job;
 use super::receive::short;
 use super::session::{Mark, Session};
-use super::{Core, Fault};
+use super::{Core, Fault, Rule};
 use crate::limits::{MAX_KEYS, MAX_MISSING, MAX_SYMBOLS};
 use crate::peer::Lane;
 use crate::sketch::{COUNTERS, Decoder, Entry, SYMBOL_BYTES, Summary, Symbol};
@@ -76,7 +76,8 @@ impl<S: SyncStore> Session<S> {
         if sub.finished || sub.recon.is_some() || sub.root.is_some() {
             return Err(Fault::Unexpected("ROOT"));
         }
-        sub.root = Some((m, core.store.head()));
+        let head = if core.broken(Rule::RootWaits) { 0 } else { core.store.head() };
+        sub.root = Some((m, head));
         self.compare_roots(core)
     }
 
@@ -218,7 +219,7 @@ impl<S: SyncStore> Session<S> {
         if n > 0 {
             let keys = recon.extras.split_off(recon.extras.len() - n);
             let mark = self.new_mark(Mark::Extras(sid));
-            self.put(core, Lane::Live, &Message::Have(Keys { mark: Some(mark), keys }));
+            self.put(core, Lane::Live, &Message::Have(Keys { mark: Some(mark), token: None, keys }));
             return Ok(());
         }
         let token = recon.token;

@@ -169,7 +169,7 @@ impl<S: SyncStore> Session<S> {
                 size += item.size();
                 items.push(item);
                 if doc.doc.is_alive() {
-                    self.known.insert(doc.key, doc.digest);
+                    self.known.insert(doc.key, doc.digest.short());
                 }
             }
             self.stats.documents_sent += items.len() as u64;

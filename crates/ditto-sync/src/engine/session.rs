@@ -6,6 +6,7 @@ use ditto_types::{Digest, KeyHash};
 use smol_str::SmolStr;
 
 use super::bulk::Job;
+use super::lazy::Lazy;
 use super::receive::RecvSub;
 use super::sender::SendSub;
 use super::wants::Wants;
@@ -61,6 +62,8 @@ pub(crate) struct Receiver<Q> {
     pub(crate) collecting: Option<(Vec<ApplyItem>, usize)>,
     /// The last token confirmed with ACK.
     pub(crate) acked: u64,
+    /// When the next ACK is due.
+    pub(crate) ack_at: Option<u64>,
     /// When cursors and announcements are to be settled.
     pub(crate) settle_at: Option<u64>,
 }
@@ -80,15 +83,14 @@ pub(crate) struct Sender<Q> {
     pub(crate) pushed: u64,
     /// Newest token that the peer confirmed.
     pub(crate) acked: Option<u64>,
-    pub(crate) duplicates: u64,
     /// When a token without documents is due.
     pub(crate) settle_at: Option<u64>,
 }
 
-/// Digests that the peer is known to hold.
+/// Digests that the peer is known to hold, the low 8 bytes of each.
 #[derive(Default)]
 pub(crate) struct Known {
-    digests: BTreeMap<KeyHash, (u64, Digest)>,
+    digests: BTreeMap<KeyHash, (u64, u64)>,
     order: BTreeMap<u64, KeyHash>,
     clock: u64,
     /// Digests sent by the peer, by the commit that merged them; dropped when that commit is pushed.
@@ -96,7 +98,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn insert(&mut self, key: KeyHash, digest: Digest) {
+    pub(crate) fn insert(&mut self, key: KeyHash, digest: u64) {
         self.clock += 1;
         if let Some((at, _)) = self.digests.insert(key, (self.clock, digest)) {
             self.order.remove(&at);
@@ -108,7 +110,7 @@ impl Known {
         }
     }
 
-    pub(crate) fn has(&self, key: KeyHash, digest: Digest) -> bool {
+    pub(crate) fn has(&self, key: KeyHash, digest: u64) -> bool {
         self.digests.get(&key).is_some_and(|(_, d)| *d == digest)
     }
 
@@ -116,6 +118,7 @@ impl Known {
     pub(crate) fn clear(&mut self) {
         self.digests.clear();
         self.order.clear();
+        self.echoes.clear();
     }
 
     pub(crate) fn add_echo(&mut self, seq: u64, key: KeyHash, digest: Digest) {
@@ -144,6 +147,7 @@ pub(crate) struct Session<S: SyncStore> {
     pub(crate) recv: Receiver<S::Query>,
     pub(crate) send: Sender<S::Query>,
     pub(crate) known: Known,
+    pub(crate) lazy: Lazy,
     pub(crate) live_out: LaneWriter,
     pub(crate) bulk_out: LaneWriter,
     pub(crate) live_in: LaneReader,
@@ -178,6 +182,7 @@ impl<S: SyncStore> Session<S> {
                 stale_bulk: None,
                 collecting: None,
                 acked: 0,
+                ack_at: None,
                 settle_at: None,
             },
             send: Sender {
@@ -189,10 +194,10 @@ impl<S: SyncStore> Session<S> {
                 answering: BTreeSet::new(),
                 pushed: 0,
                 acked: None,
-                duplicates: 0,
                 settle_at: None,
             },
             known: Known::default(),
+            lazy: Lazy::default(),
             live_out: LaneWriter::default(),
             bulk_out: LaneWriter::default(),
             live_in: LaneReader::default(),
@@ -211,7 +216,7 @@ impl<S: SyncStore> Session<S> {
 
     /// Puts a message on a lane.
     pub(crate) fn put(&mut self, core: &mut Core<S>, lane: Lane, message: &Message) {
-        let bytes = message.encode();
+        let bytes = core.packer.pack(message.encode());
         self.stats.bytes_sent += bytes.len() as u64;
         match lane {
             Lane::Live => self.live_queue += bytes.len(),
@@ -234,7 +239,8 @@ impl<S: SyncStore> Session<S> {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(Fault::MessageTooLong(bytes.len()));
         }
-        let message = Message::decode(bytes)?;
+        let unpacked = core.packer.unpack(bytes)?;
+        let (message, size) = (Message::decode(&unpacked)?, unpacked.len());
         if !message.allowed_on(lane) {
             return Err(Fault::WrongLane { name: message.name(), lane });
         }
@@ -246,7 +252,7 @@ impl<S: SyncStore> Session<S> {
             Message::Subs(m) => self.on_subs(core, m),
             Message::NeedQ(hashes) => self.on_needq(core, &hashes),
             Message::Subst(m) => self.on_subst(core, m),
-            Message::Txn(m) => self.on_txn(core, lane, m, bytes.len()),
+            Message::Txn(m) => self.on_txn(core, lane, m, size),
             Message::Have(m) => self.on_have(core, m),
             Message::Hint(m) => self.on_hint(core, m),
             Message::Want(m) => self.on_want(m),
@@ -273,8 +279,15 @@ impl<S: SyncStore> Session<S> {
     /// Does what is due.
     pub(crate) fn tick(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
         self.retry_wants(core)?;
+        if self.lazy.deadline().is_some_and(|t| t <= core.now) {
+            self.ask_for_offered(core, core.now)?;
+        }
+        if self.recv.ack_at.is_some_and(|t| t <= core.now) {
+            self.acknowledge(core);
+        }
         if self.send.settle_at.is_some_and(|t| t <= core.now) {
             self.send.settle_at = None;
+            self.send_offers(core, core.processed);
             self.push_token(core);
         }
         if self.recv.settle_at.is_some_and(|t| t <= core.now) {
@@ -290,7 +303,8 @@ impl<S: SyncStore> Session<S> {
             return None;
         }
         let again = self.pump_again.then_some(now);
-        [again, self.send.settle_at, self.recv.settle_at, self.recv.wants.deadline]
+        let lazy = self.lazy.deadline().filter(|t| *t < u64::MAX);
+        [again, lazy, self.recv.ack_at, self.send.settle_at, self.recv.settle_at, self.recv.wants.deadline]
             .into_iter()
             .flatten()
             .min()

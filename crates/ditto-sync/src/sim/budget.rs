@@ -1,8 +1,10 @@
 //! How many bytes the common cases may cost.
 
-use ditto_crdt::Op;
+use ditto_crdt::{FieldKind, Op};
+use ditto_testkit::workload_document;
+use ditto_types::{Path, Value};
 
-use super::net::Net;
+use super::net::{Net, decode};
 use super::store::set;
 use crate::SyncConfig;
 use crate::wire::Message;
@@ -145,7 +147,7 @@ fn meet(docs: i64, change: impl FnOnce(&mut Net)) -> (Net, Said) {
     let record = net.record.take().unwrap();
     for (_, bytes) in &record {
         let n = bytes.len();
-        match Message::decode(bytes).unwrap() {
+        match decode(bytes) {
             Message::Txn(t) if !t.items.is_empty() => said.documents += n,
             Message::Want(_) | Message::Have(_) | Message::Hint(_) | Message::Gone { .. } => {
                 said.overhead += n
@@ -225,4 +227,33 @@ fn views_with_little_in_common_are_listed() {
         }
     });
     assert!(said.listings > 0 && said.comparison < 200 * 17 + 400, "{said:?}");
+}
+
+/// The documents of the benchmark suite, on their way to an empty store.
+#[test]
+fn a_first_load_takes_less_than_half_of_the_json() {
+    let mut net = Net::new(2, 1, SyncConfig::default());
+    let mut json = 0;
+    for batch in 0..10 {
+        let documents: Vec<_> = (batch * 500..batch * 500 + 500).map(workload_document).collect();
+        let writes: Vec<_> = documents
+            .iter()
+            .map(|d| {
+                json += ditto_types::json::to_string(&Value::Object(d.clone())).len();
+                let fields = d.iter().filter(|(name, _)| *name != "_id").map(|(name, value)| Op::Set {
+                    path: Path::new([name.as_str()]),
+                    value: value.clone(),
+                    kind: FieldKind::Inferred,
+                });
+                (d["_id"].as_str().unwrap(), [Op::Create].into_iter().chain(fields).collect::<Vec<_>>())
+            })
+            .collect();
+        net.nodes[0].store.write("orders", &writes);
+    }
+    net.settle();
+    net.subscribe(1, 1, "SELECT * FROM orders");
+    let bytes = cost(&mut net, |net| net.up(0, 1));
+    assert_eq!(net.nodes[1].store.docs().len(), 5_000);
+    let ratio = bytes as f64 / json as f64;
+    assert!(ratio <= 0.45, "{ratio:.3} of the JSON");
 }

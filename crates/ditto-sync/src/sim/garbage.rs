@@ -2,7 +2,7 @@
 
 use ditto_types::{KeyHash, Object};
 
-use super::net::{Net, peer_id};
+use super::net::{Net, decode, peer_id};
 use super::rng::Rng;
 use crate::wire::*;
 use crate::{Action, Input, Lane, SyncConfig};
@@ -36,7 +36,7 @@ impl Victim {
         let mut disconnect = None;
         while let Some(action) = node.engine.poll() {
             match action {
-                Action::Send { lane, bytes, .. } => self.sent.push((lane, Message::decode(&bytes).unwrap())),
+                Action::Send { lane, bytes, .. } => self.sent.push((lane, decode(&bytes))),
                 Action::Disconnect { reason, .. } => {
                     assert!(disconnect.is_none(), "told twice");
                     disconnect = Some(reason);
@@ -94,7 +94,10 @@ fn impossible_messages_end_the_session_with_a_reason() {
         ),
         ("LIST without a reason", vec![(Lane::Bulk, Message::List(List { sid, last: true, keys: vec![] }))]),
         ("HAVE on the Bulk lane", vec![(Lane::Bulk, Message::Have(Keys::default()))]),
-        ("HINT without a reason", vec![(Lane::Live, Message::Hint(Keys { mark: Some(9), keys: vec![] }))]),
+        (
+            "HINT without a reason",
+            vec![(Lane::Live, Message::Hint(Keys { mark: Some(9), ..Keys::default() }))],
+        ),
         ("token 99 is not known here", vec![(Lane::Live, Message::Ack { token: 99, dup: false })]),
         (
             "reference 9 is not",
@@ -313,7 +316,7 @@ fn what_came_twice_is_acknowledged_as_a_duplicate() {
     net.nodes[0].store.put("c", "y", &[("v", 1)]);
     net.settle();
     let record = net.record.take().unwrap();
-    let messages: Vec<_> = record.iter().map(|(_, bytes)| Message::decode(bytes).unwrap()).collect();
+    let messages: Vec<_> = record.iter().map(|(_, bytes)| decode(bytes)).collect();
     assert!(messages.iter().any(|m| matches!(m, Message::Ack { dup: true, .. })), "{messages:?}");
     assert!(messages.iter().any(|m| matches!(m, Message::Ack { dup: false, .. })));
 }

@@ -8,6 +8,8 @@ use super::rng::Rng;
 use super::store::MemStore;
 use crate::engine::Rule;
 use crate::store::{StoreIdentity, SyncStore};
+use crate::wire::Message;
+use crate::wire::pack::Packer;
 use crate::{Action, Input, Lane, PeerId, SyncConfig, SyncEngine, SyncProgress};
 
 /// One peer of the simulation.
@@ -22,6 +24,20 @@ pub(crate) struct Node {
 /// Messages under way from one peer to another on one lane.
 type Wire = (usize, usize, Lane);
 
+/// What was put on the wires.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) messages: usize,
+    /// Documents in them.
+    pub(crate) documents: usize,
+}
+
+impl Traffic {
+    pub(crate) fn since(self, before: Traffic) -> Traffic {
+        Traffic { messages: self.messages - before.messages, documents: self.documents - before.documents }
+    }
+}
+
 /// The network.
 pub(crate) struct Net {
     pub(crate) rng: Rng,
@@ -34,6 +50,7 @@ pub(crate) struct Net {
     /// Messages and bytes put on the wires.
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
+    pub(crate) traffic: Traffic,
     pub(crate) disconnects: Vec<String>,
     /// Messages that were delivered, if a test wants them.
     pub(crate) record: Option<Vec<(Lane, Vec<u8>)>>,
@@ -56,6 +73,21 @@ fn index(peer: PeerId) -> usize {
     peer.0[2] as usize - 1
 }
 
+fn documents(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(4 | 18) => match decode(bytes) {
+            Message::Txn(txn) => txn.items.len(),
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// What an honest peer sent.
+pub(crate) fn decode(bytes: &[u8]) -> Message {
+    Message::decode(&Packer::default().unpack(bytes).unwrap()).unwrap()
+}
+
 impl Net {
     pub(crate) fn new(n: usize, seed: u64, config: SyncConfig) -> Self {
         Self::with_faults(n, seed, config, BTreeSet::new())
@@ -72,6 +104,7 @@ impl Net {
             rules,
             messages: 0,
             bytes: 0,
+            traffic: Traffic::default(),
             disconnects: Vec::new(),
             record: None,
             trace: false,
@@ -105,7 +138,7 @@ impl Net {
         if self.trace {
             match &input {
                 Input::Message { peer, lane, bytes } => {
-                    let m = crate::wire::Message::decode(bytes);
+                    let m = decode(bytes);
                     eprintln!("{} {n} <- {} {lane:?} {m:?}", self.now, index(*peer));
                 }
                 Input::Queued { .. } | Input::Tick => {}
@@ -131,6 +164,8 @@ impl Net {
                     if self.links.contains(&(n, to)) {
                         self.messages += 1;
                         self.bytes += bytes.len();
+                        self.traffic.messages += 1;
+                        self.traffic.documents += documents(&bytes);
                         self.wires.entry((n, to, lane)).or_default().push_back(bytes);
                     }
                 }
@@ -212,6 +247,11 @@ impl Net {
         true
     }
 
+    /// Bytes under way on a lane.
+    pub(crate) fn in_flight(&self, from: usize, to: usize, lane: Lane) -> usize {
+        self.wires.get(&(from, to, lane)).map_or(0, |q| q.iter().map(Vec::len).sum())
+    }
+
     /// Hands all commits of a peer to its engine.
     pub(crate) fn publish_all(&mut self, n: usize) {
         while self.publish(n) {}
@@ -268,7 +308,7 @@ impl Net {
 
     /// Delivers everything and lets all timers run, until nothing is left to do.
     pub(crate) fn drain(&mut self) -> Result<(), Broken> {
-        for _ in 0..20_000 {
+        for _ in 0..200_000 {
             if self.random_event() {
                 continue;
             }

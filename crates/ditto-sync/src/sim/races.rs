@@ -132,3 +132,66 @@ fn evict_at_the_sender_makes_receivers_ask_again() {
         net.pass(0, 1, Lane::Bulk);
     });
 }
+
+#[test]
+fn a_fingerprint_waits_for_what_arrived_before_it() {
+    needs(2, Rule::RootWaits, |net| {
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.publish_all(0);
+        net.subscribe(1, 1, ONE);
+        net.up(0, 1);
+        net.pass(1, 0, Lane::Live);
+        net.pass(0, 1, Lane::Live);
+        net.pass(1, 0, Lane::Live);
+        // The page with the document is under way while the query is dropped, the document leaves it, and the query
+        // comes back.
+        net.unsubscribe(1, 1);
+        net.pass(1, 0, Lane::Live);
+        net.nodes[0].store.update("c", "k", "v", 2);
+        net.publish_all(0);
+        net.subscribe(1, 1, ONE);
+        net.pass(1, 0, Lane::Live);
+        net.pass(0, 1, Lane::Live);
+        // Page and fingerprint arrive before the receiver's feed of commits tells of the page.
+        net.pass(0, 1, Lane::Bulk);
+    });
+}
+
+#[test]
+fn a_token_waits_for_what_was_offered_before_it() {
+    needs(3, Rule::OffersBlockToken, |net| {
+        for n in 0..3 {
+            net.subscribe(n, 1, ALL);
+        }
+        net.nodes[0].store.put("c", "x", &[("v", 1)]);
+        for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+            net.up(a, b);
+        }
+        net.settle();
+        for v in 0..9 {
+            net.nodes[v % 3].store.update("c", "x", "v", 10 + v as i64);
+            net.settle();
+            net.advance(20_000);
+        }
+        // One side of the triangle is lazy: a write at one end is only offered to the other.
+        let lazy = (0..3).find_map(|from| {
+            net.nodes[from].store.update("c", "x", "v", 100 + from as i64);
+            net.publish_all(from);
+            let to = (0..3).find(|to| *to != from && net.in_flight(from, *to, Lane::Live) == 0);
+            if to.is_none() {
+                net.settle();
+            }
+            to.map(|to| (from, to))
+        });
+        let (from, to) = lazy.expect("a lazy link");
+        let third = 3 - from - to;
+        net.down(from, third);
+        net.down(to, third);
+        net.advance(400);
+        net.tick();
+        net.pass(from, to, Lane::Live);
+        // The session ends before anything was asked for.
+        net.down(from, to);
+        net.up(from, to);
+    });
+}

@@ -227,7 +227,7 @@ fn commits_that_are_too_large_come_by_a_scan() {
 
 #[test]
 fn bulk_sending_waits_for_the_lane_to_drain() {
-    let config = SyncConfig { page_bytes: 2_000, bulk_queue_bytes: 10_000, ..SyncConfig::default() };
+    let config = SyncConfig { page_bytes: 2_000, bulk_queue_bytes: 3_000, ..SyncConfig::default() };
     let mut net = Net::new(2, 1, config);
     for i in 0..1_000 {
         net.nodes[0].store.put("c", &format!("document-{i}"), &[("v", i)]);

@@ -70,10 +70,12 @@ pub(crate) struct Subst {
     pub(crate) count: u64,
 }
 
-/// Body of HAVE and HINT. A HAVE with a mark is answered by a HINT with the same mark.
+/// Body of HAVE and HINT. A HAVE with a mark is answered by a HINT with the same mark. A HAVE with a token is an offer of
+/// a lazy link: the token counts when the receiver has all of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Keys {
     pub(crate) mark: Option<u64>,
+    pub(crate) token: Option<u64>,
     pub(crate) keys: Vec<KeyDigest>,
 }
 
@@ -454,10 +456,8 @@ fn wants(r: &mut Reader<'_>) -> Result<Vec<Want>, WireError> {
 }
 
 fn put_keys(o: &mut Vec<u8>, k: &Keys) {
-    o.push(k.mark.is_some().into());
-    if let Some(mark) = k.mark {
-        put_varint(o, mark);
-    }
+    o.push(u8::from(k.mark.is_some()) | u8::from(k.token.is_some()) << 1);
+    k.mark.into_iter().chain(k.token).for_each(|n| put_varint(o, n));
     put_key_digests(o, &k.keys);
 }
 
@@ -507,8 +507,13 @@ fn key_digests(r: &mut Reader<'_>) -> Result<Vec<KeyDigest>, WireError> {
 }
 
 fn keys(r: &mut Reader<'_>) -> Result<Keys, WireError> {
-    let mark = if flag(r)? { Some(r.varint()?) } else { None };
-    Ok(Keys { mark, keys: key_digests(r)? })
+    let flags = r.u8()?;
+    if flags > 3 {
+        return Err(r.invalid("flags of HAVE or HINT"));
+    }
+    let mark = if flags & 1 != 0 { Some(r.varint()?) } else { None };
+    let token = if flags & 2 != 0 { Some(r.varint()?) } else { None };
+    Ok(Keys { mark, token, keys: key_digests(r)? })
 }
 
 fn subs(r: &mut Reader<'_>) -> Result<Subs, WireError> {

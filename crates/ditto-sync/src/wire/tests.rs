@@ -28,7 +28,11 @@ fn key_digests() -> impl Strategy<Value = Vec<KeyDigest>> {
 }
 
 fn keys() -> impl Strategy<Value = Keys> {
-    (option::of(any::<u64>()), key_digests()).prop_map(|(mark, keys)| Keys { mark, keys })
+    (option::of(any::<u64>()), option::of(any::<u64>()), key_digests()).prop_map(|(mark, token, keys)| Keys {
+        mark,
+        token,
+        keys,
+    })
 }
 
 fn name() -> impl Strategy<Value = SmolStr> {
@@ -206,7 +210,7 @@ fn counts_are_checked_before_memory_is_taken() {
     }
     // More keys than one message may have.
     let keys = (0..4_097).map(|k| (KeyHash(k), k)).collect();
-    assert!(Message::decode(&Message::Have(Keys { mark: None, keys }).encode()).is_err());
+    assert!(Message::decode(&Message::Have(Keys { keys, ..Keys::default() }).encode()).is_err());
 }
 
 #[test]
