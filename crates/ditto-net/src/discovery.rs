@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ditto_mesh::transport::{DialTarget, NetEvent};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use crate::sink::EventSink;
+use crate::sink::{EventSink, Slot};
 use crate::table::LinkTable;
 
 /// Instances remembered at once, over all sources. Each source has its own, lower limit too.
@@ -32,78 +32,66 @@ pub(crate) enum Source {
 /// A source, and which of its lives.
 type Origin = (Source, u64);
 
-/// Joins the reports of all sources. See the module documentation.
+/// Joins the reports of all sources. See the module documentation. Without a source no task runs for it.
+#[derive(Default)]
 pub(crate) struct Discovery {
     merged: Mutex<Merged>,
     /// Sources so far.
     sources: AtomicU64,
-    changed: Notify,
-    table: Arc<LinkTable>,
 }
 
 impl Discovery {
-    /// Starts to tell `sink` what is found.
-    pub(crate) fn start(table: &Arc<LinkTable>, sink: &EventSink) -> Arc<Self> {
-        let this = Arc::new(Self {
-            merged: Mutex::default(),
-            sources: AtomicU64::new(0),
-            changed: Notify::new(),
-            table: table.clone(),
-        });
-        let (teller, sink) = (this.clone(), sink.clone());
-        table.spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = sink.stopped() => return,
-                    () = teller.changed.notified() => {}
-                }
-                while teller.lock().is_dirty() {
-                    let Some(slot) = sink.reserve().await else {
-                        return;
-                    };
-                    if let Some(event) = teller.lock().next_event() {
-                        slot.fill(event);
-                    }
-                }
-            }
-        });
-        this
+    /// A sink for one source, served by a task of `table`. What the source discovers is joined with what the others know
+    /// and told to `sink`, as is everything else that it reports; the source stops with `sink`. When it drops its sink,
+    /// what it has found is forgotten.
+    pub(crate) fn source(
+        self: &Arc<Self>,
+        table: &Arc<LinkTable>,
+        source: Source,
+        sink: &EventSink,
+    ) -> EventSink {
+        // A source that is started again has a successor while its own end is still being noticed.
+        let origin = (source, self.sources.fetch_add(1, Ordering::Relaxed));
+        let (sender, reports) = mpsc::channel(REPORTS);
+        table.spawn(self.clone().serve(origin, reports, sink.clone()));
+        sink.with_events(sender)
     }
 
-    /// A sink for one source. It takes discoveries, and hands everything else to `sink`, with which it stops. When the
-    /// source drops it, what that has found is forgotten.
-    pub(crate) fn source(self: &Arc<Self>, source: Source, sink: &EventSink) -> EventSink {
-        // A source that is started again has a successor while its own end is still being noticed.
-        let source = (source, self.sources.fetch_add(1, Ordering::Relaxed));
-        let (sender, mut reports) = mpsc::channel(REPORTS);
-        let own = sink.with_events(sender);
-        let (this, sink) = (self.clone(), sink.clone());
-        self.table.spawn(async move {
-            while let Some(report) = reports.recv().await {
-                match report {
-                    NetEvent::Discovered { token, targets } => {
-                        this.update(|merged| merged.set(token, &source, targets));
-                    }
-                    NetEvent::Lost { token } => this.update(|merged| merged.remove(&token, &source)),
-                    other => {
-                        sink.emit(other).await;
-                    }
-                }
+    async fn serve(self: Arc<Self>, origin: Origin, mut reports: mpsc::Receiver<NetEvent>, sink: EventSink) {
+        loop {
+            // What another source has changed meanwhile is told by the task of that one.
+            let dirty = self.lock().is_dirty();
+            tokio::select! {
+                biased;
+                report = reports.recv() => match report {
+                    Some(NetEvent::Discovered { token, targets }) => self.lock().set(token, &origin, targets),
+                    Some(NetEvent::Lost { token }) => self.lock().remove(&token, &origin),
+                    Some(other) => drop(sink.emit(other).await),
+                    None => break,
+                },
+                Some(slot) = sink.reserve(), if dirty => self.tell(slot),
             }
-            this.update(|merged| merged.clear(&source));
-        });
-        own
+        }
+        self.lock().clear(&origin);
+        while self.lock().is_dirty() {
+            let Some(slot) = sink.reserve().await else {
+                return;
+            };
+            self.tell(slot);
+        }
+    }
+
+    /// Under the lock until the event is in the channel, so that several tasks cannot swap two of them.
+    fn tell(&self, slot: Slot<'_>) {
+        let mut merged = self.lock();
+        if let Some(event) = merged.next_event() {
+            slot.fill(event);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Merged> {
         // Every change under the lock is one step.
         self.merged.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Merged)) {
-        change(&mut self.lock());
-        self.changed.notify_one();
     }
 }
 
@@ -266,9 +254,9 @@ mod tests {
         let (sender, mut events) = mpsc::channel(1);
         let (sink, _stopper) = EventSink::new(sender);
         let table = LinkTable::new();
-        let discovery = Discovery::start(&table, &sink);
-        let mdns = discovery.source(Source::Mdns, &sink);
-        let multicast = discovery.source(Source::Multicast, &sink);
+        let discovery = Arc::new(Discovery::default());
+        let mdns = discovery.source(&table, Source::Mdns, &sink);
+        let multicast = discovery.source(&table, Source::Multicast, &sink);
         let discovered = |target| NetEvent::Discovered { token: "a".to_owned(), targets: vec![t(target)] };
         mdns.emit(discovered("1")).await;
         assert_eq!(events.recv().await, Some(discovered("1")));
@@ -279,5 +267,7 @@ mod tests {
         drop(mdns);
         drop(multicast);
         assert_eq!(events.recv().await, Some(NetEvent::Lost { token: "a".to_owned() }));
+        table.idle().await;
+        assert_eq!(table.stats().tasks, 0, "no source, no task");
     }
 }

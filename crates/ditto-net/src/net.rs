@@ -114,8 +114,7 @@ impl Net {
     pub async fn start(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Net, NetError> {
         let (sink, stopper) = EventSink::new(events);
         let table = LinkTable::new();
-        let discovery = Discovery::start(&table, &sink);
-        let (parts, bound, client, radios) = Default::default();
+        let (parts, bound, client, discovery, radios) = Default::default();
         let net = Net { table, sink, stopper, parts, bound, client, discovery, radios };
         net.reconfigure(config).await?;
         Ok(net)
@@ -243,7 +242,7 @@ impl Net {
             parts.mdns = before;
             return;
         };
-        let events = self.discovery.source(Source::Mdns, &self.sink);
+        let events = self.discovery.source(&self.table, Source::Mdns, &self.sink);
         parts.mdns = Some(Part::spawn(&self.table, &events.clone(), before, async move |sink: EventSink| {
             mdns::run(config, listen, sink, events).await;
         }));
@@ -257,7 +256,7 @@ impl Net {
             parts.multicast = before;
             return;
         };
-        let found = self.discovery.source(Source::Multicast, &self.sink);
+        let found = self.discovery.source(&self.table, Source::Multicast, &self.sink);
         parts.multicast =
             Some(Part::spawn(&self.table, &found, before, move |sink| multicast::run(config, listen, sink)));
     }
@@ -267,7 +266,7 @@ impl Net {
         let mut running = lock(&self.radios);
         let mut old = std::mem::take(&mut *running);
         for radio in radios {
-            let found = self.discovery.source(Source::Radio(radio.name.clone()), &self.sink);
+            let found = self.discovery.source(&self.table, Source::Radio(radio.name.clone()), &self.sink);
             let before = old.remove(&radio.name);
             let started = platform::start(radio.clone(), &self.table, self.sink.clone(), &found, before);
             running.insert(radio.name.clone(), started);
