@@ -1,7 +1,10 @@
 //! Change sets: what a commit did, for observers and for sync.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use ditto_crdt::{Doc, VersionVector};
 use ditto_types::{Digest, DocId, KeyHash, SmolStr};
@@ -115,5 +118,107 @@ impl Change {
             };
             (delta, Arc::new(base))
         })
+    }
+}
+
+/// Changed documents that wait in a bounded feed, above which further commits are left out.
+const MAX_WAITING: usize = 50_000;
+
+#[derive(Debug, Default)]
+struct FeedState {
+    waiting: AtomicUsize,
+    missed: AtomicBool,
+}
+
+/// A feed of commits with bounded memory: one that is read too slowly misses commits and is told so.
+#[derive(Debug)]
+pub struct CommitFeed {
+    receiver: Receiver<Arc<Commit>>,
+    state: Arc<FeedState>,
+}
+
+impl CommitFeed {
+    pub(crate) fn new() -> (Self, FeedSender) {
+        let (sender, receiver) = unbounded();
+        let state = Arc::<FeedState>::default();
+        (Self { receiver, state: state.clone() }, FeedSender { sender, state: Some(state) })
+    }
+
+    /// The commits. Hand each one to [`CommitFeed::taken`].
+    pub fn receiver(&self) -> &Receiver<Arc<Commit>> {
+        &self.receiver
+    }
+
+    /// Makes room after a commit was received. True if commits were left out since the last call: what they changed has
+    /// to be looked up in the store. They are left out only while others wait, so that this call comes after them.
+    pub fn taken(&self, commit: &Commit) -> bool {
+        self.state.waiting.fetch_sub(weight(commit), Ordering::AcqRel);
+        self.state.missed.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The store's end of a feed.
+#[derive(Debug)]
+pub(crate) struct FeedSender {
+    sender: Sender<Arc<Commit>>,
+    /// Of a bounded feed.
+    state: Option<Arc<FeedState>>,
+}
+
+impl FeedSender {
+    pub(crate) fn unbounded() -> (Receiver<Arc<Commit>>, Self) {
+        let (sender, receiver) = unbounded();
+        (receiver, Self { sender, state: None })
+    }
+
+    /// Hands on a commit; false when nobody reads any more.
+    pub(crate) fn send(&self, commit: &Arc<Commit>) -> bool {
+        if let Some(state) = &self.state {
+            let before = state.waiting.fetch_add(weight(commit), Ordering::AcqRel);
+            if before > 0 && before + weight(commit) > MAX_WAITING {
+                // Told before it is taken back, so that the reader of what waits sees it.
+                state.missed.store(true, Ordering::Release);
+                state.waiting.fetch_sub(weight(commit), Ordering::AcqRel);
+                return true;
+            }
+        }
+        self.sender.send(commit.clone()).is_ok()
+    }
+}
+
+fn weight(commit: &Commit) -> usize {
+    commit.changes.len() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(seq: u64, n: usize) -> Arc<Commit> {
+        let id = DocId::new(&"a".into()).unwrap();
+        let key = (id, KeyHash(seq), Digest([0; 16]));
+        let changes = (0..n).map(|_| Change::new("c".into(), key.clone(), None, None, (0, 0))).collect();
+        Arc::new(Commit { seq, source: None, changes, evicted_collections: Vec::new() })
+    }
+
+    #[test]
+    fn a_feed_that_is_not_read_leaves_commits_out_and_says_so() {
+        let (feed, sender) = CommitFeed::new();
+        for seq in 0..100 {
+            assert!(sender.send(&commit(seq, 1_000)));
+        }
+        let waiting = feed.receiver().len();
+        assert!((40..50).contains(&waiting), "{waiting}");
+        let first = feed.receiver().try_recv().unwrap();
+        assert!(feed.taken(&first));
+        while let Ok(commit) = feed.receiver().try_recv() {
+            assert!(!feed.taken(&commit));
+        }
+        // One that is larger than all room comes through when nothing waits.
+        sender.send(&commit(200, 60_000));
+        let large = feed.receiver().try_recv().unwrap();
+        assert!(!feed.taken(&large));
+        drop(feed);
+        assert!(!sender.send(&commit(201, 1)));
     }
 }

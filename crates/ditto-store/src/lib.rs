@@ -57,7 +57,7 @@ mod unit;
 mod writer;
 
 pub use check::CheckReport;
-pub use commit::{Change, Commit};
+pub use commit::{Change, Commit, CommitFeed};
 pub use error::StoreError;
 pub use history::Qualifiers;
 pub use meta::StoreIdentity;

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use ditto_types::HashKey;
 
-use crate::commit::Commit;
+use crate::commit::{Commit, FeedSender};
 use crate::dict::Dict;
 use crate::index::{Indexes, SharedIndexes};
 use crate::meta::StoreIdentity;
@@ -29,7 +28,7 @@ pub(crate) struct Shared {
     head: AtomicU64,
     groups: AtomicU64,
     closed: AtomicBool,
-    subscribers: Mutex<Vec<Sender<Arc<Commit>>>>,
+    subscribers: Mutex<Vec<FeedSender>>,
     provider: Mutex<Option<Arc<dyn SystemProvider>>>,
     /// What `system:system_info` has seen.
     pub(crate) samples: Samples,
@@ -98,13 +97,12 @@ impl Shared {
         lock(&self.provider).clone()
     }
 
-    pub(crate) fn subscribe(&self) -> Receiver<Arc<Commit>> {
-        let (sender, receiver) = unbounded();
+    /// Adds a reader of commits.
+    pub(crate) fn subscribe(&self, sender: FeedSender) {
         // After closing, the sender goes at once and the receiver reports the end.
         if !self.is_closed() {
             lock(&self.subscribers).push(sender);
         }
-        receiver
     }
 
     /// Whether anybody listens to commits.
@@ -117,7 +115,7 @@ impl Shared {
         if commits.is_empty() {
             return;
         }
-        lock(&self.subscribers).retain(|s| commits.iter().all(|c| s.send(c.clone()).is_ok()));
+        lock(&self.subscribers).retain(|s| commits.iter().all(|c| s.send(c)));
         for commit in commits {
             self.observers.on_commit(commit);
         }

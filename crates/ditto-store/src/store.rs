@@ -12,7 +12,7 @@ use ditto_dql::{BindContext, Plan};
 use ditto_types::{DocId, ErrorKind, HashKey, KeyHash, Object};
 
 use crate::check::{self, CheckReport};
-use crate::commit::Commit;
+use crate::commit::{Commit, CommitFeed, FeedSender};
 use crate::core::Core;
 use crate::desk::Desk;
 use crate::dict::WriterDict;
@@ -238,7 +238,17 @@ impl Store {
     ///
     /// What is not received stays in memory.
     pub fn subscribe_commits(&self) -> Receiver<Arc<Commit>> {
-        self.inner.shared.subscribe()
+        let (receiver, sender) = FeedSender::unbounded();
+        self.inner.shared.subscribe(sender);
+        receiver
+    }
+
+    /// Like [`Store::subscribe_commits`], but with bounded memory: about 50,000 changed documents wait, then commits are
+    /// left out, and the feed says so.
+    pub fn commit_feed(&self) -> CommitFeed {
+        let (feed, sender) = CommitFeed::new();
+        self.inner.shared.subscribe(sender);
+        feed
     }
 
     /// Counters of the writer.

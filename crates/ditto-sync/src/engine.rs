@@ -149,11 +149,25 @@ impl<S: SyncStore> SyncEngine<S> {
         }
     }
 
-    /// Takes the store's present head for the last commit that it was told of. For a feed of commits that begins only
-    /// when the first peer comes: without sessions nothing depends on a commit. Does nothing when there are sessions.
+    /// Takes the store's present head for the last commit that it was told of: for a feed that begins when the first
+    /// peer comes, and for one that was full and left commits out.
+    ///
+    /// Whatever was missed is looked up in the store: peers are asked to ask again, which gets them a scan of what
+    /// changed since their cursors, and our own subscriptions are made anew, with a list of what changed here.
     pub fn skip_to_head(&mut self) {
-        if self.is_idle() {
-            self.core.processed = self.core.processed.max(self.core.store.head());
+        let head = self.core.store.head();
+        if head <= self.core.processed {
+            return;
+        }
+        self.core.processed = head;
+        self.core.views.clear();
+        let own: Vec<_> = self.core.queries.keys().copied().collect();
+        for peer in self.peers() {
+            self.with(peer, |s, core| {
+                s.restart(core, |_| true);
+                s.ask(core, &own)?;
+                s.compare_roots(core)
+            });
         }
     }
 

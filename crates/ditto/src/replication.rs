@@ -43,7 +43,7 @@ impl Replication {
     ) -> Result<Self, DittoError> {
         let (to_sync, inbox) = crossbeam_channel::unbounded();
         let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
-        let worker = Worker { engine, store, commits: never(), listens: false, mesh, events };
+        let worker = Worker { engine, store, commits: None, mesh, events };
         let thread =
             std::thread::Builder::new().name("ditto-sync".into()).spawn(move || worker.run(&inbox)).map_err(
                 |e| DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}")),
@@ -97,15 +97,16 @@ struct Worker {
     engine: SyncEngine<StoreAdapter>,
     store: ditto_store::Store,
     /// The commits, while there is a peer: a store without peers need not wake this thread.
-    commits: Receiver<Arc<ditto_store::Commit>>,
-    listens: bool,
+    commits: Option<ditto_store::CommitFeed>,
     mesh: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<MeshEvent>,
 }
 
 impl Worker {
     fn run(mut self, inbox: &Receiver<ToSync>) {
+        let nothing = never();
         loop {
+            let commits = self.commits.as_ref().map_or(&nothing, |feed| feed.receiver());
             let wait = self.engine.next_deadline().map_or(Duration::from_secs(3600), |d| {
                 Duration::from_millis(d.saturating_sub(now_ms()).max(1))
             });
@@ -114,17 +115,26 @@ impl Worker {
                     Ok(ToSync::Stop) | Err(_) => return,
                     Ok(message) => self.message(message),
                 },
-                recv(self.commits) -> commit => match commit {
-                    Ok(commit) => self.handle(Input::Commit(crate::sync_store::local_commit(&commit))),
+                recv(commits) -> commit => match commit {
+                    Ok(commit) => self.commit(&commit),
                     // A closed store ends its feed; the select must not spin on it.
-                    Err(_) => self.commits = never(),
+                    Err(_) => self.commits = None,
                 },
                 default(wait) => self.handle(Input::Tick),
             }
             self.carry_out();
-            if self.engine.is_idle() && self.listens {
-                (self.commits, self.listens) = (never(), false);
+            if self.engine.is_idle() {
+                self.commits = None;
             }
+        }
+    }
+
+    fn commit(&mut self, commit: &ditto_store::Commit) {
+        let missed = self.commits.as_ref().is_some_and(|feed| feed.taken(commit));
+        self.handle(Input::Commit(crate::sync_store::local_commit(commit)));
+        if missed {
+            tracing::debug!("the feed of commits was full; sync looks up what changed");
+            self.engine.skip_to_head();
         }
     }
 
@@ -135,8 +145,8 @@ impl Worker {
     fn message(&mut self, message: ToSync) {
         match message {
             ToSync::PeerUp { peer, store_id, epoch } => {
-                if !self.listens {
-                    (self.commits, self.listens) = (self.store.subscribe_commits(), true);
+                if self.commits.is_none() {
+                    self.commits = Some(self.store.commit_feed());
                     // What is committed in between is told twice, which the machine expects.
                     self.engine.skip_to_head();
                 }

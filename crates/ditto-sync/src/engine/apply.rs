@@ -3,12 +3,12 @@
 use ditto_crdt::{DictReader, Doc, VersionVector, decode};
 use ditto_types::{Digest, KeyHash, SiteId, Stamp};
 
-use super::session::Session;
+use super::session::{Session, Staged};
 use super::{Core, Fault, Rule};
 use crate::peer::Lane;
 use crate::store::{ApplyBatch, ApplyItem, CursorWrite, ItemBody, ItemOutcome, RefusalCode, SyncStore};
 use crate::wire::dict::LaneReader;
-use crate::wire::{Form, Message, Reject, Txn, TxnItem};
+use crate::wire::{Form, Message, Reject, SubMode, Txn, TxnItem};
 
 /// Where a batch came from.
 #[derive(Clone, Copy)]
@@ -88,11 +88,25 @@ impl<S: SyncStore> Session<S> {
             }
             Lane::Bulk => {
                 let n = items.len() as u64;
+                let resuming = txn.sid.filter(|sid| {
+                    self.recv.sids.get(sid).is_some_and(|s| !s.announced || s.mode == Some(SubMode::Resume))
+                });
+                if self.recv.staged.as_ref().is_some_and(|staged| Some(staged.sid) != resuming) {
+                    self.merge_staged(core)?;
+                }
                 if !items.is_empty() {
                     // A page from before an EVICT at the peer comes after the wish that followed the EVICT.
                     let held = core.broken(Rule::EchoGeneration)
                         || txn.generation.is_some_and(|g| g >= self.send.generation);
-                    self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?;
+                    match resuming {
+                        Some(sid) => self.stage(core, sid, items, size, held)?,
+                        None => {
+                            self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?
+                        }
+                    }
+                }
+                if txn.last {
+                    self.merge_staged(core)?;
                 }
                 if let Some(sid) = txn.sid {
                     if txn.last {
@@ -109,6 +123,33 @@ impl<S: SyncStore> Session<S> {
                 self.try_live(core)
             }
         }
+    }
+
+    /// Keeps a page of missed changes until the scan is complete: together they are one step from one consistent state
+    /// to another. A backlog above the limits is merged in several steps.
+    fn stage(
+        &mut self,
+        core: &mut Core<S>,
+        sid: u32,
+        items: Vec<ApplyItem>,
+        size: usize,
+        held: bool,
+    ) -> Result<(), Fault> {
+        let staged =
+            self.recv.staged.get_or_insert_with(|| Staged { sid, items: Vec::new(), bytes: 0, held: true });
+        staged.items.extend(items);
+        staged.bytes += size;
+        staged.held &= held;
+        if staged.items.len() >= core.config.max_commit_docs || staged.bytes >= core.config.txn_bytes {
+            self.merge_staged(core)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the pages that were kept.
+    pub(crate) fn merge_staged(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
+        let Some(Staged { items, held, .. }) = self.recv.staged.take() else { return Ok(()) };
+        self.apply(core, items, Origin { lane: Lane::Bulk, answer: false, held, token: None })
     }
 
     /// Counts documents that reconciliation asked for towards the subscriptions that wait for them.

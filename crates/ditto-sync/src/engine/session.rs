@@ -60,12 +60,23 @@ pub(crate) struct Receiver<Q> {
     pub(crate) stale_bulk: Option<u32>,
     /// Items of a commit that comes in several messages, and their size.
     pub(crate) collecting: Option<(Vec<ApplyItem>, usize)>,
+    /// Pages of a scan of missed changes, which become one commit: their subscription, documents and size.
+    pub(crate) staged: Option<Staged>,
     /// The last token confirmed with ACK.
     pub(crate) acked: u64,
     /// When the next ACK is due.
     pub(crate) ack_at: Option<u64>,
     /// When cursors and announcements are to be settled.
     pub(crate) settle_at: Option<u64>,
+}
+
+/// Pages of one scan that are not yet merged.
+pub(crate) struct Staged {
+    pub(crate) sid: u32,
+    pub(crate) items: Vec<ApplyItem>,
+    pub(crate) bytes: usize,
+    /// Whether the peer still holds what it sent.
+    pub(crate) held: bool,
 }
 
 /// The sending role.
@@ -181,6 +192,7 @@ impl<S: SyncStore> Session<S> {
                 early: BTreeSet::new(),
                 stale_bulk: None,
                 collecting: None,
+                staged: None,
                 acked: 0,
                 ack_at: None,
                 settle_at: None,
@@ -247,6 +259,12 @@ impl<S: SyncStore> Session<S> {
         self.stats.bytes_received += bytes.len() as u64;
         if lane == Lane::Bulk {
             self.recv.wants.progress(core.now, core.config.want_timeout_ms);
+        }
+        // What follows on the lane counts on what came before it.
+        let scanning =
+            matches!(&message, Message::Txn(t) if t.sid.is_some()) || matches!(message, Message::Hint(_));
+        if lane == Lane::Bulk && !scanning {
+            self.merge_staged(core)?;
         }
         match message {
             Message::Subs(m) => self.on_subs(core, m),

@@ -54,6 +54,11 @@ impl<Q> Default for Views<Q> {
 }
 
 impl<Q: Clone> Views<Q> {
+    /// Forgets everything, because commits were missed.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// Drops what exceeds the limit, but not the view used last.
     fn shrink(&mut self, limit: usize) {
         let mut bytes: usize = self.entries.values().map(View::bytes).sum();

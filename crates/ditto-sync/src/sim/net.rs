@@ -252,6 +252,13 @@ impl Net {
         self.wires.get(&(from, to, lane)).map_or(0, |q| q.iter().map(Vec::len).sum())
     }
 
+    /// Leaves the commits of a peer out that its engine was not told of yet.
+    pub(crate) fn miss(&mut self, n: usize) {
+        while self.nodes[n].store.next_commit().is_some() {}
+        self.nodes[n].engine.skip_to_head();
+        self.collect(n);
+    }
+
     /// Hands all commits of a peer to its engine.
     pub(crate) fn publish_all(&mut self, n: usize) {
         while self.publish(n) {}

@@ -365,6 +365,53 @@ fn seeds_of_the_beginning_of_time_converge() {
 }
 
 #[test]
+fn commits_that_the_feed_left_out_are_looked_up() {
+    let mut net = pair();
+    net.subscribe(0, 1, ALL);
+    net.subscribe(1, 1, ONE);
+    net.nodes[0].store.put("c", "x", &[("v", 1)]);
+    net.nodes[1].store.put("c", "y", &[("v", 1)]);
+    net.up(0, 1);
+    net.settle();
+    // One leaves the view, one is deleted, one is new; the receiver evicts one and changes another.
+    net.nodes[0].store.update("c", "x", "v", 2);
+    net.nodes[0].store.delete("c", "y");
+    net.nodes[0].store.put("c", "z", &[("v", 1)]);
+    net.miss(0);
+    net.settle();
+    assert_eq!(net.nodes[1].store.json("c", "x").unwrap(), r#"{"v":2}"#);
+    assert_eq!(net.nodes[1].store.json("c", "y"), None);
+    assert!(net.nodes[1].store.json("c", "z").is_some());
+    net.nodes[1].store.evict("c", &["z"]);
+    net.nodes[1].store.update("c", "x", "v", 1);
+    net.miss(1);
+    net.settle();
+    assert!(net.nodes[1].store.json("c", "z").is_some());
+    assert_eq!(net.nodes[0].store.json("c", "x").unwrap(), r#"{"v":1}"#);
+    assert!(net.all_live());
+}
+
+#[test]
+fn what_was_missed_arrives_as_one_commit() {
+    let config = SyncConfig { page_docs: 7, ..SyncConfig::default() };
+    let mut net = Net::new(2, 1, config);
+    net.subscribe(1, 1, ALL);
+    net.nodes[0].store.put("c", "first", &[("v", 0)]);
+    net.up(0, 1);
+    net.settle();
+    net.down(0, 1);
+    for i in 0..40 {
+        net.nodes[0].store.put("c", &format!("d{i}"), &[("v", i)]);
+    }
+    net.settle();
+    let before = net.nodes[1].store.commit_count();
+    net.up(0, 1);
+    net.settle();
+    assert_eq!(net.nodes[1].store.docs().len(), 41);
+    assert_eq!(net.nodes[1].store.commit_count(), before + 1);
+}
+
+#[test]
 fn two_runs_of_a_seed_are_the_same() {
     let run = || {
         let mut net = Net::new(3, 42, SyncConfig::default());

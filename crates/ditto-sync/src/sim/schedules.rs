@@ -114,6 +114,7 @@ fn act(net: &mut Net) {
                 net.subscribe(n, q as u64, QUERIES[q]);
             }
         }
+        92..94 => net.miss(n),
         _ => net.tick(),
     }
 }
