@@ -47,6 +47,9 @@
 //!   an older copy may still be under way on the bulk lane, and the sender no longer knows that it was in view.
 //! * **Sums over views** (fingerprint, sketch, symbols) follow the feed of commits, so that equal views are compared
 //!   without reading documents. A fingerprint waits until the feed has reached what the store held when it came.
+//! * **Missed changes are one step**: the pages of a RESUME scan are kept until its end, up to 20,000 documents or 8 MiB,
+//!   and merged as one commit. Larger backlogs, first loads and what reconciliation fetches arrive in several.
+//! * **Commits that the feed left out** ([`SyncEngine::skip_to_head`]) are looked up: both roles start over with cursors.
 //! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
 //!   documents. A token that follows an offer counts when all of the offer has come.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that
@@ -75,6 +78,16 @@ mod wire;
 
 #[cfg(test)]
 mod sim;
+
+/// Decodes a message and, if it is sound, checks that it has no other bytes. For the fuzz target.
+#[doc(hidden)]
+pub fn fuzz_message(bytes: &[u8]) {
+    let mut packer = wire::pack::Packer::default();
+    let Ok(unpacked) = packer.unpack(bytes) else { return };
+    if let Ok(message) = wire::Message::decode(&unpacked) {
+        assert_eq!(message.encode(), &*unpacked, "{}", message.name());
+    }
+}
 
 pub use config::SyncConfig;
 pub use engine::SyncEngine;

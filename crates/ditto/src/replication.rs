@@ -1,7 +1,7 @@
 //! The thread that runs the sync machine on the store: synchronous code, away from the network task.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
