@@ -62,6 +62,10 @@ impl<S: SyncStore> Session<S> {
             return Err(Fault::Unexpected("SUBS"));
         }
         self.send.generation = m.generation;
+        if let Some(staged) = &mut self.recv.staged {
+            // The peer may have evicted since it sent the pages that are kept.
+            staged.held = false;
+        }
         for sid in m.drop {
             self.send.subs.remove(&sid);
             self.send.jobs.retain(|job| job.sid() != sid);
