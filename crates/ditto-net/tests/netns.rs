@@ -65,7 +65,7 @@ impl Drop for Namespaces {
     }
 }
 
-/// A `netprobe` inside a namespace.
+/// A program inside a namespace, mostly `netprobe`.
 struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -73,9 +73,13 @@ struct Process {
 
 impl Process {
     fn start(namespace: &str, args: &[&str]) -> Self {
+        Self::run(namespace, netprobe(), args)
+    }
+
+    fn run(namespace: &str, program: &Path, args: &[&str]) -> Self {
         let mut child = Command::new("ip")
             .args(["netns", "exec", namespace])
-            .arg(netprobe())
+            .arg(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -383,4 +387,48 @@ fn a_second_interface_is_a_second_way() {
         }
     }
     assert!(a.end() && b.end());
+}
+
+/// A system bus and a responder that belong to the namespace, and `avahi-browse` on them until the input ends. `/run` and
+/// the process ids are private too, so neither meets those of the machine, and all of them end together.
+const AVAHI: &str = r#"
+set -eu
+mount -t tmpfs none /run
+mkdir /run/avahi-daemon
+cat > /run/bus.conf <<'BUS'
+<busconfig><type>system</type><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy>
+</busconfig>
+BUS
+printf '[server]\nuse-ipv6=yes\nenable-dbus=yes\n' > /run/avahi.conf
+export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/bus
+dbus-daemon --config-file=/run/bus.conf --fork --nopidfile
+avahi-daemon --daemonize --file /run/avahi.conf --no-drop-root --no-chroot --no-rlimits
+avahi-browse --parsable --resolve --no-db-lookup "$1" &
+read -r _ || true
+"#;
+
+#[test]
+fn avahi_sees_the_service_as_ours_and_its_end() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    for program in ["avahi-daemon", "avahi-browse", "dbus-daemon", "unshare"] {
+        if Command::new(program).arg("--version").output().is_err() {
+            println!("skipped: {program} is not installed (apt install avahi-daemon avahi-utils dbus)");
+            return;
+        }
+    }
+    let [ns_a, ns_b] = &namespaces.names;
+    let kind = "_dittons-avahi._tcp";
+    let args = ["--pid", "--fork", "--kill-child", "--mount", "sh", "-c", AVAHI, "sh", kind];
+    let avahi = Process::run(ns_a, Path::new("unshare"), &args);
+    let mut b = Process::start(ns_b, &[&format!("{kind}.local."), "b"]);
+    let listening = b.line("listening");
+    let port = listening.rsplit(':').next().unwrap();
+    let ipv4 = avahi.line(&format!("=;veth0;IPv4;b;{kind};local;"));
+    // Host name, address, port, and the TXT record.
+    assert!(ipv4.ends_with(&format!(";b.local;198.51.100.2;{port};\"v=1\"")), "{ipv4}");
+    assert!(b.end(), "netprobe b failed");
+    avahi.line(&format!("-;veth0;IPv4;b;{kind};local"));
 }
