@@ -1,5 +1,7 @@
 //! Links from the moment the transport opens them until HELLO is verified, and their end.
 
+use std::collections::BTreeMap;
+
 use super::{BYE_REFUSED, Mesh};
 use crate::api::Action;
 use crate::chooser::ConnectionPriority;
@@ -30,9 +32,13 @@ impl Mesh {
             return self.actions.push_back(Action::Close { link: id });
         }
         if role == Role::Acceptor && self.pending_links() >= self.limits.max_pending_links {
-            self.actions.push_back(Action::Close { link: id });
-            let (peer, by_us, reason) = (None, true, Refusal::Capacity);
-            return self.event(ConnectionEvent::Refused { remote, kind, role, peer, by_us, reason });
+            let random = self.random_u64();
+            let Some(victim) = early_drop(self.links.values(), random) else {
+                self.actions.push_back(Action::Close { link: id });
+                let (peer, by_us, reason) = (None, true, Refusal::Capacity);
+                return self.event(ConnectionEvent::Refused { remote, kind, role, peer, by_us, reason });
+            };
+            self.refuse(victim, Refusal::Capacity);
         }
         let channel = self.tls.as_ref().map(|t| t.channel(role));
         let deadline = self.now + self.limits.handshake_timeout;
@@ -335,4 +341,28 @@ impl Mesh {
         let peer = *peer;
         self.links.values().filter(move |l| l.phase == Phase::Ready && l.peer == Some(peer))
     }
+}
+
+/// The accepted link that makes room for another when too many are pending.
+///
+/// Whoever keeps links open without proving anything must not keep others out. So an address with the most of them
+/// gives one up, a random one of the older half: an honest peer is done within a few round trips, long before it is
+/// among those, and nobody can aim at it. A peer that has proven itself and waits for the app's answer is never dropped.
+fn early_drop<'a>(links: impl Iterator<Item = &'a Link>, random: u64) -> Option<LinkId> {
+    let mut by_host: BTreeMap<&str, Vec<(u64, LinkId)>> = BTreeMap::new();
+    for link in links.filter(|l| l.phase == Phase::Greeting && l.role == Role::Acceptor && l.asked.is_none())
+    {
+        by_host.entry(host(&link.remote)).or_default().push((link.since, link.id));
+    }
+    let most = by_host.values().map(Vec::len).max()?;
+    let mut oldest: Vec<_> = by_host.into_values().filter(|l| l.len() == most).flatten().collect();
+    oldest.sort_unstable();
+    oldest.truncate(oldest.len().div_ceil(2));
+    let pick = random % u64::try_from(oldest.len()).ok()?;
+    oldest.get(usize::try_from(pick).ok()?).map(|&(_, id)| id)
+}
+
+/// The address in `address:port`; something else, as the name of a device, is taken whole.
+fn host(remote: &str) -> &str {
+    remote.rsplit_once(':').map_or(remote, |(host, _)| host)
 }

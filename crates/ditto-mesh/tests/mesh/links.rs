@@ -232,11 +232,50 @@ fn silent_and_surplus_links_are_closed() {
         let link = LinkId(ACCEPTED_LINK_BIT | i);
         w.input(0, Input::Net(NetEvent::LinkUp { link, kind, role, remote }));
     }
+    // Two of the older ones have made room.
     assert_eq!(w.nodes[0].refusals(), vec![(true, Refusal::Capacity); 2]);
     w.run(9_999);
     assert_eq!(w.nodes[0].refusals().len(), 2);
     w.run(1);
     assert_eq!(w.nodes[0].refusals()[2..], vec![(true, Refusal::Timeout); 4]);
+}
+
+#[test]
+fn strangers_that_hold_every_pending_link_keep_nobody_out() {
+    let stranger = |w: &mut World, i: u64, host: u64| {
+        let (kind, role, remote) = (LinkKind::AccessPoint, Role::Acceptor, format!("192.0.2.{host}:{i}"));
+        let link = LinkId(ACCEPTED_LINK_BIT | 0x1000_0000 | i);
+        w.input(0, Input::Net(NetEvent::LinkUp { link, kind, role, remote }));
+    };
+    // Of one address, of a few, and of as many as there are links.
+    for hosts in [1, 4, 64] {
+        let mut w = World::new();
+        w.add("a", |c| {
+            c.admission = shared(&[3; 32]);
+            assert_eq!(c.limits.max_pending_links, 64);
+        });
+        w.add("b", |c| {
+            c.admission = shared(&[3; 32]);
+            c.static_targets = vec![target("a")];
+        });
+        w.input(0, Input::Start);
+        for i in 0..64 {
+            stranger(&mut w, i, i % hosts);
+        }
+        assert_eq!(w.nodes[0].refusals(), []);
+        w.input(1, Input::Start);
+        // The strangers go on while the peer shakes hands.
+        for i in 64..96 {
+            w.run(2);
+            stranger(&mut w, i, i % hosts);
+        }
+        w.run(500);
+        assert_eq!(w.nodes[0].connects(), 1, "{hosts} addresses");
+        let refusals = w.nodes[0].refusals();
+        // Each newcomer beyond the limit cost one stranger its place, and each is told of.
+        assert!((32..=33).contains(&refusals.len()), "{}", refusals.len());
+        assert!(refusals.iter().all(|r| *r == (true, Refusal::Capacity)), "{refusals:?}");
+    }
 }
 
 #[test]
