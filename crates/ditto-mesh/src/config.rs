@@ -70,6 +70,9 @@ pub struct MeshConfig {
     pub relay: bool,
     /// Sizes, counts and times.
     pub limits: Limits,
+    /// Signatures, key agreement and randomness of TLS; `None` for ring with X25519. For platforms that bring their own, and
+    /// for simulations, which need the same bytes in every run.
+    pub crypto: Option<Arc<rustls::crypto::CryptoProvider>>,
 }
 
 impl MeshConfig {
@@ -96,6 +99,7 @@ impl MeshConfig {
             is_server: false,
             relay: true,
             limits: Limits::default(),
+            crypto: None,
         }
     }
 

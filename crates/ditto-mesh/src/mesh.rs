@@ -90,7 +90,7 @@ impl Mesh {
     /// [`ConnectionEvent::ConfigRejected`].
     pub fn new(config: MeshConfig, random: RandomBytes) -> Self {
         let invalid = config.validate().err();
-        let tls = TlsFactory::new(&config.identity).ok();
+        let tls = TlsFactory::with_crypto(&config.identity, config.crypto.as_deref()).ok();
         let mut limits = config.limits.clone();
         limits.max_frame = limits.max_frame.clamp(MIN_MAX_FRAME, crate::frame::HARD_MAX_FRAME);
         let db_hash = database_hash(&config.database);

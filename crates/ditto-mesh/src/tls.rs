@@ -187,9 +187,17 @@ pub(crate) struct TlsFactory {
 }
 
 impl TlsFactory {
+    #[cfg(test)]
     pub(crate) fn new(identity: &Identity) -> Result<Self, TlsError> {
-        let mut crypto = provider::default_provider();
-        crypto.kx_groups = vec![provider::kx_group::X25519];
+        Self::with_crypto(identity, None)
+    }
+
+    /// `custom` says how to sign, agree on keys and make random numbers; the cipher suites are ours.
+    pub(crate) fn with_crypto(identity: &Identity, custom: Option<&CryptoProvider>) -> Result<Self, TlsError> {
+        let mut crypto = custom.cloned().unwrap_or_else(|| CryptoProvider {
+            kx_groups: vec![provider::kx_group::X25519],
+            ..provider::default_provider()
+        });
         let (aes, chacha) = (
             provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
             provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
@@ -198,8 +206,11 @@ impl TlsFactory {
         let crypto = Arc::new(crypto);
 
         let der = identity.to_pkcs8_der();
-        let key =
-            provider::sign::any_ecdsa_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice())))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
+        let key = match custom {
+            None => provider::sign::any_ecdsa_type(&key)?,
+            Some(custom) => custom.key_provider.load_private_key(key.clone_key())?,
+        };
         let spki = key.public_key().ok_or_else(|| TlsError("the key has no public half".into()))?;
         let own = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki.as_ref().to_vec())], key));
 

@@ -149,7 +149,7 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
         put(db, STORE_ID, &identity.store_id)?;
         put(db, EPOCH, &identity.epoch)?;
         save_site(db, &state)?;
-    } else if sequence_may_have_gone_back(db)? {
+    } else if sequence_may_have_gone_back(db, &options.clock.boot_id())? {
         tracing::info!("the machine stopped while the store was open; its epoch is renewed");
         // Commits may be lost that peers have: their times must not be given out again under the same name (rule D3).
         state.site_stale = true;
@@ -163,28 +163,19 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
 
 /// Whether commits that peers have heard of may be gone: the last owner did not close the store, its commits did not
 /// wait for the disk, and the machine may have been down since.
-fn sequence_may_have_gone_back(db: &Db) -> Result<bool, StoreError> {
+fn sequence_may_have_gone_back(db: &Db, now: &[u8]) -> Result<bool, StoreError> {
     let clean = array::<1>(db, CLEAN)? == [1];
     let full = array::<1>(db, DURABILITY)? == [1];
     let boot = get(db, BOOT)?.unwrap_or_default();
-    let same_boot = !boot.is_empty() && boot == boot_id();
+    let same_boot = !boot.is_empty() && boot == now;
     Ok(!clean && !full && !same_boot)
 }
 
 fn mark_open(db: &Db, options: &StoreOptions) -> Result<(), StoreError> {
     put(db, CLEAN, &[0])?;
     put(db, DURABILITY, &[u8::from(options.durability == Durability::Full)])?;
-    put(db, BOOT, &boot_id())?;
+    put(db, BOOT, &options.clock.boot_id())?;
     put(db, GUARD, &guard(db.file()))
-}
-
-/// Changes with every start of the machine; empty where the system has no such thing.
-fn boot_id() -> Vec<u8> {
-    if cfg!(any(target_os = "linux", target_os = "android")) {
-        std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-    } else {
-        Vec::new()
-    }
 }
 
 /// Tells a file from its copies; empty where the file system does not say. The device number is left out, since it

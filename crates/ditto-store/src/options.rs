@@ -28,6 +28,16 @@ pub trait WallClock: Send + Sync {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }
+
+    /// Something that changes with every start of the machine; empty where the system has no such thing. It tells a
+    /// killed process, which loses nothing, from a power cut.
+    fn boot_id(&self) -> Vec<u8> {
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 /// Source of random bytes for ids.

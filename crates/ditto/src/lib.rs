@@ -87,6 +87,8 @@ mod system;
 mod transaction;
 mod transport_config;
 mod transports;
+#[doc(hidden)]
+pub mod wiring;
 
 pub use bus::{Bus, BusMessage, BusMessages};
 pub use config::{DittoConfig, DittoConfigConnect, Durability};

@@ -8,12 +8,13 @@ use ditto_sync::{LocalChange, LocalCommit, PeerId, SyncStore, SyncStoreError};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
 
 /// The store as the sync machine sees it.
-pub(crate) struct StoreAdapter {
+pub struct StoreAdapter {
     store: Store,
 }
 
 impl StoreAdapter {
-    pub(crate) fn new(store: Store) -> Self {
+    /// The machine works on this store.
+    pub fn new(store: Store) -> Self {
         Self { store }
     }
 }
@@ -23,7 +24,7 @@ fn failed(e: ditto_store::StoreError) -> SyncStoreError {
 }
 
 /// A commit of the store in the words of the sync machine.
-pub(crate) fn local_commit(commit: &ditto_store::Commit) -> LocalCommit {
+pub fn local_commit(commit: &ditto_store::Commit) -> LocalCommit {
     let change = |c: &ditto_store::Change| LocalChange {
         collection: c.collection.clone(),
         id: c.id.clone(),
