@@ -37,7 +37,7 @@ impl Package {
 
 /// Every member, and the members that its product code may name. A new member needs a row; a new edge needs a
 /// decision.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("ditto-types", &[]),
     ("ditto-crdt", &["ditto-types"]),
     ("ditto-dql", &["ditto-types"]),
@@ -54,6 +54,20 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("ditto-cli", &["ditto"]),
     ("ditto-benches", &["ditto", "ditto-testkit"]),
     ("ditto-testkit", &["ditto-types"]),
+    // Development only: whole peers, for which it needs every part and the wiring of the SDK. Nobody names it.
+    (
+        "ditto-sim",
+        &[
+            "ditto-types",
+            "ditto-crdt",
+            "ditto-store",
+            "ditto-sync",
+            "ditto-mesh",
+            "ditto-bus",
+            "ditto",
+            "ditto-testkit",
+        ],
+    ),
     ("uniffi-bindgen", &[]),
 ];
 

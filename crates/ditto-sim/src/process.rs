@@ -1,0 +1,341 @@
+//! One running instance: mesh, Bus and replication machines and the store, wired as the SDK wires them, without its threads.
+//!
+//! The SDK runs replication on a thread with two inbound channels, messages and commits, and takes from either. Here both are
+//! queues, and chance decides which goes first and how late.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Receiver;
+use ditto_bus::{Bus, BusConfig, BusMessage};
+use ditto_mesh::transport::{DialTarget, LinkId};
+use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey};
+use ditto_store::{Commit, Store};
+use ditto_sync::{PeerId, SyncConfig, SyncEngine};
+use ditto_testkit::Rng;
+use ditto_types::{Object, Value};
+
+use crate::adapter::{Adapter, Fault, Faults};
+
+/// What a process wants from the world, or tells it.
+pub(crate) enum Effect {
+    Dial { link: LinkId, target: DialTarget },
+    Write { link: LinkId, bytes: Vec<u8> },
+    Close { link: LinkId },
+    /// The replication thread has something to do.
+    SyncSoon,
+    /// Replication put a message on a lane.
+    SyncSent { to: PeerKey, lane: ditto_sync::Lane, bytes: usize },
+    /// Replication works on a commit of its store.
+    Commit(Arc<Commit>),
+    /// A session began or ended.
+    Session { peer: PeerKey, up: bool },
+    /// A Bus message arrived.
+    Bus(BusMessage),
+    /// The graph changed.
+    Presence,
+    /// Replication ended a session because the peer broke the protocol.
+    Violation(String),
+    /// For the log.
+    Note(String),
+}
+
+/// What waits for the replication thread.
+pub(crate) enum ToSync {
+    Up { peer: PeerKey, store_id: [u8; 16], epoch: [u8; 8] },
+    Down { peer: PeerKey },
+    Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
+    Queued { peer: PeerKey, lane: Lane, bytes: usize },
+    Subscribe { id: u64, query: &'static str },
+    Unsubscribe { id: u64 },
+}
+
+/// The half with documents.
+pub(crate) struct Data {
+    pub(crate) store: Store,
+    pub(crate) engine: SyncEngine<Adapter>,
+    commits: Receiver<Arc<Commit>>,
+    /// States of the pair that an observer must not see.
+    pub(crate) half_seen: Arc<Mutex<Vec<String>>>,
+}
+
+pub(crate) struct Process {
+    pub(crate) mesh: Mesh,
+    pub(crate) bus: Bus,
+    pub(crate) data: Option<Data>,
+    pub(crate) inbox: VecDeque<ToSync>,
+    pub(crate) connected: BTreeSet<PeerKey>,
+    faults: Faults,
+    next_bus: u64,
+}
+
+/// Values of the pair from here on are written while everybody is up to date, so that nobody may see half of them.
+pub(crate) const CALM: i64 = 1_000_000;
+
+/// What is wrong with a state of the pair, if anything.
+pub(crate) fn half(a: Option<i64>, b: Option<i64>) -> Option<String> {
+    let calm = |v: Option<i64>| v.is_some_and(|v| v >= CALM);
+    (a != b && (calm(a) || calm(b))).then(|| format!("half of a transaction: {a:?} and {b:?}"))
+}
+
+impl Data {
+    pub(crate) fn new(store: Store, config: SyncConfig, faults: Faults) -> Result<Self, String> {
+        let commits = store.subscribe_commits();
+        let engine = SyncEngine::new(Adapter::new(store.clone(), faults), config);
+        let half_seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = half_seen.clone();
+        let callback = move |result: ditto_store::QueryResult| {
+            let of = |id: &str| {
+                let row = result.iter().find(|row| row.get("_id").and_then(Value::as_str) == Some(id));
+                row.and_then(|row| row.get("v").and_then(Value::as_i64))
+            };
+            if let Some(wrong) = half(of("left"), of("right")) {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(wrong);
+            }
+        };
+        let observed = store.observe("SELECT * FROM p", &Object::new(), Box::new(callback));
+        observed.map_err(|e| format!("observer: {e}"))?;
+        Ok(Self { store, engine, commits, half_seen })
+    }
+}
+
+impl Process {
+    pub(crate) fn new(
+        config: MeshConfig,
+        random: ditto_mesh::RandomBytes,
+        data: Option<Data>,
+        faults: Faults,
+    ) -> Self {
+        Self {
+            mesh: Mesh::new(config, random),
+            bus: Bus::new(BusConfig::default()),
+            data,
+            inbox: VecDeque::new(),
+            connected: BTreeSet::new(),
+            faults,
+            next_bus: 1,
+        }
+    }
+
+    /// The network task: one input, and what follows from it.
+    pub(crate) fn mesh_input(&mut self, input: ditto_mesh::Input, now: u64, out: &mut Vec<Effect>) {
+        self.mesh.handle(input, now);
+        self.carry_out(now, out);
+    }
+
+    pub(crate) fn bus_send(&mut self, to: PeerKey, data: Vec<u8>, now: u64, out: &mut Vec<Effect>) {
+        let id = self.next_bus;
+        self.next_bus += 1;
+        let reliability = ditto_bus::Reliability::Reliable;
+        self.bus.handle(ditto_bus::Input::Send { id, to, data, reliability }, now);
+        self.carry_out(now, out);
+    }
+
+    pub(crate) fn tick_network(&mut self, now: u64, out: &mut Vec<Effect>) {
+        self.mesh.handle(ditto_mesh::Input::Tick, now);
+        self.bus.handle(ditto_bus::Input::Tick, now);
+        self.carry_out(now, out);
+    }
+
+    pub(crate) fn network_deadline(&self) -> Option<u64> {
+        [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn sync_deadline(&self) -> Option<u64> {
+        self.data.as_ref()?.engine.next_deadline()
+    }
+
+    fn carry_out(&mut self, now: u64, out: &mut Vec<Effect>) {
+        loop {
+            let mut idle = true;
+            while let Some(action) = self.mesh.poll() {
+                self.mesh_action(action, now, out);
+                idle = false;
+            }
+            while let Some(action) = self.bus.poll() {
+                self.bus_action(action, now, out);
+                idle = false;
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn to_sync(&mut self, message: ToSync, now: u64, out: &mut Vec<Effect>) {
+        if self.data.is_some() {
+            self.inbox.push_back(message);
+            out.push(Effect::SyncSoon);
+        } else if let ToSync::Message { peer, lane, bytes } = message {
+            // Nobody replicates here; who sends all the same gets the room back.
+            self.mesh.handle(ditto_mesh::Input::Consumed { peer, lane, bytes: bytes.len() }, now);
+        }
+    }
+
+    fn mesh_action(&mut self, action: ditto_mesh::Action, now: u64, out: &mut Vec<Effect>) {
+        use ditto_mesh::Action;
+        match action {
+            Action::Dial { link, target } => out.push(Effect::Dial { link, target }),
+            Action::Write { link, bytes } => out.push(Effect::Write { link, bytes }),
+            Action::Close { link } => out.push(Effect::Close { link }),
+            Action::PeerConnected(info) => {
+                self.connected.insert(info.peer);
+                self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
+                let (store_id, mut epoch) = (info.store_id, info.store_epoch);
+                if self.faults.contains(&Fault::Epoch) {
+                    epoch = [0; 8];
+                }
+                self.to_sync(ToSync::Up { peer: info.peer, store_id, epoch }, now, out);
+                out.push(Effect::Session { peer: info.peer, up: true });
+            }
+            Action::PeerDisconnected { peer, reason } => {
+                self.connected.remove(&peer);
+                self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
+                self.to_sync(ToSync::Down { peer }, now, out);
+                out.push(Effect::Session { peer, up: false });
+                out.push(Effect::Note(format!("disconnected: {reason}")));
+            }
+            Action::Message { peer, lane: Lane::Bus, bytes } => {
+                let consumed = ditto_mesh::Input::Consumed { peer, lane: Lane::Bus, bytes: bytes.len() };
+                self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
+                self.mesh.handle(consumed, now);
+            }
+            Action::Message { peer, lane, bytes } => {
+                self.to_sync(ToSync::Message { peer, lane, bytes }, now, out);
+            }
+            Action::Datagram { peer, bytes } => {
+                self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
+            }
+            Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
+            Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
+            Action::SendFailed { tag, reason, .. } => {
+                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason: reason.to_string() }, now);
+            }
+            Action::Queued { lane: Lane::Bus, .. } => {}
+            Action::Queued { peer, lane, bytes } => {
+                self.to_sync(ToSync::Queued { peer, lane, bytes }, now, out);
+            }
+            Action::PresenceChanged => out.push(Effect::Presence),
+            Action::Event(event) => out.push(Effect::Note(event.to_string())),
+        }
+    }
+
+    fn bus_action(&mut self, action: ditto_bus::Action, now: u64, out: &mut Vec<Effect>) {
+        use ditto_bus::Action;
+        use ditto_mesh::Input;
+        match action {
+            Action::SendReliable { peer, bytes, tag } => {
+                self.mesh.handle(Input::Send { peer, lane: Lane::Bus, bytes, tag }, now);
+            }
+            Action::SendDatagram { peer, bytes, tag } => {
+                self.mesh.handle(Input::SendDatagram { peer, bytes, tag }, now);
+            }
+            Action::Deliver(message) => out.push(Effect::Bus(message)),
+            Action::Completed { .. } => {}
+            Action::Violation { peer, reason } => {
+                out.push(Effect::Violation(format!("Bus: {reason}")));
+                self.mesh.handle(Input::Disconnect { peer, reason }, now);
+            }
+        }
+    }
+
+    /// Whether the replication thread has something to do.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.inbox.is_empty() || self.data.as_ref().is_some_and(|d| !d.commits.is_empty())
+    }
+
+    /// The replication thread takes one thing from either of its channels.
+    pub(crate) fn sync_step(&mut self, now: u64, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(data) = &mut self.data else { return };
+        let commit_first = self.inbox.is_empty() || (!data.commits.is_empty() && rng.chance(1, 2));
+        if commit_first {
+            let Ok(commit) = data.commits.try_recv() else { return };
+            let mut local = ditto::wiring::local_commit(&commit);
+            out.push(Effect::Commit(commit));
+            if self.faults.contains(&Fault::Evict) {
+                local.evicted_collections.clear();
+            }
+            if !(self.faults.contains(&Fault::Relay) && local.source.is_some()) {
+                data.engine.handle(ditto_sync::Input::Commit(local), now);
+            }
+        } else if let Some(message) = self.inbox.pop_front() {
+            self.message(message, now, out);
+        }
+        self.carry_out_sync(now, out);
+    }
+
+    pub(crate) fn tick_sync(&mut self, now: u64, out: &mut Vec<Effect>) {
+        if let Some(data) = &mut self.data {
+            data.engine.handle(ditto_sync::Input::Tick, now);
+        }
+        self.carry_out_sync(now, out);
+    }
+
+    fn message(&mut self, message: ToSync, now: u64, out: &mut Vec<Effect>) {
+        use ditto_sync::Input;
+        let Some(data) = &mut self.data else { return };
+        let engine = &mut data.engine;
+        match message {
+            ToSync::Up { peer, store_id, epoch } => {
+                engine.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch }, now);
+            }
+            ToSync::Down { peer } => engine.handle(Input::PeerDown { peer: peer_id(&peer) }, now),
+            ToSync::Message { peer, lane, bytes } => {
+                let length = bytes.len();
+                if let Some(lane) = sync_lane(lane) {
+                    engine.handle(Input::Message { peer: peer_id(&peer), lane, bytes }, now);
+                }
+                self.mesh_input(ditto_mesh::Input::Consumed { peer, lane, bytes: length }, now, out);
+            }
+            ToSync::Queued { peer, lane, bytes } => {
+                if let Some(lane) = sync_lane(lane) {
+                    engine.handle(Input::Queued { peer: peer_id(&peer), lane, bytes }, now);
+                }
+            }
+            ToSync::Subscribe { id, query } => {
+                engine.handle(Input::Subscribe { sub: id, query: query.to_owned(), args: Object::new() }, now);
+            }
+            ToSync::Unsubscribe { id } => engine.handle(Input::Unsubscribe { sub: id }, now),
+        }
+    }
+
+    fn carry_out_sync(&mut self, now: u64, out: &mut Vec<Effect>) {
+        while let Some(action) = self.data.as_mut().and_then(|d| d.engine.poll()) {
+            match action {
+                ditto_sync::Action::Send { peer, lane, bytes } => {
+                    let Some(peer) = peer_key(&peer) else { continue };
+                    out.push(Effect::SyncSent { to: peer, lane, bytes: bytes.len() });
+                    let lane = match lane {
+                        ditto_sync::Lane::Live => Lane::SyncLive,
+                        ditto_sync::Lane::Bulk => Lane::SyncBulk,
+                    };
+                    self.mesh_input(ditto_mesh::Input::Send { peer, lane, bytes, tag: 0 }, now, out);
+                }
+                ditto_sync::Action::Disconnect { peer, reason } => {
+                    out.push(Effect::Violation(format!("sync: {reason}")));
+                    if let Some(peer) = peer_key(&peer) {
+                        self.mesh_input(ditto_mesh::Input::Disconnect { peer, reason }, now, out);
+                    }
+                }
+                ditto_sync::Action::Progress(p) => out.push(Effect::Note(format!("{:?} {:?}", p.sub, p.state))),
+                rejected => out.push(Effect::Note(format!("{rejected:?}"))),
+            }
+        }
+    }
+}
+
+fn sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
+    match lane {
+        Lane::SyncLive => Some(ditto_sync::Lane::Live),
+        Lane::SyncBulk => Some(ditto_sync::Lane::Bulk),
+        Lane::Bus => None,
+    }
+}
+
+fn peer_id(key: &PeerKey) -> PeerId {
+    PeerId(*key.as_bytes())
+}
+
+fn peer_key(id: &PeerId) -> Option<PeerKey> {
+    PeerKey::from_bytes(&id.0).ok()
+}
