@@ -20,6 +20,8 @@ pub(crate) struct SendSide {
     queued: usize,
     /// The last level reported to the app.
     reported: usize,
+    /// Bytes queued since then, also those that have left again. The app counts them until it hears otherwise.
+    since_report: usize,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(crate) struct Piece<'a> {
 impl SendSide {
     pub(crate) fn push(&mut self, bytes: Vec<u8>, tag: Option<u64>) {
         self.queued += bytes.len();
+        self.since_report += bytes.len();
         self.queue.push_back(Outgoing { bytes, sent: 0, tag });
     }
 
@@ -87,9 +90,12 @@ impl SendSide {
     pub(crate) fn level_change(&mut self) -> Option<usize> {
         const STEP: usize = 32 << 10;
         let (now, last) = (self.queued, self.reported);
-        let notable = now.abs_diff(last) >= STEP || (now == 0 && last != 0) || (last == 0 && now >= STEP / 2);
+        let moved = now.abs_diff(last) >= STEP || (now == 0 && last != 0) || (last == 0 && now >= STEP / 2);
+        // Many small messages that leave at once never move the level, and still must not add up at the app.
+        let notable = moved || self.since_report >= STEP;
         notable.then(|| {
             self.reported = now;
+            self.since_report = 0;
             now
         })
     }

@@ -162,6 +162,11 @@ impl World {
     pub(crate) fn arrive(&mut self, node: usize, event: NetEvent) -> Option<NetEvent> {
         let Some(link) = link_of(&event) else { return Some(event) };
         let end = (node, link);
+        self.trace.note(self.now, || match &event {
+            NetEvent::Bytes { bytes, .. } => format!("{node} {link} gets {} bytes", bytes.len()),
+            NetEvent::Written { bytes, .. } => format!("{node} {link} wrote {bytes} bytes"),
+            other => format!("{node} {other:?}"),
+        });
         match &event {
             NetEvent::DialFailed { .. } => return Some(event),
             NetEvent::LinkDown { .. } => return self.network.pipes.remove(&end).map(|_| event),

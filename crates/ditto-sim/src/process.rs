@@ -217,6 +217,8 @@ impl Process {
             }
             Action::PresenceChanged => out.push(Effect::Presence),
             Action::Event(event) => out.push(Effect::Note(event.to_string())),
+            // What is asked or told of the app, which here has nothing to say.
+            other => out.push(Effect::Note(format!("{other:?}"))),
         }
     }
 

@@ -81,8 +81,9 @@ fn small(seed: u64) -> SyncConfig {
         page_docs: if tiny { 1 } else { 3 },
         max_wants: if tiny { 2 } else { 100 },
         max_own: if seed.is_multiple_of(3) { 1 } else { 100 },
-        bulk_queue_bytes: if tiny { 100 } else { 10_000 },
-        live_queue_bytes: if seed.is_multiple_of(5) { 400 } else { 100_000 },
+        // The mesh tells of its queues in steps of 32 KiB.
+        bulk_queue_bytes: 64 << 10,
+        live_queue_bytes: 100_000,
         txn_bytes: if seed.is_multiple_of(7) { 60 } else { 10_000 },
         max_commit_docs: if seed.is_multiple_of(11) { 2 } else { 100 },
         ..SyncConfig::default()
