@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ditto_mesh::transport::{ACCEPTED_LINK_BIT, DialTarget, LinkId, NetEvent, Role};
 
 use crate::schedule::LinkClass;
-use crate::world::{World, link_of, token};
+use crate::world::{Event, World, link_of, token};
 
 /// One end of a link.
 type End = (usize, LinkId);
@@ -212,8 +212,8 @@ impl World {
         } else {
             self.break_links(a, b);
             for (node, other) in [(a, b), (b, a)] {
-                let token = token(other, self.nodes[other].life);
-                self.net_event(self.now + 1_000_000, node, NetEvent::Lost { token });
+                let life = self.nodes[other].life;
+                self.at(self.now + 1_000_000, Event::Lost { node, other, life });
             }
         }
     }
@@ -248,7 +248,15 @@ impl World {
         // A process that was killed has the next number already.
         let life = self.nodes[node].life - u64::from(self.nodes[node].process.is_none());
         for other in self.network.neighbours(node) {
-            self.net_event(self.now + 200_000, other, NetEvent::Lost { token: token(node, life) });
+            self.at(self.now + 200_000, Event::Lost { node: other, other: node, life });
+        }
+    }
+
+    /// Discovery tells `node` that an announcement is over, unless it has been seen again.
+    pub(crate) fn lose(&mut self, node: usize, other: usize, life: u64) {
+        let o = &self.nodes[other];
+        if !(o.life == life && o.started && self.network.is_on(node, other)) {
+            self.mesh_input(node, ditto_mesh::Input::Net(NetEvent::Lost { token: token(other, life) }));
         }
     }
 

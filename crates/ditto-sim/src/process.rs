@@ -162,7 +162,7 @@ impl Process {
         }
     }
 
-    fn to_sync(&mut self, message: ToSync, now: u64, out: &mut Vec<Effect>) {
+    fn tell_sync(&mut self, message: ToSync, now: u64, out: &mut Vec<Effect>) {
         if self.data.is_some() {
             self.inbox.push_back(message);
             out.push(Effect::SyncSoon);
@@ -185,13 +185,13 @@ impl Process {
                 if self.faults.contains(&Fault::Epoch) {
                     epoch = [0; 8];
                 }
-                self.to_sync(ToSync::Up { peer: info.peer, store_id, epoch }, now, out);
+                self.tell_sync(ToSync::Up { peer: info.peer, store_id, epoch }, now, out);
                 out.push(Effect::Session { peer: info.peer, up: true });
             }
             Action::PeerDisconnected { peer, reason } => {
                 self.connected.remove(&peer);
                 self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
-                self.to_sync(ToSync::Down { peer }, now, out);
+                self.tell_sync(ToSync::Down { peer }, now, out);
                 out.push(Effect::Session { peer, up: false });
                 out.push(Effect::Note(format!("disconnected: {reason}")));
             }
@@ -201,7 +201,7 @@ impl Process {
                 self.mesh.handle(consumed, now);
             }
             Action::Message { peer, lane, bytes } => {
-                self.to_sync(ToSync::Message { peer, lane, bytes }, now, out);
+                self.tell_sync(ToSync::Message { peer, lane, bytes }, now, out);
             }
             Action::Datagram { peer, bytes } => {
                 self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
@@ -213,7 +213,7 @@ impl Process {
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
             Action::Queued { peer, lane, bytes } => {
-                self.to_sync(ToSync::Queued { peer, lane, bytes }, now, out);
+                self.tell_sync(ToSync::Queued { peer, lane, bytes }, now, out);
             }
             Action::PresenceChanged => out.push(Effect::Presence),
             Action::Event(event) => out.push(Effect::Note(event.to_string())),

@@ -5,14 +5,15 @@ use crate::schedule::Schedule;
 
 /// Numbers of steps without which the run does not fail any more, and the report of the run with only them.
 ///
-/// Leaves out ever smaller stretches of the schedule as long as it fails in any way, in at most `tries` runs.
+/// Leaves out ever smaller stretches of the schedule as long as it fails in the same way, in at most `tries` runs.
 pub fn shrink(schedule: &Schedule, options: &RunOptions, tries: usize) -> Option<(Vec<usize>, Report)> {
+    let mut keep: Vec<usize> = (0..schedule.steps.len()).collect();
+    let mut report = run(schedule, options);
+    let wanted = kind(report.broken.as_ref()?);
     let fails = |keep: &[usize]| {
         let report = run(&schedule.only(keep), options);
-        report.broken.is_some().then_some(report)
+        report.broken.as_ref().is_some_and(|b| kind(b) == wanted).then_some(report)
     };
-    let mut keep: Vec<usize> = (0..schedule.steps.len()).collect();
-    let mut report = fails(&keep)?;
     let (mut left, mut size) = (tries, keep.len().div_ceil(2));
     while size > 0 {
         let (mut at, mut shrunk) = (0, false);
@@ -33,4 +34,10 @@ pub fn shrink(schedule: &Schedule, options: &RunOptions, tries: usize) -> Option
         }
     }
     Some((keep, report))
+}
+
+/// A failure without the numbers of steps, peers and documents.
+fn kind(broken: &str) -> String {
+    let text = broken.rsplit_once("}: ").map_or(broken, |(_, text)| text);
+    text.chars().filter(|c| c.is_alphabetic() || *c == ' ').take(20).collect()
 }

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Boot { node: usize, life: u64 },
     /// Sync is started again.
     Start { node: usize, life: u64 },
+    /// The announcement of a process is not seen any more.
+    Lost { node: usize, other: usize, life: u64 },
 }
 
 /// A device: what stays when its process ends.
@@ -420,6 +422,7 @@ impl World {
                     self.boot(node)?;
                 }
             }
+            Event::Lost { node, other, life } => self.lose(node, other, life),
             Event::Start { node, life } => {
                 if alive(self, node, life) {
                     self.start(node);
