@@ -193,7 +193,10 @@ impl TlsFactory {
     }
 
     /// `custom` says how to sign, agree on keys and make random numbers; the cipher suites are ours.
-    pub(crate) fn with_crypto(identity: &Identity, custom: Option<&CryptoProvider>) -> Result<Self, TlsError> {
+    pub(crate) fn with_crypto(
+        identity: &Identity,
+        custom: Option<&CryptoProvider>,
+    ) -> Result<Self, TlsError> {
         let mut crypto = custom.cloned().unwrap_or_else(|| CryptoProvider {
             kx_groups: vec![provider::kx_group::X25519],
             ..provider::default_provider()

@@ -7,8 +7,8 @@ use ditto::wiring::StoreAdapter;
 use ditto_crdt::Doc;
 use ditto_store::{CompiledQuery, Store};
 use ditto_sync::{
-    ApplyBatch, ApplyOutcome, ChangePage, Cursor, CursorKey, LocalChange, StoreIdentity, StoredDoc, SyncStore,
-    SyncStoreError, ViewPage,
+    ApplyBatch, ApplyOutcome, ChangePage, Cursor, CursorKey, LocalChange, StoreIdentity, StoredDoc,
+    SyncStore, SyncStoreError, ViewPage,
 };
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
 
@@ -27,12 +27,14 @@ pub enum Fault {
     Relay,
     /// The documents of one commit are applied one by one.
     Split,
+    /// What replication does for one session of a peer gets into the next.
+    Session,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 6] =
-        [Fault::Epoch, Fault::Boot, Fault::Own, Fault::Evict, Fault::Relay, Fault::Split];
+    pub const ALL: [Fault; 7] =
+        [Fault::Epoch, Fault::Boot, Fault::Own, Fault::Evict, Fault::Relay, Fault::Split, Fault::Session];
 }
 
 /// Rules that are broken in a run.

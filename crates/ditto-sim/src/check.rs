@@ -135,7 +135,9 @@ impl World {
 
     /// Every subscription at a connected peer is live.
     fn check_live(&self, receiver: usize, sender: usize) -> Result<(), Broken> {
-        let Some(data) = self.nodes[receiver].process.as_ref().and_then(|p| p.data.as_ref()) else { return Ok(()) };
+        let Some(data) = self.nodes[receiver].process.as_ref().and_then(|p| p.data.as_ref()) else {
+            return Ok(());
+        };
         let key = self.nodes[sender].key;
         let status = data.engine.status();
         let Some(peer) = status.iter().find(|s| s.peer.0 == *key.as_bytes()) else { return Ok(()) };
@@ -162,7 +164,8 @@ impl World {
             for key in keys {
                 let (mine, theirs) = (docs.get(key), expected.get(key));
                 if mine.map(|d| d.digest) != theirs.map(|d| d.digest) {
-                    let doc = mine.or(theirs).map(|d| format!("{} {:?}", d.collection, d.id)).unwrap_or_default();
+                    let doc =
+                        mine.or(theirs).map(|d| format!("{} {:?}", d.collection, d.id)).unwrap_or_default();
                     let alive = (theirs.is_some(), mine.is_some());
                     return Err(format!("{doc} differs between peers {other} and {node}, there: {alive:?}"));
                 }

@@ -65,8 +65,13 @@ impl Disk {
     /// Puts contents into the files that are there, as if they had never been touched since.
     pub(crate) fn put_back(&self, image: &Image) -> Result<(), Broken> {
         for (name, bytes) in [(DB, &image.db), (WAL, &image.wal)] {
-            let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).open(self.directory.join(name));
-            let written = file.as_mut().map_err(|e| std::io::Error::from(e.kind())).and_then(|f| f.write_all(bytes));
+            let mut file = fs::OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .open(self.directory.join(name));
+            let written =
+                file.as_mut().map_err(|e| std::io::Error::from(e.kind())).and_then(|f| f.write_all(bytes));
             written.map_err(|e| failed("write", &e))?;
         }
         self.forget_index()

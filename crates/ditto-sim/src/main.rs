@@ -154,7 +154,12 @@ fn soak(first: u64, count: Option<u64>, seconds: Option<u64>, failures: Option<P
             let peers = 2 + (seed / 50 % 40) as usize;
             let lan = seed % 100 == 49;
             let line = format!("swarm {seed} {peers} {}", if lan { "lan" } else { "mixed" });
-            (line, guarded(|| swarm(&SwarmOptions { seed, peers, churn_seconds: 30, lan_only: lan }).map(|r| r.seconds)))
+            (
+                line,
+                guarded(|| {
+                    swarm(&SwarmOptions { seed, peers, churn_seconds: 30, lan_only: lan }).map(|r| r.seconds)
+                }),
+            )
         } else {
             let outcome = guarded(|| {
                 let report = run(&Schedule::generate(seed), &RunOptions::default());
@@ -192,7 +197,8 @@ fn soak(first: u64, count: Option<u64>, seconds: Option<u64>, failures: Option<P
 /// A panic of the code under test is a failure of its run.
 fn guarded(f: impl FnOnce() -> Result<u64, String>) -> Result<u64, String> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|p| {
-        let text = p.downcast_ref::<String>().map(String::as_str).or_else(|| p.downcast_ref::<&str>().copied());
+        let text =
+            p.downcast_ref::<String>().map(String::as_str).or_else(|| p.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or("without words")))
     })
 }

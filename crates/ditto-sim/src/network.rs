@@ -98,7 +98,10 @@ impl Network {
 impl World {
     pub(crate) fn dial(&mut self, node: usize, link: LinkId, target: &DialTarget) {
         let DialTarget::Memory(name) = target else { return };
-        let to = name.strip_prefix("peer-").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n < self.nodes.len());
+        let to = name
+            .strip_prefix("peer-")
+            .and_then(|n| n.parse::<usize>().ok())
+            .filter(|n| *n < self.nodes.len());
         let class = to.and_then(|to| self.network.class(node, to));
         let up = to.is_some_and(|to| self.network.is_on(node, to) && self.nodes[to].started);
         let (Some(to), Some(class), true) = (to, class, up) else {

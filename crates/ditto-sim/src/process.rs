@@ -3,10 +3,11 @@
 //! The SDK runs replication on a thread with two inbound channels, messages and commits, and takes from either. Here both are
 //! queues, and chance decides which goes first and how late.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
+use ditto::wiring::Sessions;
 use ditto_bus::{Bus, BusConfig, BusMessage};
 use ditto_mesh::transport::{DialTarget, LinkId};
 use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey};
@@ -19,17 +20,32 @@ use crate::adapter::{Adapter, Fault, Faults};
 
 /// What a process wants from the world, or tells it.
 pub(crate) enum Effect {
-    Dial { link: LinkId, target: DialTarget },
-    Write { link: LinkId, bytes: Vec<u8> },
-    Close { link: LinkId },
+    Dial {
+        link: LinkId,
+        target: DialTarget,
+    },
+    Write {
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
+    Close {
+        link: LinkId,
+    },
     /// The replication thread has something to do.
     SyncSoon,
     /// Replication put a message on a lane.
-    SyncSent { to: PeerKey, lane: ditto_sync::Lane, bytes: usize },
+    SyncSent {
+        to: PeerKey,
+        lane: ditto_sync::Lane,
+        bytes: usize,
+    },
     /// Replication works on a commit of its store.
     Commit(Arc<Commit>),
     /// A session began or ended.
-    Session { peer: PeerKey, up: bool },
+    Session {
+        peer: PeerKey,
+        up: bool,
+    },
     /// A Bus message arrived.
     Bus(BusMessage),
     /// The graph changed.
@@ -42,7 +58,7 @@ pub(crate) enum Effect {
 
 /// What waits for the replication thread.
 pub(crate) enum ToSync {
-    Up { peer: PeerKey, store_id: [u8; 16], epoch: [u8; 8] },
+    Up { peer: PeerKey, session: u64, store_id: [u8; 16], epoch: [u8; 8] },
     Down { peer: PeerKey },
     Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
     Queued { peer: PeerKey, lane: Lane, bytes: usize },
@@ -65,6 +81,9 @@ pub(crate) struct Process {
     pub(crate) data: Option<Data>,
     pub(crate) inbox: VecDeque<ToSync>,
     pub(crate) connected: BTreeSet<PeerKey>,
+    /// The sessions of the mesh, and those that replication works for.
+    sessions: Sessions,
+    working: BTreeMap<PeerKey, u64>,
     faults: Faults,
     next_bus: u64,
 }
@@ -112,6 +131,8 @@ impl Process {
             data,
             inbox: VecDeque::new(),
             connected: BTreeSet::new(),
+            sessions: Sessions::default(),
+            working: BTreeMap::new(),
             faults,
             next_bus: 1,
         }
@@ -185,11 +206,13 @@ impl Process {
                 if self.faults.contains(&Fault::Epoch) {
                     epoch = [0; 8];
                 }
-                self.tell_sync(ToSync::Up { peer: info.peer, store_id, epoch }, now, out);
+                let session = self.sessions.begin(info.peer);
+                self.tell_sync(ToSync::Up { peer: info.peer, session, store_id, epoch }, now, out);
                 out.push(Effect::Session { peer: info.peer, up: true });
             }
             Action::PeerDisconnected { peer, reason } => {
                 self.connected.remove(&peer);
+                self.sessions.end(&peer);
                 self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
                 self.tell_sync(ToSync::Down { peer }, now, out);
                 out.push(Effect::Session { peer, up: false });
@@ -278,16 +301,20 @@ impl Process {
         let Some(data) = &mut self.data else { return };
         let engine = &mut data.engine;
         match message {
-            ToSync::Up { peer, store_id, epoch } => {
+            ToSync::Up { peer, session, store_id, epoch } => {
+                self.working.insert(peer, session);
                 engine.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch }, now);
             }
-            ToSync::Down { peer } => engine.handle(Input::PeerDown { peer: peer_id(&peer) }, now),
+            ToSync::Down { peer } => {
+                engine.handle(Input::PeerDown { peer: peer_id(&peer) }, now);
+                self.working.remove(&peer);
+            }
             ToSync::Message { peer, lane, bytes } => {
                 let length = bytes.len();
                 if let Some(lane) = sync_lane(lane) {
                     engine.handle(Input::Message { peer: peer_id(&peer), lane, bytes }, now);
                 }
-                self.mesh_input(ditto_mesh::Input::Consumed { peer, lane, bytes: length }, now, out);
+                self.session_input(ditto_mesh::Input::Consumed { peer, lane, bytes: length }, peer, now, out);
             }
             ToSync::Queued { peer, lane, bytes } => {
                 if let Some(lane) = sync_lane(lane) {
@@ -295,9 +322,19 @@ impl Process {
                 }
             }
             ToSync::Subscribe { id, query } => {
-                engine.handle(Input::Subscribe { sub: id, query: query.to_owned(), args: Object::new() }, now);
+                engine
+                    .handle(Input::Subscribe { sub: id, query: query.to_owned(), args: Object::new() }, now);
             }
             ToSync::Unsubscribe { id } => engine.handle(Input::Unsubscribe { sub: id }, now),
+        }
+    }
+
+    /// From replication for the mesh, unless the session that it is meant for is over.
+    fn session_input(&mut self, input: ditto_mesh::Input, peer: PeerKey, now: u64, out: &mut Vec<Effect>) {
+        let stale = self.faults.contains(&Fault::Session);
+        let working = self.working.get(&peer).copied().unwrap_or(0);
+        if stale || self.sessions.is_current(&peer, working) {
+            self.mesh_input(input, now, out);
         }
     }
 
@@ -311,15 +348,17 @@ impl Process {
                         ditto_sync::Lane::Live => Lane::SyncLive,
                         ditto_sync::Lane::Bulk => Lane::SyncBulk,
                     };
-                    self.mesh_input(ditto_mesh::Input::Send { peer, lane, bytes, tag: 0 }, now, out);
+                    self.session_input(ditto_mesh::Input::Send { peer, lane, bytes, tag: 0 }, peer, now, out);
                 }
                 ditto_sync::Action::Disconnect { peer, reason } => {
                     out.push(Effect::Violation(format!("sync: {reason}")));
                     if let Some(peer) = peer_key(&peer) {
-                        self.mesh_input(ditto_mesh::Input::Disconnect { peer, reason }, now, out);
+                        self.session_input(ditto_mesh::Input::Disconnect { peer, reason }, peer, now, out);
                     }
                 }
-                ditto_sync::Action::Progress(p) => out.push(Effect::Note(format!("{:?} {:?}", p.sub, p.state))),
+                ditto_sync::Action::Progress(p) => {
+                    out.push(Effect::Note(format!("{:?} {:?}", p.sub, p.state)))
+                }
                 rejected => out.push(Effect::Note(format!("{rejected:?}"))),
             }
         }

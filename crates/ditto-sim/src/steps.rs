@@ -65,7 +65,8 @@ impl World {
             What::PutMany { node, coll, value } => {
                 let docs = (0..IDS).map(|id| document(id_of(id), value)).collect();
                 let args = object([("docs", Value::Array(docs))]);
-                self.run(node, coll, "INSERT INTO @ DOCUMENTS (:docs) ON ID CONFLICT DO UPDATE", &args).map(drop)
+                self.run(node, coll, "INSERT INTO @ DOCUMENTS (:docs) ON ID CONFLICT DO UPDATE", &args)
+                    .map(drop)
             }
             What::Pair { node, value } => self.pair(node, value),
             What::Evict { node, coll, ids } => {
@@ -166,7 +167,9 @@ impl World {
     /// Runs a statement of the app; `@` is the collection. Returns how many documents it changed.
     fn run(&mut self, node: usize, coll: usize, text: &str, args: &Object) -> Result<usize, Broken> {
         let text = text.replace('@', COLLECTIONS[coll]);
-        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else { return Ok(0) };
+        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else {
+            return Ok(0);
+        };
         let outcome = data.store.execute(&text, args).map_err(|e| format!("peer {node}: {text}: {e}"))?;
         self.sync_soon(node);
         Ok(outcome.mutated_document_ids().len())
@@ -174,9 +177,12 @@ impl World {
 
     /// The clock only goes forward: who writes reads what was written, whatever was known before and whatever the wall shows.
     fn reads_back(&self, node: usize, coll: usize, id: u8, field: &str, value: i64) -> Result<(), Broken> {
-        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else { return Ok(()) };
+        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else {
+            return Ok(());
+        };
         let text = format!("SELECT {field} AS x FROM {} WHERE _id = :id", COLLECTIONS[coll]);
-        let rows = data.store.execute(&text, &object([("id", id_of(id))])).map_err(|e| format!("{text}: {e}"))?;
+        let rows =
+            data.store.execute(&text, &object([("id", id_of(id))])).map_err(|e| format!("{text}: {e}"))?;
         let found = rows.iter().next().and_then(|row| row.get("x").and_then(Value::as_i64));
         if found == Some(value) {
             return Ok(());
@@ -185,7 +191,9 @@ impl World {
     }
 
     pub(crate) fn pair(&mut self, node: usize, value: i64) -> Result<(), Broken> {
-        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else { return Ok(()) };
+        let Some(data) = self.nodes[node].process.as_ref().and_then(|p| p.data.as_ref()) else {
+            return Ok(());
+        };
         let failed = |e: ditto_store::StoreError| format!("peer {node}: transaction: {e}");
         let transaction = data.store.begin(ditto_store::TransactionOptions::default()).map_err(failed)?;
         for id in ["left", "right"] {

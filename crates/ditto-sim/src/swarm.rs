@@ -89,7 +89,9 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
     let limit = if options.lan_only { 3_000 } else { 15_000 };
     if agreed_ms > limit {
         let how = disagreement(&world).unwrap_or_else(|| "they do now".into());
-        return Err(format!("graphs differ {agreed_ms} ms after the last change, allowed are {limit}: {how}"));
+        return Err(format!(
+            "graphs differ {agreed_ms} ms after the last change, allowed are {limit}: {how}"
+        ));
     }
     let most_sessions = world.stats.most_sessions;
     if most_sessions > Limits::default().max_sessions {
@@ -100,7 +102,13 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
     Ok(SwarmReport {
         joined_ms,
         agreed_ms,
-        sessions: world.nodes.iter().filter_map(|n| n.process.as_ref()).map(|p| p.connected.len()).sum::<usize>() / 2,
+        sessions: world
+            .nodes
+            .iter()
+            .filter_map(|n| n.process.as_ref())
+            .map(|p| p.connected.len())
+            .sum::<usize>()
+            / 2,
         most_sessions,
         cpu_per_peer_second: cpu.elapsed() / u32::try_from(peer_seconds).unwrap_or(u32::MAX),
         bytes_per_peer_second: world.stats.link_bytes / peer_seconds,
@@ -218,7 +226,9 @@ fn disagreement(world: &World) -> Option<String> {
         let real = edges.get(&component[node]).cloned().unwrap_or_default();
         if seen != real {
             let (more, less) = (seen.difference(&real).count(), real.difference(&seen).count());
-            return Some(format!("peer {node} sees {more} connections that are none, and not {less} that are"));
+            return Some(format!(
+                "peer {node} sees {more} connections that are none, and not {less} that are"
+            ));
         }
     }
     None

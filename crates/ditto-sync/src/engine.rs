@@ -60,7 +60,10 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) views: views::Views<S::Query>,
     /// The last commit handed in.
     pub(crate) processed: u64,
+    /// Internal time: never goes back. Begins with the wall clock and follows its forward steps.
     pub(crate) now: u64,
+    /// The wall clock at the last input.
+    pub(crate) wall: u64,
     #[cfg(test)]
     pub(crate) faults: BTreeSet<Rule>,
 }
@@ -85,6 +88,12 @@ impl<S: SyncStore> Core<S> {
             let _ = rule;
             false
         }
+    }
+
+    /// The wall clock shows this. A clock that is set back must not stop timers until it is where it was.
+    fn pass(&mut self, wall: u64) {
+        self.now = if self.now == 0 { wall } else { self.now + wall.saturating_sub(self.wall) };
+        self.wall = wall;
     }
 
     /// A query by hash, from the app's own or from those that peers told us.
@@ -114,6 +123,7 @@ impl<S: SyncStore> SyncEngine<S> {
                 views: views::Views::default(),
                 processed,
                 now: 0,
+                wall: 0,
                 #[cfg(test)]
                 faults: BTreeSet::new(),
             },
@@ -122,9 +132,9 @@ impl<S: SyncStore> SyncEngine<S> {
         }
     }
 
-    /// Takes in what happened. `now_ms` is unix time in milliseconds.
+    /// Takes in what happened. `now_ms` is unix time in milliseconds; it may step.
     pub fn handle(&mut self, input: Input, now_ms: u64) {
-        self.core.now = self.core.now.max(now_ms);
+        self.core.pass(now_ms);
         match input {
             Input::PeerUp { peer, store_id, epoch } => {
                 self.close(peer);
@@ -183,7 +193,8 @@ impl<S: SyncStore> SyncEngine<S> {
 
     /// When the next [`Input::Tick`] is due, in the time of `handle`.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.sessions.values().filter_map(|s| s.deadline(self.core.now)).min()
+        let at = self.sessions.values().filter_map(|s| s.deadline(self.core.now)).min()?;
+        Some(self.core.wall.saturating_add(at.saturating_sub(self.core.now)))
     }
 
     /// Counters and states of all peers: those with a session, and the last ones without.

@@ -80,6 +80,7 @@ mod random;
 mod replication;
 mod result;
 mod runtime;
+mod sessions;
 mod store;
 mod sync;
 mod sync_store;

@@ -24,6 +24,7 @@ use crate::feed::Feed;
 use crate::query::Query;
 use crate::replication::{Replication, ToSync};
 use crate::runtime;
+use crate::sessions::Sessions;
 use crate::system::SystemRows;
 use crate::transports::{MeshSettings, net_error};
 
@@ -51,19 +52,22 @@ pub(crate) enum Command {
         reliability: Reliability,
         done: oneshot::Sender<Result<(), BusError>>,
     },
-    /// From the replication thread.
+    /// From the replication thread, for one session of the peer, as the two after it.
     Send {
         peer: PeerKey,
+        session: u64,
         lane: Lane,
         bytes: Vec<u8>,
     },
     Consumed {
         peer: PeerKey,
+        session: u64,
         lane: Lane,
         bytes: usize,
     },
     Disconnect {
         peer: PeerKey,
+        session: u64,
         reason: String,
     },
     /// What the app says about connections.
@@ -161,6 +165,7 @@ impl Node {
             run: 0,
             state: state.clone(),
             metadata: Value::Object(Default::default()),
+            sessions: Sessions::default(),
             waiting: HashMap::new(),
             next_message: 1,
         };
@@ -322,6 +327,7 @@ struct Task {
     run: u64,
     state: Arc<Mutex<State>>,
     metadata: Value,
+    sessions: Sessions,
     /// Completions of Bus messages by their id.
     waiting: HashMap<u64, oneshot::Sender<Result<(), BusError>>>,
     next_message: u64,
@@ -368,6 +374,13 @@ impl Task {
         self.mesh.handle(input, now_ms());
     }
 
+    /// For the mesh, unless the session that it is meant for is over.
+    fn session_input(&mut self, peer: PeerKey, session: u64, input: ditto_mesh::Input) {
+        if self.sessions.is_current(&peer, session) {
+            self.mesh_input(input);
+        }
+    }
+
     /// Carries out one command; true ends the task.
     async fn command(&mut self, command: Command) -> bool {
         use ditto_mesh::Input;
@@ -394,9 +407,15 @@ impl Task {
                 self.waiting.insert(id, done);
                 self.bus.handle(ditto_bus::Input::Send { id, to, data, reliability }, now_ms());
             }
-            Command::Send { peer, lane, bytes } => self.mesh_input(Input::Send { peer, lane, bytes, tag: 0 }),
-            Command::Consumed { peer, lane, bytes } => self.mesh_input(Input::Consumed { peer, lane, bytes }),
-            Command::Disconnect { peer, reason } => self.mesh_input(Input::Disconnect { peer, reason }),
+            Command::Send { peer, session, lane, bytes } => {
+                self.session_input(peer, session, Input::Send { peer, lane, bytes, tag: 0 });
+            }
+            Command::Consumed { peer, session, lane, bytes } => {
+                self.session_input(peer, session, Input::Consumed { peer, lane, bytes });
+            }
+            Command::Disconnect { peer, session, reason } => {
+                self.session_input(peer, session, Input::Disconnect { peer, reason });
+            }
             Command::Control(input) => self.mesh_input(input),
             Command::AnswerConnectionRequest { run, link, allow } => {
                 if run == self.run {
@@ -499,8 +518,10 @@ impl Task {
             Action::PeerConnected(info) => {
                 tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");
                 self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
+                let session = self.sessions.begin(info.peer);
                 self.sync(ToSync::PeerUp {
                     peer: info.peer,
+                    session,
                     store_id: info.store_id,
                     epoch: info.store_epoch,
                 });
@@ -514,6 +535,7 @@ impl Task {
             Action::PeerDisconnected { peer, reason } => {
                 tracing::info!(%peer, reason, "peer disconnected");
                 self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
+                self.sessions.end(&peer);
                 self.sync(ToSync::PeerDown { peer });
                 self.event(MeshEvent::PeerDisconnected { peer, reason });
             }

@@ -1,5 +1,6 @@
 //! The thread that runs the sync machine on the store: synchronous code, away from the network task.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,7 +19,7 @@ use crate::sync_store::StoreAdapter;
 
 /// What the replication thread is told.
 pub(crate) enum ToSync {
-    PeerUp { peer: PeerKey, store_id: [u8; 16], epoch: [u8; 8] },
+    PeerUp { peer: PeerKey, session: u64, store_id: [u8; 16], epoch: [u8; 8] },
     PeerDown { peer: PeerKey },
     Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
     Queued { peer: PeerKey, lane: Lane, bytes: usize },
@@ -43,7 +44,8 @@ impl Replication {
     ) -> Result<Self, DittoError> {
         let (to_sync, inbox) = crossbeam_channel::unbounded();
         let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
-        let worker = Worker { engine, store, commits: None, mesh, events };
+        let sessions = HashMap::new();
+        let worker = Worker { engine, store, commits: None, mesh, events, sessions };
         let thread =
             std::thread::Builder::new().name("ditto-sync".into()).spawn(move || worker.run(&inbox)).map_err(
                 |e| DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}")),
@@ -98,6 +100,8 @@ struct Worker {
     store: ditto_store::Store,
     /// The commits, while there is a peer: a store without peers need not wake this thread.
     commits: Option<ditto_store::CommitFeed>,
+    /// Number of the session that the engine has with each peer.
+    sessions: HashMap<PeerKey, u64>,
     mesh: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<MeshEvent>,
 }
@@ -144,7 +148,8 @@ impl Worker {
 
     fn message(&mut self, message: ToSync) {
         match message {
-            ToSync::PeerUp { peer, store_id, epoch } => {
+            ToSync::PeerUp { peer, session, store_id, epoch } => {
+                self.sessions.insert(peer, session);
                 if self.commits.is_none() {
                     self.commits = Some(self.store.commit_feed());
                     // What is committed in between is told twice, which the machine expects.
@@ -152,13 +157,17 @@ impl Worker {
                 }
                 self.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch });
             }
-            ToSync::PeerDown { peer } => self.handle(Input::PeerDown { peer: peer_id(&peer) }),
+            ToSync::PeerDown { peer } => {
+                self.handle(Input::PeerDown { peer: peer_id(&peer) });
+                self.sessions.remove(&peer);
+            }
             ToSync::Message { peer, lane, bytes } => {
                 let length = bytes.len();
                 if let Some(sync_lane) = to_sync_lane(lane) {
                     self.handle(Input::Message { peer: peer_id(&peer), lane: sync_lane, bytes });
                 }
-                let _ = self.mesh.send(Command::Consumed { peer, lane, bytes: length });
+                let session = self.session(&peer);
+                let _ = self.mesh.send(Command::Consumed { peer, session, lane, bytes: length });
             }
             ToSync::Queued { peer, lane, bytes } => {
                 if let Some(lane) = to_sync_lane(lane) {
@@ -172,6 +181,11 @@ impl Worker {
         }
     }
 
+    /// The session that the engine works for; 0, which is none, when it knows of none.
+    fn session(&self, peer: &PeerKey) -> u64 {
+        self.sessions.get(peer).copied().unwrap_or(0)
+    }
+
     fn carry_out(&mut self) {
         while let Some(action) = self.engine.poll() {
             let command = match action {
@@ -180,11 +194,13 @@ impl Worker {
                         ditto_sync::Lane::Live => Lane::SyncLive,
                         ditto_sync::Lane::Bulk => Lane::SyncBulk,
                     };
-                    peer_key(&peer).map(|peer| Command::Send { peer, lane, bytes })
+                    let with = |peer| Command::Send { peer, session: self.session(&peer), lane, bytes };
+                    peer_key(&peer).map(with)
                 }
                 ditto_sync::Action::Disconnect { peer, reason } => {
                     tracing::warn!(reason, "sync protocol violation");
-                    peer_key(&peer).map(|peer| Command::Disconnect { peer, reason })
+                    let with = |peer| Command::Disconnect { peer, session: self.session(&peer), reason };
+                    peer_key(&peer).map(with)
                 }
                 ditto_sync::Action::Progress(progress) => {
                     let _ = self.events.send(MeshEvent::Progress(progress));

@@ -62,7 +62,7 @@ impl<S: SyncStore> Session<S> {
         }
         self.stats.documents_received += items.len() as u64;
         if !items.is_empty() {
-            self.stats.last_update_ms = Some(core.now);
+            self.stats.last_update_ms = Some(core.wall);
         }
         match lane {
             Lane::Live => {

@@ -427,3 +427,20 @@ fn two_runs_of_a_seed_are_the_same() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_clock_that_is_set_back_stops_no_timer() {
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    let mut net = Net::new(2, 1, SyncConfig::default());
+    net.now = 3 * YEAR;
+    net.subscribe(0, 1, "SELECT * FROM c");
+    net.up(0, 1);
+    net.settle();
+    net.now -= YEAR;
+    net.nodes[1].store.put("c", "k", &[("v", 1)]);
+    net.pass_between(0, 1);
+    let due = net.deadline().expect("the cursor is to be confirmed");
+    assert!(due <= net.now + net.config.settle_ms, "{} ms", due - net.now);
+    net.settle();
+    assert!(net.now < 2 * YEAR + 60_000);
+}
