@@ -18,7 +18,7 @@ impl Pairs {
         let mut touched = false;
         for change in commit.changes.iter().filter(|c| c.collection == "p") {
             touched = true;
-            let value = change.new.as_ref().and_then(|d| d.to_object().get("v")?.as_i64());
+            let value = change.new_state().and_then(|d| d.to_object().get("v")?.as_i64());
             match value {
                 Some(v) => drop(self.0.insert(change.id.clone(), v)),
                 None => drop(self.0.remove(&change.id)),

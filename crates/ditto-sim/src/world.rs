@@ -309,7 +309,7 @@ impl World {
                 );
                 self.trace.note(self.now, || {
                     let one = |c: &ditto_store::Change| {
-                        format!("{} {:?} {:?}", c.collection, c.id, c.new.as_ref().map(|d| d.to_object()))
+                        format!("{} {:?} {:?}", c.collection, c.id, c.new_state().map(|d| d.to_object()))
                     };
                     format!("  {}", commit.changes.iter().map(one).collect::<Vec<_>>().join("; "))
                 });
