@@ -100,8 +100,12 @@ impl SyncStore for Adapter {
         self.inner.changes(query, after, max_docs, max_bytes)
     }
 
-    fn view(&self, query: &Self::Query) -> Result<Vec<(KeyHash, Digest)>, SyncStoreError> {
-        self.inner.view(query)
+    fn scan_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError> {
+        self.inner.scan_view(query, each)
     }
 
     fn view_page(
