@@ -272,6 +272,24 @@ mod tests {
     }
 
     #[test]
+    fn small_messages_that_leave_at_once_are_reported_too() {
+        let mut s = SendSide::default();
+        s.add_credit(1 << 30);
+        // What the app believes to be queued: what it gave, until a report says what is left.
+        let (mut believed, mut most) = (0, 0);
+        for _ in 0..10_000 {
+            s.push(vec![0; 100], None);
+            believed += 100;
+            while s.next(500, |_| ()).is_some() {}
+            if let Some(level) = s.level_change() {
+                believed = level;
+            }
+            most = most.max(believed);
+        }
+        assert!(most <= 33 << 10, "{most} bytes");
+    }
+
+    #[test]
     fn cheating_is_noticed() {
         let mut r = RecvSide::new(100, 80);
         assert_eq!(r.on_data(&[], false), Err(ChannelError::Empty));
