@@ -208,6 +208,8 @@ pub struct Limits {
     pub circuit_patience: u64,
     /// Silence on a circuit of ours before its other end is asked for a sign of life.
     pub circuit_ping_interval: u64,
+    /// Time without a byte after which a relay closes a passing circuit. Ends that are alive ask each other well before.
+    pub circuit_idle: u64,
     /// Presence timing and sizes.
     pub presence: PresenceLimits,
 }
@@ -309,6 +311,7 @@ impl Default for Limits {
             max_circuits: 512,
             circuit_patience: 30_000,
             circuit_ping_interval: 15_000,
+            circuit_idle: 60_000,
             presence: PresenceLimits::default(),
         }
     }

@@ -12,6 +12,12 @@ use crate::transport::{DialTarget, LinkId, LinkKind, Role};
 /// Unanswered PINGs after which a link is dead.
 const MAX_MISSED: u8 = 2;
 
+/// Silence that is too long for a link with a standby, beside twice its round trip.
+const SUSPECT_MS: u64 = 1_000;
+
+/// Taken for the round trip of a link that has answered no PING yet.
+const UNMEASURED_RTT_MS: u64 = 1_000;
+
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -182,6 +188,24 @@ impl Link {
             let offset = i128::from(their_wall) - ours;
             self.measured = i64::try_from(offset).ok().map(|offset| (rtt, offset));
         }
+    }
+
+    /// When silence makes the link suspect: nothing in twice the round trip and a second after a PING. None when no
+    /// answer is due.
+    pub(crate) fn suspect_at(&self) -> Option<u64> {
+        let (_, sent) = self.probe?;
+        let rtt = self.measured.map_or(UNMEASURED_RTT_MS, |(rtt, _)| rtt);
+        Some(sent.max(self.last_rx).saturating_add(2 * rtt + SUSPECT_MS))
+    }
+
+    /// When the PING went out that has no answer.
+    pub(crate) fn probed_at(&self) -> Option<u64> {
+        self.probe.map(|(_, sent)| sent)
+    }
+
+    /// When a PING is due because nothing is heard while an answer to data is.
+    pub(crate) fn probe_at(&self) -> u64 {
+        self.last_rx + SUSPECT_MS
     }
 
     pub(crate) fn heard(&mut self, now: u64) {

@@ -7,6 +7,7 @@ mod inspect;
 mod links;
 mod requests;
 mod sessions;
+mod standby;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -300,6 +301,7 @@ impl Mesh {
                     self.event(ConnectionEvent::Lost { peer });
                 }
             }
+            NetEvent::NetworkChanged => self.dialer.network_changed(self.now),
             NetEvent::Listening { addr } => self.event(ConnectionEvent::Listening { addr }),
             NetEvent::Condition { source, text } => self.event(ConnectionEvent::Condition { source, text }),
         }

@@ -199,6 +199,8 @@ pub enum NetEvent {
         /// Its discovery token.
         token: String,
     },
+    /// The device has other network addresses than before, and at least one: what could not be reached may be now.
+    NetworkChanged,
     /// A listener has an address.
     Listening {
         /// `host:port` of the TCP listener, the URL of the HTTP listener.

@@ -85,6 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             NetEvent::LinkDown { link, reason } => println!("down {link} {reason}"),
             NetEvent::DialFailed { link, reason } => return Err(format!("dial {link}: {reason}").into()),
             NetEvent::Lost { token } => println!("lost {token}"),
+            NetEvent::NetworkChanged => println!("network changed"),
             NetEvent::Listening { addr } => println!("listening {addr}"),
             NetEvent::Condition { source, text } => println!("condition {source} {text}"),
         }

@@ -21,6 +21,7 @@
 //! | `table` | which links exist, and what is queued on them |
 //! | `sink` | the events channel and the stop signal |
 //! | `interfaces` | which network interfaces can be used, and whether multicast works on them |
+//! | `network` | notices that the device is on another network |
 //! | `error` | [`NetError`] |
 
 mod discovery;
@@ -35,6 +36,7 @@ mod mdns;
 mod memory;
 mod multicast;
 mod net;
+mod network;
 mod part;
 pub mod platform;
 mod sink;

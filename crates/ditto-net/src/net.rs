@@ -15,6 +15,7 @@ use crate::http::{HttpConfig, Server, Service};
 use crate::listener::{Listener, accept_loop, in_use};
 use crate::mdns::{self, MdnsConfig};
 use crate::multicast::{self, MulticastConfig};
+use crate::network;
 use crate::part::Part;
 use crate::platform::{self, Radio, RadioHandle};
 use crate::sink::EventSink;
@@ -117,6 +118,8 @@ impl Net {
         let (parts, bound, client, discovery, radios) = Default::default();
         let net = Net { table, sink, stopper, parts, bound, client, discovery, radios };
         net.reconfigure(config).await?;
+        // It has nothing to wait for, so a shutdown need not wait for it.
+        tokio::spawn(network::watch(net.sink.clone()));
         Ok(net)
     }
 

@@ -219,6 +219,20 @@ fn an_interface_that_comes_up_later_is_used() {
 }
 
 #[test]
+fn a_device_that_moves_to_another_network_says_so() {
+    let Some(namespaces) = Namespaces::new() else {
+        return;
+    };
+    let ns = &namespaces.names[0];
+    let mut a = Process::start(ns, &["_dittons-move._tcp.local.", "a"]);
+    a.line("listening");
+    must(&["-n", ns, "addr", "flush", "dev", "veth0"]);
+    must(&["-n", ns, "addr", "add", "203.0.113.9/24", "dev", "veth0"]);
+    a.line("network changed");
+    assert!(a.end());
+}
+
+#[test]
 fn processes_of_a_machine_without_any_network_find_each_other_over_loopback() {
     let Some(namespaces) = Namespaces::new() else {
         return;

@@ -60,6 +60,8 @@ struct Leg {
     /// A stream may have something to send.
     active: bool,
     served: u64,
+    /// When the neighbour last sent something on it.
+    used: u64,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,8 @@ pub(super) struct Switch {
     peak: usize,
     /// Deadlines of legs that wait for OK, in order.
     opening: VecDeque<(u64, LegId)>,
+    /// When to look for idle circuits next.
+    sweep: u64,
     events: VecDeque<LegEvent>,
     /// Neighbours that have something to be sent.
     touched: BTreeSet<PeerKey>,
@@ -172,6 +176,7 @@ impl Switch {
             ends: 0,
             peak: 0,
             opening: VecDeque::new(),
+            sweep: 0,
             events: VecDeque::new(),
             touched: BTreeSet::new(),
             dropped: Vec::new(),
@@ -230,7 +235,7 @@ impl Switch {
                 self.on_open(peer, label, window, index, route, now)
             }
             Message::Ok { label, window } => self.on_ok(&peer, label, window),
-            Message::Data { label, bytes } => self.on_data(&peer, label, bytes),
+            Message::Data { label, bytes } => self.on_data(&peer, label, bytes, now),
             Message::Credit { label, bytes } => {
                 let Some(id) = self.find(&peer, label)? else { return Ok(()) };
                 let Some(leg) = self.legs.get_mut(&id) else { return Ok(()) };
@@ -259,7 +264,7 @@ impl Switch {
         if label < next { Ok(None) } else { Err(Violation(format!("circuit {label} was never opened"))) }
     }
 
-    fn on_data(&mut self, peer: &PeerKey, label: u32, bytes: &[u8]) -> Result<(), Violation> {
+    fn on_data(&mut self, peer: &PeerKey, label: u32, bytes: &[u8], now: u64) -> Result<(), Violation> {
         let Some(id) = self.find(peer, label)? else { return Ok(()) };
         let Some(leg) = self.legs.get_mut(&id) else { return Ok(()) };
         leg.left = leg
@@ -267,6 +272,7 @@ impl Switch {
             .checked_sub(bytes.len())
             .filter(|_| leg.open)
             .ok_or_else(|| Violation(format!("sent more than its credit on circuit {label}")))?;
+        leg.used = now;
         match leg.role {
             Role::End => {
                 // The stream has limits of its own.
@@ -288,7 +294,8 @@ impl Switch {
     pub(super) fn on_datagram(&mut self, peer: &PeerKey, bytes: &[u8], now: u64) {
         let Some((label, rest)) = split_datagram(bytes) else { return };
         let Ok(Some(id)) = self.find(peer, label) else { return };
-        let Some(leg) = self.legs.get(&id).filter(|l| l.open) else { return };
+        let Some(leg) = self.legs.get_mut(&id).filter(|l| l.open) else { return };
+        leg.used = now;
         match leg.role {
             Role::End => self.events.push_back(LegEvent::Datagram { leg: id, bytes: rest.to_vec() }),
             Role::Relay(other) => self.send_datagram(other, rest, DatagramTag::Relayed, now),
@@ -402,16 +409,35 @@ impl Switch {
                 self.break_leg(id, Code::Timeout);
             }
         }
+        if self.relayed > 0 && self.sweep <= now {
+            self.sweep(now);
+        }
         let oldest = now.saturating_sub(self.limits.datagram_age);
         for n in self.neighbours.values_mut().filter(|n| n.datagrams.bytes() > 0) {
             self.dropped.extend(n.datagrams.expire(oldest));
         }
     }
 
+    /// Closes the passing circuits on which neither end says anything, so that nobody holds places for nothing.
+    fn sweep(&mut self, now: u64) {
+        self.sweep = now + self.limits.circuit_idle / 4;
+        let oldest = now.saturating_sub(self.limits.circuit_idle);
+        let used = |id: &LegId| self.legs.get(id).map_or(0, |l| l.used);
+        let is_idle = |(_, leg): &(&LegId, &Leg)| match leg.role {
+            Role::Relay(other) => !leg.opened_by_us && leg.open && leg.used.max(used(&other)) < oldest,
+            Role::End => false,
+        };
+        let idle: Vec<LegId> = self.legs.iter().filter(is_idle).map(|(id, _)| *id).collect();
+        for id in idle {
+            self.break_leg(id, Code::Timeout);
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let opening = self.opening.front().map(|(at, _)| *at);
         let datagrams = self.neighbours.values().filter_map(|n| n.datagrams.oldest());
-        opening.into_iter().chain(datagrams.map(|at| at + self.limits.datagram_age + 1)).min()
+        let sweep = (self.relayed > 0).then_some(self.sweep);
+        opening.into_iter().chain(sweep).chain(datagrams.map(|at| at + self.limits.datagram_age + 1)).min()
     }
 
     pub(super) fn poll_event(&mut self) -> Option<LegEvent> {

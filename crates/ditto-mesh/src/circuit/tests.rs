@@ -593,3 +593,40 @@ fn random_circuit_messages_never_panic() {
         net.run(100);
     }
 }
+
+#[test]
+fn passing_circuits_on_which_nobody_says_anything_are_closed() {
+    // The ends are accomplices: one opens all it may, the other agrees. Machine 1 only passes on.
+    let mut net = Net::new(3, &LINE);
+    let [from, to] = [net.nodes[0].key, net.nodes[2].key];
+    let route: Vec<ShortId> = net.nodes.iter().map(|n| n.key.short_id()).collect();
+    let own = if net.nodes[0].key < net.nodes[1].key { 1 } else { 2 };
+    let onward = if net.nodes[1].key < net.nodes[2].key { 1 } else { 2 };
+    net.hook = Box::new(|_, _, _| vec![]);
+    for i in 0..64 {
+        let m = Message::Open { label: own + 2 * i, window: 1000, index: 1, route: route.clone() };
+        net.give(1, &from, Item::Message(m.encode()));
+        let m = Message::Ok { label: onward + 2 * i, window: 1000 };
+        net.give(1, &to, Item::Message(m.encode()));
+    }
+    let relayed = |net: &Net| net.nodes[1].circuits.stats().relayed;
+    assert_eq!(relayed(&net), 64);
+    // One is used now and then, from either side: with data, and with datagrams.
+    for i in 0..6 {
+        net.run(40_000);
+        let (label, peer) = if i % 2 == 0 { (own, from) } else { (onward, to) };
+        let item = match i {
+            0 | 1 => Item::Message(Message::Data { label, bytes: b"x" }.encode()),
+            _ => Item::Datagram(join_datagram(label, b"x")),
+        };
+        net.give(1, &peer, item);
+        assert_eq!(relayed(&net), if i == 0 { 64 } else { 1 }, "after {} s", 40 * (i + 1));
+    }
+    net.run(80_000);
+    assert_eq!(relayed(&net), 0);
+    assert!(net.nodes[1].violations.is_empty());
+    // The places are free again.
+    let m = Message::Open { label: own + 128, window: 1000, index: 1, route };
+    net.give(1, &from, Item::Message(m.encode()));
+    assert_eq!(relayed(&net), 1);
+}

@@ -28,18 +28,20 @@ pub(super) struct Peer {
     /// Drawn by the peer at its start.
     boot_tag: [u8; 8],
     /// The link whose frames count.
-    rx: Option<LinkId>,
+    pub(super) rx: Option<LinkId>,
     /// The link on which we may send; none while a SWITCH is under way.
     pub(super) tx: Option<LinkId>,
     /// We have sent SWITCH on `rx` and wait for the answer.
-    awaiting: bool,
+    pub(super) awaiting: bool,
     /// The app knows.
     announced: bool,
     since: u64,
+    /// When the session was last given to a link.
+    pub(super) moved: u64,
 }
 
 impl Mesh {
-    fn is_controller(&self, peer: &PeerKey) -> bool {
+    pub(super) fn is_controller(&self, peer: &PeerKey) -> bool {
         self.local < *peer
     }
 
@@ -137,14 +139,16 @@ impl Mesh {
             awaiting: !known,
             announced: false,
             since: self.now,
+            moved: self.now,
         };
         self.peers.insert(*peer, p);
         self.dirty.insert(*peer);
     }
 
     /// The controller moves a session to a link.
-    fn switch_to(&mut self, id: LinkId, peer: &PeerKey) {
+    pub(super) fn switch_to(&mut self, id: LinkId, peer: &PeerKey) {
         let Some(p) = self.peers.get_mut(peer) else { return };
+        p.moved = self.now;
         p.rx = Some(id);
         p.tx = None;
         p.awaiting = true;

@@ -12,6 +12,7 @@ impl Mesh {
             return;
         }
         self.run_links();
+        self.watch_standbys();
         self.run_sessions();
     }
 
@@ -87,7 +88,12 @@ impl Mesh {
             let fack = p.session.fack_deadline().filter(|_| self.has_room(p));
             fack.into_iter().chain(p.session.datagram_deadline())
         });
-        let others = [self.dial_deadline(), self.presence.next_deadline(), self.circuits.next_deadline()];
+        let others = [
+            self.standby_deadline(),
+            self.dial_deadline(),
+            self.presence.next_deadline(),
+            self.circuits.next_deadline(),
+        ];
         links.chain(sessions).chain(others.into_iter().flatten()).min()
     }
 }

@@ -507,6 +507,17 @@ fn an_idle_circuit_costs_a_ping_now_and_then() {
 }
 
 #[test]
+fn a_circuit_that_nobody_uses_stays_open_through_its_relays() {
+    let mut w = mesh(4, &line(4), |_, _| {});
+    let (here, there) = connect(&mut w, 0, 3, 1);
+    w.run(600_000);
+    assert_eq!((w.nodes[0].end_of(here), w.nodes[3].end_of(there)), (None, None));
+    w.circuit_send(3, there, b"still here".to_vec(), 1);
+    w.run(200);
+    assert_eq!(w.nodes[0].circuit_messages(here), [b"still here"]);
+}
+
+#[test]
 fn bytes_on_every_wire_hide_content_and_purpose() {
     let mut w = mesh(3, &line(3), |_, _| {});
     let (here, _) = connect(&mut w, 0, 2, 1);

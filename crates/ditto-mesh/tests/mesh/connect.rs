@@ -1,6 +1,6 @@
 //! Who gets in, who does not, and why.
 
-use ditto_mesh::{Action, Lane, Refusal};
+use ditto_mesh::{Action, Identity, Lane, Refusal};
 
 use crate::harness::*;
 
@@ -45,6 +45,29 @@ fn refused(setup: impl Fn(&mut ditto_mesh::MeshConfig, bool)) -> (Refusals, Refu
     w.run(400);
     assert!(w.nodes.iter().all(|n| n.connects() == 0));
     (w.nodes[1].refusals(), w.nodes[0].refusals())
+}
+
+#[test]
+fn one_shared_key_has_one_form_whoever_wrote_it() {
+    // As other programs write PKCS#8: without the public half that our own form has.
+    let own = identity(9).to_pkcs8_der();
+    // Its version, its algorithm, and the key inside up to the 32 bytes of the secret.
+    let (algorithm, secret) = (&own[6..27], &own[36..68]);
+    let mut short = vec![0x30, 0x41, 2, 1, 0];
+    short.extend_from_slice(algorithm);
+    short.extend_from_slice(&[0x04, 0x27, 0x30, 0x25, 2, 1, 1, 4, 0x20]);
+    short.extend_from_slice(secret);
+    let read = Identity::from_pkcs8_der(&short).unwrap();
+    assert_eq!(read.peer_key(), identity(9).peer_key());
+    assert_eq!(*read.to_pkcs8_der(), *own, "both sides derive their proofs from the same bytes");
+    // Cut, changed in kind, or followed by something else.
+    let mut other_kind = short.clone();
+    other_kind[20] ^= 1;
+    let mut longer = short.clone();
+    longer.push(0);
+    for bad in [&short[..short.len() - 1], &other_kind, &longer, b"-----BEGIN PRIVATE KEY-----", &[]] {
+        assert!(Identity::from_pkcs8_der(bad).is_err());
+    }
 }
 
 #[test]

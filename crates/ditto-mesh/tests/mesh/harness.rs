@@ -54,6 +54,9 @@ pub(crate) struct World {
     pub(crate) kind: LinkKind,
     /// Pairs that cannot talk: dials fail, and bytes vanish.
     pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Nodes whose bytes over links of a kind get stuck, and those that are.
+    stalled: BTreeSet<(usize, LinkKind)>,
+    held: Vec<(usize, NetEvent)>,
     /// Everything that was on a wire.
     pub(crate) wire: Vec<u8>,
     pub(crate) tamper: Option<Tamper>,
@@ -72,6 +75,8 @@ impl World {
             rate: 0,
             kind: LinkKind::Memory,
             cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            held: Vec::new(),
             wire: Vec::new(),
             tamper: None,
         }
@@ -190,14 +195,16 @@ impl World {
             let Some(pipe) = self.pipes.get_mut(&(node, link)) else { return };
             let cost = if rate == 0 { 0 } else { (part.len() as u64).div_ceil(rate) };
             pipe.free_at = pipe.free_at.max(self.now) + cost;
-            let free_at = pipe.free_at;
+            let (free_at, is_stalled) = (pipe.free_at, self.stalled.contains(&(node, pipe.kind)));
             let mut part = part.to_vec();
             let written = part.len();
             if let Some(t) = self.tamper.as_mut() {
                 t(node, to.0, &mut part);
             }
             self.at(free_at, node, NetEvent::Written { link, bytes: written });
-            if alive && !self.is_cut(node, to.0) && !part.is_empty() {
+            if is_stalled {
+                self.held.push((to.0, NetEvent::Bytes { link: to.1, bytes: part }));
+            } else if alive && !self.is_cut(node, to.0) && !part.is_empty() {
                 self.at(free_at + self.latency, to.0, NetEvent::Bytes { link: to.1, bytes: part });
             }
         }
@@ -210,6 +217,19 @@ impl World {
         if self.pipes.remove(&pipe.to).is_some() && !self.is_cut(node, pipe.to.0) {
             let reason = "closed by peer".into();
             self.at(when + self.latency, pipe.to.0, NetEvent::LinkDown { link: pipe.to.1, reason });
+        }
+    }
+
+    /// From now on what these nodes send over links of a kind gets stuck on the way.
+    pub(crate) fn stall(&mut self, nodes: &[usize], kind: LinkKind) {
+        self.stalled.extend(nodes.iter().map(|node| (*node, kind)));
+    }
+
+    /// What got stuck goes on.
+    pub(crate) fn flow(&mut self) {
+        self.stalled.clear();
+        for (node, event) in std::mem::take(&mut self.held) {
+            self.at(self.now + self.latency, node, event);
         }
     }
 

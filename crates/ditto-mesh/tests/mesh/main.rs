@@ -11,3 +11,4 @@ mod islands;
 mod links;
 mod presence;
 mod requests;
+mod standby;

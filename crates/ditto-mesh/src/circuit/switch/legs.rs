@@ -70,6 +70,7 @@ impl Switch {
             out: Vec::new(),
             active: false,
             served: 0,
+            used: now,
         };
         self.legs.insert(id, leg);
         self.opening.push_back((now + self.limits.circuit_patience, id));
@@ -161,6 +162,7 @@ impl Switch {
             out: Vec::new(),
             active: false,
             served: 0,
+            used: now,
         };
         self.legs.insert(id, leg);
         match role {
