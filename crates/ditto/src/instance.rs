@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ditto_mesh::{Admission, Identity, MeshConfig, PeerKey};
+use ditto_net::platform::RadioShim;
 use ditto_types::{DatabaseId, ErrorKind, Value};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use crate::bus::Bus;
 use crate::config::{DittoConfig, DittoConfigConnect, Durability};
@@ -14,9 +15,11 @@ use crate::control::Control;
 use crate::node::{Command, Node};
 use crate::observer::StoreObserver;
 use crate::presence::Presence;
+use crate::radio::{RadioTransport, Radios};
 use crate::store::Store;
 use crate::sync::{Sync, SyncSubscription};
 use crate::transport_config::TransportConfig;
+use crate::transports::MeshSettings;
 use crate::{DittoError, identity, runtime, transports};
 
 /// An open database with its sync (API-024). Clones share one instance; dropping the last one closes it.
@@ -38,6 +41,8 @@ pub(crate) struct Inner {
     close: OnceCell<()>,
     device_name: Mutex<String>,
     transport: Mutex<TransportConfig>,
+    /// Changed only while `network` is held.
+    radios: Mutex<Radios>,
     /// Held by a start, a stop or a change of the transports from its first look to its end.
     network: Arc<tokio::sync::Mutex<Network>>,
     peer_metadata: Mutex<Value>,
@@ -92,7 +97,8 @@ impl Ditto {
         transport.enable_all_peer_to_peer();
         let name =
             hostname::get().map_or_else(|_| "unknown".to_owned(), |n| n.to_string_lossy().into_owned());
-        let mesh = mesh_config(&store, database, &identity, &admission, &transport, &name);
+        let settings = transports::mesh_settings(&transport, &Radios::new());
+        let mesh = mesh_config(&store, database, &identity, &admission, settings, &name);
         let node = Node::spawn(mesh, store.clone())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -107,6 +113,7 @@ impl Ditto {
                 close: OnceCell::new(),
                 device_name: Mutex::new(name),
                 transport: Mutex::new(transport),
+                radios: Mutex::default(),
                 network: Arc::default(),
                 peer_metadata: Mutex::new(Value::Object(Default::default())),
                 observers: Mutex::default(),
@@ -230,16 +237,64 @@ impl Ditto {
         if before == after {
             return Ok(());
         }
-        if !self.inner.node.is_active() {
-            *lock(&self.inner.transport) = after;
-            return Ok(());
+        let radios = lock(&self.inner.radios).clone();
+        self.change_transports(network, after, radios).await
+    }
+
+    /// Hands over the driver of a radio, of which there is at most one for each transport: it replaces an earlier one.
+    ///
+    /// It is used while sync runs and the transport is on in [`Ditto::transport_config`]: started with the payload to
+    /// advertise, asked to scan and to connect, and stopped when either ends. What a driver has to do, and the kit that
+    /// tests it, are in [`radio`](crate::radio). Other transports and their connections go on.
+    ///
+    /// A driver that cannot start does not fail this call: a condition event says why, and it is started again later.
+    /// Fails with [`ErrorKind::Closed`].
+    pub async fn attach_radio(
+        &self,
+        transport: RadioTransport,
+        shim: Arc<dyn RadioShim>,
+    ) -> Result<(), DittoError> {
+        self.change_radios(|radios| {
+            radios.insert(transport, shim);
+        })
+        .await
+    }
+
+    /// Takes the driver of a radio back; it is stopped and its links end. Without one nothing happens. Fails with
+    /// [`ErrorKind::Closed`].
+    pub async fn detach_radio(&self, transport: RadioTransport) -> Result<(), DittoError> {
+        self.change_radios(|radios| {
+            radios.remove(&transport);
+        })
+        .await
+    }
+
+    async fn change_radios(&self, change: impl FnOnce(&mut Radios)) -> Result<(), DittoError> {
+        let network = self.inner.network.clone().lock_owned().await;
+        if self.is_closed() {
+            return Err(DittoError::closed());
         }
+        let mut radios = lock(&self.inner.radios).clone();
+        change(&mut radios);
+        self.change_transports(network, self.transport_config(), radios).await
+    }
+
+    /// Makes a running instance follow, and keeps both for the next start.
+    async fn change_transports(
+        &self,
+        network: OwnedMutexGuard<Network>,
+        config: TransportConfig,
+        radios: Radios,
+    ) -> Result<(), DittoError> {
         let inner = self.inner.clone();
         // On the runtime, so that a caller who stops waiting leaves nothing half changed.
         let changing = runtime::handle()?.spawn(async move {
-            let net = transports::net_config(&after, &inner.database, &network.discovery_token);
-            inner.node.reconfigure(transports::mesh_settings(&after), net).await?;
-            *lock(&inner.transport) = after;
+            if inner.node.is_active() {
+                let net = transports::net_config(&config, &radios, &inner.database, &network.discovery_token);
+                inner.node.reconfigure(transports::mesh_settings(&config, &radios), net).await?;
+            }
+            *lock(&inner.transport) = config;
+            *lock(&inner.radios) = radios;
             Ok(())
         });
         changing.await.map_err(|e| DittoError::new(ErrorKind::Internal, format!("change failed: {e}")))?
@@ -307,12 +362,14 @@ impl Inner {
             return Ok(());
         }
         let transport = lock(&self.transport).clone();
+        let radios = lock(&self.radios).clone();
         let name = lock(&self.device_name).clone();
-        let mesh =
-            mesh_config(&self.store, self.database, &self.identity, &self.admission, &transport, &name);
+        let mut settings = transports::mesh_settings(&transport, &radios);
+        let conditions = std::mem::take(&mut settings.conditions);
+        let mesh = mesh_config(&self.store, self.database, &self.identity, &self.admission, settings, &name);
         network.discovery_token = mesh.discovery_token.clone();
-        let net = transports::net_config(&transport, &self.database, &mesh.discovery_token);
-        self.node.start(mesh, net, transports::mesh_settings(&transport).conditions).await
+        let net = transports::net_config(&transport, &radios, &self.database, &mesh.discovery_token);
+        self.node.start(mesh, net, conditions).await
     }
 
     pub(crate) async fn stop(&self) -> Result<(), DittoError> {
@@ -379,7 +436,7 @@ fn mesh_config(
     database: DatabaseId,
     identity: &Arc<Identity>,
     admission: &Admission,
-    transport: &TransportConfig,
+    settings: MeshSettings,
     device_name: &str,
 ) -> MeshConfig {
     let store_identity = store.identity();
@@ -390,7 +447,6 @@ fn mesh_config(
     config.os = os_name().to_owned();
     config.sdk_version = Ditto::version().to_owned();
     config.discovery_token = discovery_token();
-    let settings = transports::mesh_settings(transport);
     config.sync_group = settings.sync_group;
     config.static_targets = settings.targets;
     config.limits.retry_interval = settings.retry_interval;

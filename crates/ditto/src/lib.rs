@@ -50,6 +50,7 @@
 //! | `instance` | [`Ditto`]: opening, closing and the parts |
 //! | `config`, `transport_config` | [`DittoConfig`], [`TransportConfig`] |
 //! | `transports` | what mesh and network run for a transport config |
+//! | [`radio`] | drivers of the platform for Bluetooth and the like |
 //! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
 //! | `sync`, `presence`, `connection_request`, `diagnostics`, `experimental`, `bus` | the mesh, from the app's side |
@@ -76,6 +77,7 @@ mod node;
 mod observer;
 mod presence;
 mod query;
+pub mod radio;
 mod random;
 mod replication;
 mod result;
@@ -115,6 +117,7 @@ pub use node::MeshEvent;
 pub use observer::{SignalNext, StoreObserver};
 pub use presence::{MAX_PEER_METADATA_BYTES, Presence, PresenceObserver};
 pub use query::{IntoQuery, Query};
+pub use radio::RadioTransport;
 pub use result::{QueryResult, QueryResultItem};
 pub use store::Store;
 pub use sync::{MeshEvents, Sync, SyncSubscription};

