@@ -124,19 +124,25 @@ impl Drop for Process {
     }
 }
 
-/// The example, which cargo builds beside the directory of the test binaries, and builds together with them unless only
-/// some of them were asked for.
+/// The example, built anew when its sources have changed: one that is there already may be of an older build, because
+/// `cargo test --examples` makes test programs of examples and leaves those of `cargo build` as they are.
 fn netprobe() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
         let path = profile.join("examples").join("netprobe");
-        if path.exists() {
-            return path;
-        }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--example", "netprobe", "--manifest-path"]);
+        // With the features of the whole workspace nothing is compiled twice.
+        build.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--example",
+            "netprobe",
+            "--manifest-path",
+        ]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         build.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {
