@@ -33,6 +33,8 @@ pub struct CheckReport {
     pub collections: usize,
     /// Indexes that are complete.
     pub indexes: usize,
+    /// Blobs of attachments that are whole.
+    pub blobs: usize,
     /// Number of the newest commit.
     pub head: u64,
     /// What does not fit, in words; the first thousand.

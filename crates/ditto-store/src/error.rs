@@ -88,6 +88,12 @@ pub enum StoreError {
     /// A document or id is nested deeper than allowed.
     #[error("document is nested deeper than {0} levels")]
     TooDeep(usize),
+    /// The content of an attachment is larger than allowed, or a token says that it is.
+    #[error("an attachment cannot be larger than {limit} bytes")]
+    BlobTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// A name cannot be a collection.
     #[error("invalid collection name: {0}")]
     Collection(&'static str),
@@ -158,7 +164,7 @@ impl StoreError {
             | StoreError::IndexGone
             | StoreError::Execution(_) => ErrorKind::QueryExecution,
             StoreError::DocumentId(_) => ErrorKind::DocumentId,
-            StoreError::TooLarge { .. } => ErrorKind::SizeLimitExceeded,
+            StoreError::TooLarge { .. } | StoreError::BlobTooLarge { .. } => ErrorKind::SizeLimitExceeded,
             StoreError::TooDeep(_) => ErrorKind::DepthLimitExceeded,
             StoreError::Collection(_) | StoreError::UnknownSystemCollection(_) => ErrorKind::QueryInvalid,
             StoreError::Setting(_) => ErrorKind::QueryParameter,
@@ -220,6 +226,7 @@ mod tests {
                 "validation/size-limit-exceeded",
                 "size is 6 bytes and exceeds limit of 5 bytes",
             ),
+            (StoreError::BlobTooLarge { limit: 7 }, "validation/size-limit-exceeded", "7 bytes"),
             (StoreError::TooDeep(64), "validation/depth-limit-exceeded", "64"),
             (StoreError::Collection("the name is empty"), "query/invalid", "empty"),
             (StoreError::Execution("no".into()), "query/execution", "no"),

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `store`, `transaction`, `options`, `result`, `error` | the handles and what goes in and out |
 //! | `lock`, `schema`, `meta`, `driver` | directory, file format, identity, the binding of the engine |
+//! | `blob` | the blobs of attachments |
 //! | `dict`, `keys` | dictionaries of names, sites and peers; documents by their key hashes |
 //! | `desk`, `writer`, `core`, `unit`, `commit`, `counts` | whose turn it is to write, the writer and its tools, one commit in the making, the change set, counts of documents |
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
@@ -21,6 +22,7 @@
 //! | `check` | verification of a file |
 
 mod apply;
+mod blob;
 mod check;
 mod commit;
 mod core;
@@ -56,6 +58,7 @@ mod transaction;
 mod unit;
 mod writer;
 
+pub use blob::{Blob, BlobReader, BlobUsage, Blobs, CollectReport, PartialBlob, ProvenChunk, Received};
 pub use check::CheckReport;
 pub use commit::{Change, Commit, CommitFeed};
 pub use error::StoreError;

@@ -11,6 +11,7 @@ use ditto_crdt::Doc;
 use ditto_dql::{BindContext, Plan};
 use ditto_types::{DocId, ErrorKind, HashKey, KeyHash, Object};
 
+use crate::blob::{self, Blobs, CollectReport};
 use crate::check::{self, CheckReport};
 use crate::commit::{Commit, CommitFeed, FeedSender};
 use crate::core::Core;
@@ -59,6 +60,11 @@ pub(crate) struct Inner {
     next_transaction: AtomicU64,
     /// The thread of the reaper; ends it when dropped.
     reaper: Mutex<Option<reaper::Thread>>,
+    blobs: Blobs,
+    /// References to blobs that the collector found.
+    references: Arc<blob::Known>,
+    /// The thread of the collector of blobs; ends it when dropped.
+    collector: Mutex<Option<blob::CollectorThread>>,
 }
 
 impl Store {
@@ -75,6 +81,7 @@ impl Store {
         let (identity, state) = meta::open(&db, &options)?;
         let dict = WriterDict::load(&db)?;
         let readers = ReaderPool::open(&file)?;
+        let blobs = Blobs::open(directory.join(blob::FOLDER))?;
         let hash_key = HashKey::new(&options.database);
         let settings = SettingsCell::open(&*options.environment);
         let requests =
@@ -102,6 +109,8 @@ impl Store {
             })
             .map_err(|e| StoreError::io("start a writer thread for", &directory, &e))?;
         let reaper = reaper::Thread::start(desk.clone(), shared.clone());
+        let references: Arc<blob::Known> = Arc::default();
+        let collector = blob::CollectorThread::start(shared.clone(), blobs.clone(), references.clone());
         tracing::debug!(directory = %directory.display(), head = state.head, "store open");
         Ok(Store {
             inner: Arc::new(Inner {
@@ -111,6 +120,9 @@ impl Store {
                 directory,
                 next_transaction: AtomicU64::new(1),
                 reaper: Mutex::new(reaper),
+                blobs,
+                references,
+                collector: Mutex::new(collector),
             }),
         })
     }
@@ -168,6 +180,19 @@ impl Store {
     pub fn reap(&self) -> Result<ReapReport, StoreError> {
         self.inner.open()?;
         reaper::run(&self.inner.desk, &self.inner.shared.requests)
+    }
+
+    /// The blobs of attachments, kept in the folder `attachments` of the directory.
+    pub fn blobs(&self) -> Result<&Blobs, StoreError> {
+        self.inner.open()?;
+        Ok(&self.inner.blobs)
+    }
+
+    /// Deletes the blobs that no document refers to and nobody holds, if the run before found them so too. It also runs
+    /// by itself, see the setting `attachment_gc_interval_seconds`.
+    pub fn collect_blobs(&self) -> Result<CollectReport, StoreError> {
+        self.inner.open()?;
+        blob::collect(&self.inner.shared, &self.inner.blobs, &self.inner.references)
     }
 
     /// Sets what adds to the system collections; an earlier one is replaced.
@@ -256,11 +281,13 @@ impl Store {
         WriterStats { group_commits: self.inner.shared.groups(), waiting: self.inner.desk.waiting() }
     }
 
-    /// Recomputes every digest, hash and reference, and lets the engine check its structures.
+    /// Recomputes every digest, hash and reference, verifies every blob, and lets the engine check its structures.
     pub fn check(&self) -> Result<CheckReport, StoreError> {
         self.inner.open()?;
         let shared = &self.inner.shared;
-        shared.readers.get()?.snapshot(|db| check::run(db, &shared.hash_key))
+        let mut report = shared.readers.get()?.snapshot(|db| check::run(db, &shared.hash_key))?;
+        self.inner.blobs.check(&mut report);
+        Ok(report)
     }
 
     /// Names of the store and of its sequence.
@@ -405,6 +432,7 @@ impl Inner {
             self.desk.close();
         }
         drop(self.reaper.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.collector.lock().unwrap_or_else(PoisonError::into_inner).take());
         // A second caller waits here for the first.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = writer.take()

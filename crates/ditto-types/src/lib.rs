@@ -5,6 +5,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`blob`] | [`BlobId`] and the chunks of blobs |
 //! | [`value`] | [`Value`], the JSON-like value with integers, floats and bytes kept apart |
 //! | [`codec`] | the canonical binary form of a value, and in-place access to it |
 //! | [`json`], [`cbor`] | text and CBOR forms at the API boundary |
@@ -16,6 +17,7 @@
 //! | [`error`] | [`ErrorKind`], the stable error codes |
 //! | [`wire`] | bounded reading and writing of bytes |
 
+pub mod blob;
 pub mod cbor;
 pub mod codec;
 pub mod database_id;
@@ -29,6 +31,7 @@ pub mod stamp;
 pub mod value;
 pub mod wire;
 
+pub use blob::{BLOB_CHUNK_BYTES, BlobId, BlobIdError, MAX_BLOB_BYTES, blob_chunk_len, blob_chunks};
 pub use database_id::DatabaseId;
 pub use doc_id::{DocId, DocIdError};
 pub use error::ErrorKind;

@@ -149,6 +149,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     integer!(transaction_trace_interval_ms, 1, YEAR_MS, "milliseconds"),
     boolean!(disable_replication_gc_on_evict),
     boolean!(peer_certificate_revocation_check_enabled),
+    integer!(attachment_gc_interval_seconds, 1, 31_622_400, "seconds"),
     integer!(example_parameter, 0, u64::MAX, "of no unit"),
 ];
 

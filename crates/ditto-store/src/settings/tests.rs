@@ -38,6 +38,7 @@ const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("transaction_trace_interval_ms", "5000", "1", &["0"]),
     ("disable_replication_gc_on_evict", "false", "true", &["null"]),
     ("peer_certificate_revocation_check_enabled", "true", "false", &["[]"]),
+    ("attachment_gc_interval_seconds", "600", "1", &["0", "31622401", "\"1\""]),
     ("example_parameter", "42", "18446744073709551615", &["-1", "0.5"]),
 ];
 

@@ -57,6 +57,8 @@ pub struct Settings {
     pub disable_replication_gc_on_evict: bool,
     /// Whether revoked certificates of peers are refused. Carried out by the mesh.
     pub peer_certificate_revocation_check_enabled: bool,
+    /// Seconds from one run of the collector of attachments to the next.
+    pub attachment_gc_interval_seconds: u64,
     /// `dql_default_directives` as the planner reads them.
     pub(crate) directives: Directives,
     /// Without effect; for trying ALTER SYSTEM.
@@ -87,6 +89,7 @@ impl Default for Settings {
             transaction_trace_interval_ms: 5_000,
             disable_replication_gc_on_evict: false,
             peer_certificate_revocation_check_enabled: true,
+            attachment_gc_interval_seconds: 600,
             directives: Directives::default(),
             example_parameter: 42,
         }

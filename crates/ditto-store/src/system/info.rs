@@ -89,10 +89,11 @@ fn facts(shared: &Shared, db: &Db) -> Result<BTreeMap<Name, Value>, StoreError> 
     put("core", "app_id", Value::from(shared.requests.app_id.as_str()));
     let usage = usage(db);
     put("core", "fs_usage_store", Value::from(usage));
-    put("core", "fs_usage_total", Value::from(usage));
-    // Nothing of their own: replication state and attachments are in the store's file.
+    let attachments = crate::blob::disk_usage(db.file())?;
+    put("core", "fs_usage_total", Value::from(usage.saturating_add(attachments)));
+    // Nothing of its own: the state of replication is in the store's file.
     put("core", "fs_usage_replication", Value::from(0u64));
-    put("core", "fs_usage_attachment", Value::from(0u64));
+    put("core", "fs_usage_attachment", Value::from(attachments));
     put("core", "fs_usage_auth", Value::from(0u64));
     for (name, n) in collections::stored(shared, db)? {
         put("store", &format!("collection_num_docs[{name}]"), Value::from(n));
