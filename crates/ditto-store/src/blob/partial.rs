@@ -3,6 +3,7 @@
 //! A chunk is written before it is noted as here, and what is noted is verified again when a blob is taken up in another
 //! run. So neither a killed process nor a power cut makes a chunk that is not there count.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -154,6 +155,12 @@ impl PartialBlob {
             return Ok(whole(Shape::new(self.pin.name.len).chunks()));
         }
         Ok(open(state.ready(self.directory(), self.pin.name)?))
+    }
+}
+
+impl fmt::Debug for PartialBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartialBlob({}, {} bytes)", self.pin.name.id, self.pin.name.len)
     }
 }
 

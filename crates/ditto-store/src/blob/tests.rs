@@ -175,3 +175,29 @@ fn hostile_lengths_take_no_memory_and_no_disk() {
     assert!(matches!(partial.put(u64::MAX, &chunk), Ok(Received::Refused)));
     assert_eq!(blobs.usage().unwrap().bytes, 0);
 }
+
+#[test]
+fn living_documents_keep_their_blobs_and_the_check_reads_every_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        crate::StoreOptions::new(dir.path(), "0d9e4f3a-5f0c-4b1e-9f5e-1c2d3e4f5a6b".parse().unwrap());
+    let store = crate::Store::open(options).unwrap();
+    let run = |text: &str| store.execute(text, &Default::default()).map(|_| ()).unwrap();
+    let blob = store.blobs().unwrap().create_from_bytes(b"kept").unwrap();
+    let (id, path) = (blob.id(), blob.path());
+    drop(blob);
+    run(&format!(
+        "INSERT INTO COLLECTION c (f ATTACHMENT) \
+         DOCUMENTS ({{ '_id': 1, 'f': {{ 'id': '{id}', 'len': 4, 'metadata': {{}} }} }})"
+    ));
+    for _ in 0..3 {
+        assert_eq!(store.collect_blobs().unwrap().deleted, 0);
+    }
+    let clean = store.check().unwrap();
+    assert_eq!((clean.blobs, clean.problems), (1, vec![]));
+    std::fs::write(&path, b"bent").unwrap();
+    assert_eq!(store.check().unwrap().problem_count, 1);
+    run("DELETE FROM c WHERE _id = 1");
+    assert_eq!([store.collect_blobs().unwrap().deleted, store.collect_blobs().unwrap().deleted], [0, 1]);
+    assert!(!path.exists() && store.blobs().unwrap().get(id, 4).is_none());
+}
