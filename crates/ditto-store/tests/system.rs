@@ -329,7 +329,7 @@ fn settings_are_set_shown_and_reset_by_statements() {
         (Some(&Value::Int(42)), Some(&Value::Int(168)))
     );
     let all = one(&f, "SHOW ALL");
-    assert_eq!(all.as_object().unwrap().len(), 22);
+    assert_eq!(all.as_object().unwrap().len(), 23);
     assert_eq!(f.rows("SHOW ALL LIKE 'document%soft%'"), [r#"{"document_size_soft_limit_bytes":262144}"#]);
     assert_eq!(f.rows("SHOW ALL LIKE 'EXAMPLE%'"), ["{}"]);
     assert_eq!(f.rows("SHOW ALL ILIKE 'EXAMPLE%'"), [r#"{"example_parameter":42}"#]);
