@@ -4,7 +4,7 @@
 import sys
 import zipfile
 
-LARGEST = 40_000_000
+LARGEST = 60_000_000
 
 
 def problems(names, metadata, size):
