@@ -26,6 +26,12 @@ pub(crate) use run::{Place, execute};
 /// Longest text of a request that failed to parse, in bytes, that is kept for the history.
 const MAX_FAILED_TEXT: usize = 16 * 1024;
 
+/// Arguments up to this many bytes may stay in memory with the plan of a finished request.
+const MAX_KEPT_ARGUMENTS: usize = 1024;
+
+/// What the plan of a finished request counts for, arguments included.
+const PLAN_WEIGHT: usize = 2 * 1024;
+
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -91,6 +97,8 @@ pub(crate) struct Request {
     warned: AtomicU64,
     /// How the statement is carried out, while it is.
     plan: Mutex<Option<Arc<Plan>>>,
+    /// Whether the plan may outlive the request: its arguments are small.
+    keeps_plan: AtomicBool,
 }
 
 /// A request that has ended.
@@ -105,7 +113,8 @@ pub(crate) struct Finished {
 impl Finished {
     /// Bytes that it holds, about.
     pub(crate) fn weight(&self) -> usize {
-        256 + self.request.text.len() + self.error.as_ref().map_or(0, |e| e.len())
+        let plan = if self.request.keeps_plan.load(Ordering::Relaxed) { PLAN_WEIGHT } else { 0 };
+        256 + plan + self.request.text.len() + self.error.as_ref().map_or(0, |e| e.len())
     }
 }
 
@@ -120,7 +129,13 @@ impl Request {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
     }
 
-    /// How the statement is carried out; `None` when it is not, or not yet.
+    /// Notes what the plan will hold.
+    pub(crate) fn note_arguments(&self, args: &Object) {
+        let mut room = MAX_KEPT_ARGUMENTS;
+        self.keeps_plan.store(args.values().all(|v| fits(v, &mut room)), Ordering::Relaxed);
+    }
+
+    /// How the statement is carried out; `None` when it is not, or not yet, or when its plan was too large to keep.
     pub(crate) fn explain(&self) -> Option<Value> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plan.map(|p| p.explain())
@@ -273,6 +288,7 @@ impl Requests {
             warn_every: seconds(b.settings.dql_slow_request_warn_seconds),
             warned: AtomicU64::new(0),
             plan: Mutex::default(),
+            keeps_plan: AtomicBool::new(false),
         });
         self.active().push(request.clone());
         request
@@ -292,8 +308,10 @@ impl Requests {
                 active.swap_remove(i);
             }
         }
-        // It may hold large arguments, which the history must not.
-        *request.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if !request.keeps_plan.load(Ordering::Relaxed) {
+            // It may hold large arguments, which the history must not.
+            *request.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         let elapsed_ns = nanos(request.elapsed());
         let outcome = match error {
             None => Outcome::Completed,
@@ -366,6 +384,22 @@ impl Requests {
 
 pub(crate) fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whether a value is no larger than `room`, which it uses up.
+fn fits(v: &Value, room: &mut usize) -> bool {
+    let own = match v {
+        Value::Str(s) => s.len(),
+        Value::Bytes(b) => b.len(),
+        _ => 0,
+    };
+    let Some(left) = room.checked_sub(own + size_of::<Value>()) else { return false };
+    *room = left;
+    match v {
+        Value::Array(items) => items.iter().all(|v| fits(v, room)),
+        Value::Object(fields) => fields.values().all(|v| fits(v, room)),
+        _ => true,
+    }
 }
 
 fn id_text(id: u64) -> String {

@@ -14,6 +14,8 @@ pub struct QueryResult {
     mutated: Arc<Vec<DocId>>,
     /// Set once the commit that the statement belongs to has succeeded; never for SELECT.
     commit: Option<CommitSlot>,
+    /// The newest commit that the rows of an observer show.
+    seen: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +31,11 @@ pub(crate) type CommitSlot = Arc<OnceLock<u64>>;
 impl QueryResult {
     pub(crate) fn rows(items: impl Into<Items>) -> Self {
         Self { items: Arc::new(Rows { lazy: items.into(), values: OnceLock::new() }), ..Self::default() }
+    }
+
+    /// As it was after a commit.
+    pub(crate) fn at(self, seen: Option<u64>) -> Self {
+        Self { seen, ..self }
     }
 
     pub(crate) fn mutation(mutated: Vec<DocId>, returned: Vec<Item>, commit: CommitSlot) -> Self {
@@ -80,9 +87,13 @@ impl QueryResult {
 
     /// Number of the commit that a mutating statement belongs to, also when it changed nothing (API-056).
     ///
-    /// `None` for SELECT, and inside a transaction until that has committed.
+    /// For what an observer receives, the newest commit that its rows show. `None` for any other SELECT, and inside a
+    /// transaction until that has committed.
     pub fn commit_id(&self) -> Option<u64> {
-        self.commit.as_ref()?.get().copied()
+        match &self.commit {
+            Some(commit) => commit.get().copied(),
+            None => self.seen,
+        }
     }
 
     /// Whether it is the result of a mutating statement, also of one that changed nothing.

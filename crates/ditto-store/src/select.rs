@@ -7,7 +7,8 @@ mod system;
 use std::sync::Arc;
 
 use ditto_dql::{
-    Access, CollectionRef, DqlError, Item, Namespace, Row, RunContext, SelectPlan, Source, TermScan,
+    Access, CollectionRef, DqlError, Interrupt, Item, Namespace, Row, RunContext, SelectPlan, Source,
+    TermScan,
 };
 use ditto_types::json::JsonText;
 use ditto_types::{DocId, ErrorKind, HashKey};
@@ -42,17 +43,24 @@ pub(crate) struct StoreSource<'a> {
     counts: Option<&'a Counts>,
     /// What the system collections are made of.
     system: Option<&'a Shared>,
+    /// Who may end a long search before it gives its first row.
+    interrupt: Option<&'a dyn Interrupt>,
 }
 
 impl<'a> StoreSource<'a> {
     /// The snapshot that a reading connection sees.
     pub(crate) fn snapshot(db: &'a Db, dict: &'a Arc<Dict>, hash_key: &'a HashKey) -> Self {
-        Self { db, dict, hash_key, counts: None, system: None }
+        Self { db, dict, hash_key, counts: None, system: None, interrupt: None }
     }
 
     /// With the system collections.
     pub(crate) fn with_system(self, shared: &'a Shared) -> Self {
         Self { system: Some(shared), ..self }
+    }
+
+    /// As long as `interrupt` lets it.
+    pub(crate) fn interrupted_by(self, interrupt: &'a dyn Interrupt) -> Self {
+        Self { interrupt: Some(interrupt), ..self }
     }
 
     /// What the writer sees.
@@ -63,6 +71,7 @@ impl<'a> StoreSource<'a> {
             hash_key: &core.hash_key,
             counts: Some(&core.counts),
             system: Some(&core.shared),
+            interrupt: core.request.as_deref().map(|r| r as &dyn Interrupt),
         }
     }
 

@@ -87,7 +87,8 @@ impl QueryResult {
     /// [`PeerSyncStatus::synced_up_to_local_commit_id`](crate::PeerSyncStatus::synced_up_to_local_commit_id) (API-056).
     ///
     /// A mutation has that of its commit. A SELECT has the newest commit of when it began; what it shows may be newer.
-    /// `None` inside a transaction that writes until that is committed, and for the results of observers.
+    /// The result of an observer has the newest commit that its rows show. `None` inside a transaction that writes until
+    /// that is committed.
     pub fn commit_id(&self) -> Option<u64> {
         self.rows.commit_id().or_else(|| match &self.state {
             State::None => None,

@@ -12,6 +12,7 @@ use super::{Handle, Observers, SignalCallback};
 use crate::StoreError;
 use crate::driver::Db;
 use crate::meta;
+use crate::request::{Beginning, Request};
 use crate::result::QueryResult;
 use crate::row::{DocRow, Reading};
 use crate::select::StoreSource;
@@ -23,6 +24,7 @@ const MAX_ATTEMPTS: usize = 8;
 /// What an observer asks for.
 pub(super) struct Query {
     prepared: Prepared,
+    text: Arc<str>,
     args: Object,
     /// As it was bound at the registration: says which documents concern the query. Runs bind it anew, since time,
     /// settings and indexes change.
@@ -42,6 +44,7 @@ impl Query {
         let plan = Arc::new(bind(shared, &prepared, args, strict)?);
         let collections = plan.watches().iter().map(|w| w.collection().into()).collect();
         Ok(Self {
+            text: prepared.text().into(),
             prepared,
             args: args.clone(),
             incremental: plan.is_incremental(),
@@ -89,6 +92,8 @@ pub(super) struct Task {
     callback: SignalCallback,
     /// The result of an incremental query and the commit of its snapshot.
     live: Option<(LiveResult, u64)>,
+    /// The newest commit that the result shows.
+    seen: Option<u64>,
     /// What was delivered last.
     last: Option<Items>,
 }
@@ -103,7 +108,7 @@ pub(super) enum Outcome {
 
 impl Task {
     pub(super) fn new(callback: SignalCallback) -> Self {
-        Self { callback, live: None, last: None }
+        Self { callback, live: None, seen: None, last: None }
     }
 
     /// Takes changes into the result. `false` means that it is not known any more.
@@ -117,30 +122,52 @@ impl Task {
             if !known {
                 return Ok(false);
             }
+            self.seen = Some(change.seq);
         }
         Ok(true)
     }
 
-    /// Runs the query on the newest snapshot.
+    /// Runs the query on the newest snapshot, as a request like any other.
     fn run(&mut self, shared: &Shared, query: &Query) -> Result<Items, StoreError> {
+        let requests = &shared.requests;
+        let (settings, started) = (requests.settings.snapshot(), requests.clock.monotonic());
+        let request = requests.begin(Beginning {
+            text: query.text.clone(),
+            query_type: "select",
+            settings: &settings,
+            started,
+            started_ms: requests.clock.now_ms(),
+            cancel: None,
+        });
+        request.note_arguments(&query.args);
+        let items = self.read(shared, query, &request);
+        let rows = items.as_ref().map_or(0, |items| items.len() as u64);
+        requests.end(&request, rows, 0, items.as_ref().err());
+        items
+    }
+
+    fn read(&mut self, shared: &Shared, query: &Query, request: &Arc<Request>) -> Result<Items, StoreError> {
         self.live = None;
         let mut attempts = 0;
         loop {
+            request.poll()?;
             let plan = Arc::new(bind(shared, &query.prepared, &query.args, query.plan.is_strict())?);
+            request.show(&Arc::new(Plan::Select((*plan).clone())));
             let run = |db: &Db| {
                 let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
-                let cx = RunContext::default();
-                if !query.incremental {
-                    return Ok((None, Items::from(plan.run(&source, &cx)?.items)));
-                }
+                let source = source.interrupted_by(&**request);
+                let cx = RunContext { interrupt: Some(&**request), ..RunContext::default() };
                 let seen = meta::head(db)?;
+                if !query.incremental {
+                    return Ok((None, seen, Items::from(plan.run(&source, &cx)?.items)));
+                }
                 let mut live = LiveResult::run(plan.clone(), &source, &cx)?;
                 let items = live.items();
-                Ok((Some((live, seen)), items))
+                Ok((Some((live, seen)), seen, items))
             };
             match shared.readers.get()?.snapshot(run) {
-                Ok((live, items)) => {
-                    self.live = live;
+                Ok((live, seen, items)) => {
+                    (self.live, self.seen) = (live, Some(seen));
                     return Ok(items);
                 }
                 Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
@@ -185,7 +212,7 @@ impl Observers {
         task.last = Some(items.clone());
         let (observers, id) = (Arc::downgrade(&self.0), handle.id);
         (task.callback)(
-            QueryResult::rows(items),
+            QueryResult::rows(items).at(task.seen),
             Box::new(move || {
                 if let Some(inner) = observers.upgrade() {
                     Observers(inner).signalled(id);

@@ -80,6 +80,7 @@ fn run(
 ) -> Result<QueryResult, StoreError> {
     let settings = &request.settings;
     let env = Arc::new(env(requests, statement, request));
+    request.note_arguments(&args);
     let args = statement.prepared.arguments(args)?;
     let mut attempts = 0;
     loop {
@@ -174,13 +175,13 @@ impl Run<'_> {
         let context = RunContext { interrupt: Some(&**request), profile, nanos: Some(&nanos) };
         let rows = |db: &Db| {
             let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
-            plan.run(&source, &context)
+            plan.run(&source.interrupted_by(&**request), &context)
         };
         request.begin();
         match self.place {
             Place::Write(held) => held.run(|core, _| {
                 self.still_there(core)?;
-                plan.run(&StoreSource::writer(core), &context)
+                plan.run(&StoreSource::writer(core).interrupted_by(&**request), &context)
             }),
             Place::Read(_) if shared.is_closed() => Err(StoreError::Closed),
             Place::Read(snapshot) => rows(snapshot.db()?),

@@ -203,3 +203,83 @@ fn the_texts_of_failed_requests_are_bounded() {
     let kept = f.store.requests().history.entries().last().unwrap().request.request.text.clone();
     assert!(kept.len() <= super::MAX_FAILED_TEXT && text.starts_with(&*kept));
 }
+
+/// The rows of a union are gathered before the first one is given: that is looked at as well.
+#[test]
+fn a_search_for_rows_can_be_ended_before_its_first_row() {
+    let f = fixture();
+    for text in ["UPDATE c SET m = n", "CREATE INDEX n ON c (n)", "CREATE INDEX m ON c (m)"] {
+        f.run(text).unwrap();
+    }
+    let union = "SELECT * FROM c WHERE n >= 0 OR m >= 0 LIMIT 1";
+    let plan = f.store.execute(&format!("EXPLAIN {union}"), &Object::new()).unwrap();
+    let plan = ditto_types::json::to_string(&plan.items()[0]);
+    assert!(plan.contains("unionScan"), "{plan}");
+    f.set("dql_request_timeout_seconds", 12);
+    f.time_flies(true);
+    assert_eq!(f.run(union).unwrap_err().kind(), ErrorKind::QueryTimeout);
+    assert_eq!(f.run("SELECT * FROM c WHERE n = 1 OR m = 1 LIMIT 1").unwrap(), 1);
+}
+
+#[test]
+fn a_history_row_has_the_plan_unless_its_arguments_are_large() {
+    let f = fixture();
+    for bytes in [10, 5000] {
+        let args = Object::from([("v".into(), Value::from("x".repeat(bytes)))]);
+        f.store.execute("SELECT * FROM c WHERE n = :v", &args).unwrap();
+    }
+    let text = "SELECT plan FROM system:request_history WHERE text LIKE '%:v'";
+    let rows = f.store.execute(text, &Object::new()).unwrap();
+    let shown: Vec<bool> = rows.items().iter().map(|r| r.get("plan").is_some()).collect();
+    assert_eq!(shown, [true, false]);
+}
+
+#[test]
+fn a_run_of_an_observer_is_a_request() {
+    let f = fixture();
+    let (say, said) = crossbeam_channel::unbounded();
+    let text = "SELECT COUNT(*) AS n FROM c WHERE n >= 0";
+    let observe = || {
+        let say = say.clone();
+        let callback = move |r: crate::QueryResult| drop(say.send(r.into_items()));
+        f.store.observe(text, &Object::new(), Box::new(callback)).unwrap()
+    };
+    let observer = observe();
+    let first = said.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(first[0].get("n"), Some(&Value::from(2000u64)));
+    observer.cancel();
+    let runs = || {
+        let all = f.store.requests().history.entries();
+        let runs = all.iter().filter(|e| &*e.request.request.text == text);
+        runs.map(|e| (e.request.outcome, e.request.result_count)).collect::<Vec<_>>()
+    };
+    assert_eq!(runs(), [(super::Outcome::Completed, 1)]);
+    // One that takes too long ends, and says so.
+    f.set("dql_request_timeout_seconds", 5);
+    f.time_flies(true);
+    let observer = observe();
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while runs().len() < 2 && std::time::Instant::now() < end {
+        std::thread::yield_now();
+    }
+    assert_eq!(runs()[1], (super::Outcome::Timeout, 0));
+    assert!(said.is_empty());
+    observer.cancel();
+}
+
+#[test]
+fn an_observer_says_which_commit_it_shows() {
+    let f = fixture();
+    let (say, said) = crossbeam_channel::unbounded();
+    for text in ["SELECT * FROM c WHERE n < 5", "SELECT COUNT(*) AS n FROM c"] {
+        let say = say.clone();
+        let callback = move |r: crate::QueryResult| say.send((r.commit_id(), r.is_mutation())).unwrap();
+        let observer = f.store.observe(text, &Object::new(), Box::new(callback)).unwrap();
+        let next = || said.recv_timeout(Duration::from_secs(60)).unwrap();
+        let head = f.store.head();
+        assert_eq!(next(), (Some(head), false), "{text}");
+        f.run("INSERT INTO c DOCUMENTS ({'n': 1})").unwrap();
+        assert_eq!(next(), (Some(head + 1), false), "{text}");
+        observer.cancel();
+    }
+}

@@ -13,6 +13,9 @@ use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 /// Row ids that one statement keeps at most: 256 MiB.
 const MAX_RIDS: usize = 32 * 1024 * 1024;
 
+/// Row ids between two questions whether to go on.
+const INTERRUPT_EVERY: usize = 256;
+
 impl StoreSource<'_> {
     /// The row ids of an access path, ascending and without duplicates.
     pub(super) fn rids(
@@ -32,7 +35,7 @@ impl StoreSource<'_> {
                         |r| Ok((r.int(0)? & FLAG_DEAD == 0).then_some(r.int(1)?)),
                     )?;
                     if let Some(rid) = rid.flatten() {
-                        push(&mut out, rid)?;
+                        self.push(&mut out, rid)?;
                     }
                 }
                 out.sort_unstable();
@@ -42,11 +45,11 @@ impl StoreSource<'_> {
                 self.db.query(
                     "SELECT rid FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0 ORDER BY rid",
                     &[Param::Int(first), Param::Int(last)],
-                    |r| push(&mut out, r.int(0)?).map(|()| true),
+                    |r| self.push(&mut out, r.int(0)?).map(|()| true),
                 )?;
             }
             Access::Index(scan) => {
-                self.entry_rids(collection, scan, |rid| push(&mut out, rid))?;
+                self.entry_rids(collection, scan, |rid| self.push(&mut out, rid))?;
                 out.sort_unstable();
             }
             Access::Union(parts) => {
@@ -75,14 +78,17 @@ impl StoreSource<'_> {
         }
         Ok(out)
     }
-}
 
-fn push(out: &mut Vec<i64>, rid: i64) -> Result<(), StoreError> {
-    if out.len() >= MAX_RIDS {
-        return Err(too_many());
+    fn push(&self, out: &mut Vec<i64>, rid: i64) -> Result<(), StoreError> {
+        if out.len() >= MAX_RIDS {
+            return Err(too_many());
+        }
+        if let Some(interrupt) = self.interrupt.filter(|_| out.len().is_multiple_of(INTERRUPT_EVERY)) {
+            interrupt.poll()?;
+        }
+        out.push(rid);
+        Ok(())
     }
-    out.push(rid);
-    Ok(())
 }
 
 fn too_many() -> StoreError {
