@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) evicted_at: HashMap<u32, u64>,
     /// The next savepoint is all that its transaction will hold: a failure takes the whole transaction back.
     pub(crate) alone: bool,
+    /// What a failure of the statement that runs takes back.
+    undo: Undo,
     /// Whether there may be gravestones: most stores have none, and a new document need not be looked for there.
     pub(crate) graves: bool,
     /// The request whose statement runs.
@@ -58,6 +60,17 @@ pub(crate) struct Core {
     /// Next number of an index. Never given out twice while the store is open, so that a plan for an index that is gone
     /// cannot read another.
     next_index: u32,
+}
+
+/// What has to be taken back when a statement fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// Nothing: it has not written.
+    Nothing,
+    /// Everything since its savepoint.
+    Savepoint,
+    /// The whole transaction of the engine.
+    Transaction,
 }
 
 /// A document that the store has, dead or alive.
@@ -106,6 +119,7 @@ impl Core {
             next_rid: HashMap::new(),
             evicted_at: HashMap::new(),
             alone: false,
+            undo: Undo::Nothing,
             graves,
             request: None,
             next_index,
@@ -120,17 +134,32 @@ impl Core {
         unit: &mut Unit,
         f: impl FnOnce(&mut Core, &mut Unit, &mut Effects) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.in_late_savepoint(unit, |core, unit, effects| {
+            core.protect()?;
+            f(core, unit, effects)
+        })
+    }
+
+    /// As [`Core::in_savepoint`], for an `f` that calls [`Core::protect`] unless it writes one document and nothing after
+    /// that can fail but the engine. A savepoint costs a copy of every page that is changed; where there is none, a
+    /// failure after the first write ends the whole transaction, as the engine does by itself when the disk fails.
+    pub(crate) fn in_late_savepoint<T>(
+        &mut self,
+        unit: &mut Unit,
+        f: impl FnOnce(&mut Core, &mut Unit, &mut Effects) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let (state, stamp, counts) = (self.state, unit.stamp, self.counts.mark());
         let indexes = self.indexes.clone();
         let mut effects = Effects::default();
-        // A savepoint of the engine copies every page before it is changed.
         let alone = std::mem::take(&mut self.alone);
-        if !alone {
-            self.db.exec("SAVEPOINT one", &[])?;
-        }
+        let outer = std::mem::replace(&mut self.undo, if alone { Undo::Transaction } else { Undo::Nothing });
         let out = catch_unwind(AssertUnwindSafe(|| f(self, unit, &mut effects)))
             .unwrap_or_else(|p| Err(StoreError::Internal(panic_text(&*p))))
-            .and_then(|out| if alone { Ok(out) } else { self.db.exec("RELEASE one", &[]).map(|_| out) });
+            .and_then(|out| match self.undo {
+                Undo::Savepoint => self.db.exec("RELEASE one", &[]).map(|_| out),
+                Undo::Nothing | Undo::Transaction => Ok(out),
+            });
+        let undo = std::mem::replace(&mut self.undo, outer);
         match out {
             Ok(out) => {
                 unit.absorb(effects);
@@ -144,15 +173,35 @@ impl Core {
                 // Time does not go back, or a stamp could be given out twice with different contents.
                 self.state.clock.see(last);
                 if self.db.in_transaction() {
-                    if alone {
-                        self.db.exec("ROLLBACK", &[])?;
-                    } else {
-                        self.db.exec("ROLLBACK TO one", &[])?;
-                        self.db.exec("RELEASE one", &[])?;
+                    match undo {
+                        Undo::Nothing => {}
+                        Undo::Savepoint => {
+                            self.db.exec("ROLLBACK TO one", &[])?;
+                            self.db.exec("RELEASE one", &[])?;
+                        }
+                        Undo::Transaction => {
+                            self.db.exec("ROLLBACK", &[])?;
+                        }
                     }
                 }
                 Err(e)
             }
+        }
+    }
+
+    /// Opens the savepoint of the statement that runs, if it needs one and has none.
+    pub(crate) fn protect(&mut self) -> Result<(), StoreError> {
+        if self.undo == Undo::Nothing {
+            self.db.exec("SAVEPOINT one", &[])?;
+            self.undo = Undo::Savepoint;
+        }
+        Ok(())
+    }
+
+    /// Notes that the statement writes now, with or without a savepoint.
+    fn writing(&mut self) {
+        if self.undo == Undo::Nothing {
+            self.undo = Undo::Transaction;
         }
     }
 
@@ -211,6 +260,7 @@ impl Core {
     /// The stamp of the unit's local writes.
     pub(crate) fn stamp(&mut self, unit: &mut Unit) -> Result<Stamp, StoreError> {
         if self.state.site_stale {
+            self.protect()?;
             // Rule D3: who has forgotten documents must not sign with the old name any more.
             self.state.site.incarnation = self
                 .state
@@ -322,6 +372,7 @@ impl Core {
         let flags = if new.is_alive() { 0 } else { FLAG_DEAD };
         let (seq, src) = (Param::Int(unit.seq as i64), Param::Int(unit.src.into()));
         let held_rid = held.as_ref().and_then(|h| h.rid);
+        self.writing();
         let rid = if let Some(rid) = held_rid {
             self.db.exec(
                 "UPDATE docs SET seq = ?2, digest = ?3, src = ?4, flags = ?5, body = ?6 WHERE rid = ?1",
@@ -377,6 +428,7 @@ impl Core {
         held: Held,
     ) -> Result<(), StoreError> {
         self.poll()?;
+        self.writing();
         if let Some(rid) = held.rid {
             self.db.exec("DELETE FROM docs WHERE rid = ?1", &[Param::Int(rid)])?;
             keys::remove(&self.db, coll, key, rid)?;

@@ -35,8 +35,11 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
         })?;
         return Ok(QueryResult::default());
     }
-    let (mutated, rows) = core.in_savepoint(unit, |core, unit, effects| {
+    let (mutated, rows) = core.in_late_savepoint(unit, |core, unit, effects| {
         effects.mutation = true;
+        if !matches!(plan, Plan::Update(_) | Plan::Delete(_)) {
+            core.protect()?;
+        }
         match plan {
             Plan::Insert(plan) => insert::insert(core, unit, effects, plan),
             Plan::Update(plan) => update(core, unit, effects, plan),
@@ -60,6 +63,7 @@ fn update(
     let candidates = Candidates::new(core);
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
+    protect(core, targets.len(), plan.returning().is_some())?;
     let mut images = Images::new(plan.returning());
     let reading = Reading::new(plan.declared(), plan.is_strict());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
@@ -83,6 +87,7 @@ fn delete(
 ) -> Result<Mutated, StoreError> {
     let candidates = Candidates::new(core);
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
+    protect(core, targets.len(), plan.returning().is_some())?;
     let mut images = Images::new(plan.returning());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         images.keep(&place.1, &held.doc);
@@ -115,6 +120,11 @@ fn evict(
         core.mark_site_stale()?;
     }
     Ok((ids, images.rows(&core.context())?))
+}
+
+/// Opens the savepoint of the statement unless the one document that it writes is the last thing it does.
+fn protect(core: &mut Core, targets: usize, returning: bool) -> Result<(), StoreError> {
+    if targets > 1 || returning { core.protect() } else { Ok(()) }
 }
 
 fn source(core: &Core) -> StoreSource<'_> {

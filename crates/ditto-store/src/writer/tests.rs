@@ -115,6 +115,52 @@ fn a_panic_is_one_statements_error() {
     insert(&store, 1, 1).unwrap();
 }
 
+/// A statement with one document has no savepoint: what failed before its first write leaves the transaction usable, what
+/// failed after it ends the transaction.
+#[test]
+fn a_half_written_update_ends_its_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    insert(&store, 1, 1).unwrap();
+    store.execute("CREATE INDEX ix ON c (v)", &Object::new()).unwrap();
+    let update = |t: &crate::Transaction, bytes: usize| {
+        let args = Object::from([("v".into(), "y".repeat(bytes).into())]);
+        t.execute("UPDATE c SET v = :v WHERE _id = 1", &args)
+    };
+    let other = "INSERT INTO d DOCUMENTS ({'_id': 1})";
+    let found = |text: &str| store.execute(text, &Object::new()).unwrap().item_count();
+    let fail = |on: bool| {
+        let sql = if on {
+            "CREATE TRIGGER fail BEFORE DELETE ON idx_1 BEGIN SELECT RAISE(ABORT, 'by test'); END"
+        } else {
+            "DROP TRIGGER fail"
+        };
+        store.with_core(|core| core.db.batch(sql).unwrap());
+    };
+    fail(true);
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    t.execute(other, &Object::new()).unwrap();
+    let e = update(&t, 2).unwrap_err();
+    assert!(e.to_string().contains("by test"), "{e}");
+    assert!(t.execute(other, &Object::new()).is_err());
+    assert!(t.commit().is_err());
+    // Alone it fails as a whole too.
+    assert!(store.execute("UPDATE c SET v = 'z' WHERE _id = 1", &Object::new()).is_err());
+    assert!(store.execute("DELETE FROM c WHERE _id = 1", &Object::new()).is_err());
+    fail(false);
+    assert_eq!((found("SELECT * FROM d"), found("SELECT * FROM c WHERE v = 'x'")), (0, 1));
+    assert!(store.check().unwrap().is_clean());
+    // The limit of a document's size is asked before anything is written.
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    t.execute(other, &Object::new()).unwrap();
+    let e = update(&t, 20 << 20).unwrap_err();
+    assert!(matches!(e, StoreError::TooLarge { .. }), "{e}");
+    update(&t, 2).unwrap();
+    t.commit().unwrap();
+    assert_eq!((found("SELECT * FROM d"), found("SELECT * FROM c WHERE v = 'yy'")), (1, 1));
+    assert!(store.check().unwrap().is_clean());
+}
+
 #[test]
 fn statements_that_wait_together_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();

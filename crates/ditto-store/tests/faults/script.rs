@@ -68,6 +68,11 @@ fn write(store: &Store, step: usize) -> Result<(), StoreError> {
             t.execute(INSERT, &documents(step))?;
             t.execute("UPDATE c SET text = 'short' WHERE _id IN :ids", &ids(step))?;
             t.execute(DELETE, &ids(step - 1))?;
+            // One document a statement: whatever becomes of it, what is committed is whole.
+            for part in ["a", "b", "c"] {
+                let args = Object::from([("id".into(), format!("{step}-{part}").into())]);
+                drop(t.execute("UPDATE c SET text = 'shorter' WHERE _id = :id", &args));
+            }
             t.commit()?;
         }
         1 => {
