@@ -1,25 +1,30 @@
 //! What goes into the Bus machine and what comes out.
 
-use ditto_mesh::{PeerKey, SendFailure};
+use ditto_mesh::PeerKey;
+
+use crate::error::{BusError, OpenError, StreamEnd};
 
 /// Bit that is set in every tag of [`Action::SendReliable`] and [`Action::SendDatagram`], so that answers of the mesh
 /// can be told from those to other senders.
 pub const TAG_BIT: u64 = 1 << 63;
 
-/// Guarantee of a message (API-435).
+/// Bit that is set in the ids of circuits that the Bus opens. Other services choose others.
+pub const CIRCUIT_BIT: u64 = 1 << 56;
+
+/// Guarantee of a message or stream (API-435).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reliability {
     /// It arrives at most once, in no order, or not at all. At most [`crate::MAX_UNRELIABLE`] bytes.
     Unreliable,
-    /// It arrives in full and in order as long as the peer stays connected. At most [`crate::MAX_RELIABLE`] bytes.
+    /// It arrives in full, once and in order as long as the peer can be reached. At most [`crate::MAX_RELIABLE`] bytes.
     Reliable,
 }
 
 /// A message that arrived (API-438).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusMessage {
-    /// Proven by the link.
+    /// Proven from end to end.
     pub sender: PeerKey,
     /// The payload, unchanged.
     pub data: Vec<u8>,
@@ -27,19 +32,108 @@ pub struct BusMessage {
     pub reliability: Reliability,
 }
 
+/// What is known of a message that went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It left this device. Unreliable messages are not acknowledged.
+    Transmitted,
+    /// The peer's device has it; its app may not have read it.
+    Acknowledged,
+}
+
+/// Name of a stream on this machine (API-443).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+impl StreamId {
+    /// Whether the other end opened it: the ids of those are odd.
+    pub fn is_incoming(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// What a stream has done. Counts include its whole life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamStats {
+    /// Messages that were accepted for sending.
+    pub messages_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Messages that arrived.
+    pub messages_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Accepted messages that are not acknowledged, or not on the link if unreliable.
+    pub messages_in_flight: usize,
+    /// Their bytes.
+    pub bytes_in_flight: usize,
+    /// Unreliable messages that were shed before they left.
+    pub dropped_outgoing: u64,
+    /// Unreliable messages that arrived while too many waited for the app.
+    pub dropped_incoming: u64,
+    /// Milliseconds from sending to acknowledgement, smoothed; `None` before the first. Of an unreliable stream, the
+    /// time that it took to open.
+    pub round_trip: Option<u64>,
+}
+
 /// What the Bus is told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Sends a message. Answered by [`Action::Completed`] with the same id.
+    /// Sends a single message. Answered by [`Action::Completed`] with the same id.
     Send {
         /// Chosen by the caller.
         id: u64,
-        /// A directly connected peer.
+        /// Any peer of the mesh.
         to: PeerKey,
         /// May be empty.
         data: Vec<u8>,
         /// How.
         reliability: Reliability,
+    },
+    /// Whether a send to a destination of whose sends with the same reliability one is not completed fails with
+    /// [`BusError::SendBeforeCompletion`], as in the original (API-429), instead of waiting in line. Off at first.
+    SetStrict(bool),
+    /// Whether streams of others are accepted. Off at first: they are refused.
+    SetAccepting(bool),
+    /// Opens a stream. Answered by [`Action::Opened`] or [`Action::OpenFailed`].
+    Open {
+        /// Chosen by the caller: even, and not used before.
+        stream: StreamId,
+        /// Any peer of the mesh.
+        to: PeerKey,
+        /// For all its messages.
+        reliability: Reliability,
+        /// Tells the other end's app what it is for. At most [`crate::MAX_LABEL`] bytes; may be empty.
+        label: String,
+    },
+    /// Sends a message on an open stream. Answered by [`Action::Enqueued`] when the next may be sent.
+    Enqueue {
+        /// On which.
+        stream: StreamId,
+        /// May be empty.
+        data: Vec<u8>,
+    },
+    /// The app has taken messages that [`Action::Received`] brought: the other end may send as much more.
+    Taken {
+        /// From which stream.
+        stream: StreamId,
+        /// How many.
+        messages: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// Closes a stream in both directions once what was accepted has been acknowledged, but after
+    /// [`BusConfig::close_timeout`] in any case.
+    Close {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Closes a stream in both directions at once.
+    Abort {
+        /// Which.
+        stream: StreamId,
     },
     /// The mesh has a session with a peer.
     PeerConnected(PeerKey),
@@ -68,15 +162,18 @@ pub enum Input {
     SendFailed {
         /// Of the send.
         tag: u64,
-        /// The text of a [`SendFailure`].
-        reason: String,
+        /// Why.
+        reason: ditto_mesh::SendFailure,
     },
+    /// What the mesh says about a circuit of the Bus: see [`crate::Bus::owns`] and [`crate::is_bus_purpose`]. Anything
+    /// else is ignored.
+    Circuit(ditto_mesh::Action),
     /// Time has passed.
     Tick,
 }
 
 /// What the Bus wants done, or reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// For the mesh: send on the Bus lane.
     SendReliable {
@@ -96,14 +193,67 @@ pub enum Action {
         /// For the answer.
         tag: u64,
     },
-    /// A message arrived.
+    /// For the mesh: something about a circuit.
+    Circuit(ditto_mesh::Input),
+    /// A single message arrived.
     Deliver(BusMessage),
-    /// What became of a message. Each id is answered once.
+    /// What became of a single message. Each id is answered once.
     Completed {
         /// Of the send.
         id: u64,
-        /// `Ok` when it was transmitted: acknowledged by the peer's frame layer if reliable, put on the link if not.
-        result: Result<(), BusError>,
+        /// How far it got.
+        result: Result<Delivery, BusError>,
+    },
+    /// A stream of ours is open.
+    Opened {
+        /// Which.
+        stream: StreamId,
+    },
+    /// A stream of ours was not opened. The last action about it.
+    OpenFailed {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        reason: OpenError,
+    },
+    /// A peer has opened a stream to us.
+    Incoming {
+        /// Its name here.
+        stream: StreamId,
+        /// Who, proven from end to end.
+        peer: PeerKey,
+        /// Of all its messages.
+        reliability: Reliability,
+        /// What for, as its app says.
+        label: String,
+    },
+    /// A message was accepted, and the next may be enqueued; or it was not.
+    Enqueued {
+        /// On which stream.
+        stream: StreamId,
+        /// Its number. The first of a stream is 1.
+        result: Result<u64, BusError>,
+    },
+    /// A message arrived. Answer with [`Input::Taken`] once the app has it.
+    Received {
+        /// On which stream.
+        stream: StreamId,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// The other end has every message up to this number (API-452). Of reliable streams only. Always grows.
+    Acknowledged {
+        /// Of which stream.
+        stream: StreamId,
+        /// The last message that it has.
+        sequence: u64,
+    },
+    /// A stream has ended: the last action about it, exactly once.
+    Closed {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        reason: StreamEnd,
     },
     /// A peer broke the protocol and should be disconnected.
     Violation {
@@ -114,61 +264,35 @@ pub enum Action {
     },
 }
 
-/// Why a message was not transmitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BusError {
-    /// The peer is not directly connected.
-    #[error("the peer is not connected")]
-    PeerNotConnected,
-    /// The message is larger than its kind allows.
-    #[error("the message has {size} bytes, the limit is {limit}")]
-    PayloadTooLarge {
-        /// Its size in bytes.
-        size: usize,
-        /// The limit of its kind in bytes.
-        limit: usize,
-    },
-    /// Too many messages wait for this peer.
-    #[error("too many messages wait for the peer")]
-    QueueFull,
-    /// The message, or a part of it, waited too long and was dropped. Unreliable messages only.
-    #[error("the message was dropped")]
-    Dropped,
-    /// The peer was disconnected before it acknowledged the message. It may have received it.
-    #[error("the peer was disconnected")]
-    Disconnected,
-}
-
-impl BusError {
-    /// Reads the text of a [`SendFailure`]. Text that is none counts as a drop.
-    pub(crate) fn from_reason(reason: &str) -> Self {
-        let is = |f: SendFailure| f.to_string() == reason;
-        if is(SendFailure::NotConnected) {
-            BusError::PeerNotConnected
-        } else if is(SendFailure::Disconnected) {
-            BusError::Disconnected
-        } else if is(SendFailure::QueueFull) {
-            BusError::QueueFull
-        } else {
-            BusError::Dropped
-        }
-    }
-}
-
 /// Limits. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {
-    /// Messages that may wait for one destination.
+    /// Single messages that may wait for one destination.
     pub max_queued_messages: usize,
-    /// Bytes that may wait for one destination.
+    /// Bytes of single messages that may wait for one destination.
     pub max_queued_bytes: usize,
     /// How long fragments wait for the others.
     pub reassembly_timeout: u64,
-    /// Bytes of incomplete messages of one peer.
+    /// Bytes of incomplete messages of one peer or stream.
     pub max_reassembly_per_peer: usize,
-    /// Bytes of incomplete messages of all peers.
+    /// Bytes of incomplete messages in all.
     pub max_reassembly: usize,
+    /// How long a stream may take to open.
+    pub open_timeout: u64,
+    /// How long a stream that closes waits for acknowledgements.
+    pub close_timeout: u64,
+    /// Bytes of a stream that are accepted and not acknowledged. A single larger message is accepted alone.
+    pub stream_window: usize,
+    /// Messages of an unreliable stream that wait for the app.
+    pub max_held_messages: usize,
+    /// Bytes of an unreliable stream that wait for the app.
+    pub max_held_bytes: usize,
+    /// How old an unreliable message may be when it leaves.
+    pub datagram_age: u64,
+    /// How long a reliable single message waits for its acknowledgement.
+    pub single_timeout: u64,
+    /// How long the circuit of single messages to a peer that is no neighbour outlives the last one.
+    pub single_linger: u64,
 }
 
 impl Default for BusConfig {
@@ -179,6 +303,14 @@ impl Default for BusConfig {
             reassembly_timeout: 5_000,
             max_reassembly_per_peer: 1 << 20,
             max_reassembly: 8 << 20,
+            open_timeout: 10_000,
+            close_timeout: 5_000,
+            stream_window: 256 << 10,
+            max_held_messages: 64,
+            max_held_bytes: 1 << 20,
+            datagram_age: 100,
+            single_timeout: 30_000,
+            single_linger: 30_000,
         }
     }
 }

@@ -2,33 +2,47 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ditto_mesh::PeerKey;
+use ditto_mesh::{CircuitId, PeerKey};
 
-use crate::api::{Action, BusConfig, BusError, BusMessage, Input, Reliability, TAG_BIT};
+use crate::api::{Action, BusConfig, BusMessage, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT};
 use crate::envelope::{
-    Fragment, MAX_RELIABLE, MAX_UNRELIABLE, decode_message, encode_fragments, encode_message,
+    CODE_NO_SERVICE, CODE_VIOLATION, Fragment, PURPOSE_RELIABLE, PURPOSE_SINGLES, PURPOSE_UNRELIABLE,
+    decode_message, encode_fragments, encode_message,
 };
-use crate::reassembly::Reassembly;
+use crate::error::BusError;
+use crate::far::FarSingles;
+use crate::pacer::Done;
+use crate::reassembly::{Reassembly, Source};
+use crate::stream::check_size;
+use crate::streams::{Context, Streams};
 
-/// Sends and receives single messages. See the crate documentation.
+/// Sends and receives single messages and streams. See the crate documentation.
 pub struct Bus {
     config: BusConfig,
-    peers: BTreeMap<PeerKey, Outgoing>,
-    /// Messages that the mesh has not answered completely, by our own number.
+    strict: bool,
+    /// What waits for a destination.
+    outgoing: BTreeMap<PeerKey, Outgoing>,
+    /// Single messages that the mesh has not answered completely, by our own number.
     pending: BTreeMap<u64, Pending>,
-    /// Which message a tag belongs to.
+    /// Which message a tag of a neighbour's belongs to.
     tags: BTreeMap<u64, u64>,
     next_tag: u64,
     /// Number of the next message; also the id of unreliable ones.
     next_message: u64,
     incoming: Reassembly,
+    far: FarSingles,
+    streams: Streams,
+    next_circuit: u64,
     actions: VecDeque<Action>,
 }
 
-/// What waits for a connected peer.
+/// What waits for a peer.
 #[derive(Debug, Default)]
 struct Outgoing {
+    neighbour: bool,
     messages: usize,
+    /// How many of them are reliable.
+    reliable: usize,
     bytes: usize,
 }
 
@@ -36,10 +50,25 @@ struct Outgoing {
 struct Pending {
     id: u64,
     to: PeerKey,
+    reliability: Reliability,
     size: usize,
-    /// Parts that the mesh has not answered.
+    /// Parts that the mesh has not answered. A message over a circuit counts as one.
     parts: usize,
+    until: u64,
     error: Option<BusError>,
+}
+
+/// The context of the parts; a macro because it borrows fields.
+macro_rules! context {
+    ($bus:expr, $now:expr) => {
+        &mut Context {
+            now: $now,
+            config: &$bus.config,
+            incoming: &mut $bus.incoming,
+            next_circuit: &mut $bus.next_circuit,
+            actions: &mut $bus.actions,
+        }
+    };
 }
 
 impl Bus {
@@ -47,27 +76,39 @@ impl Bus {
     pub fn new(config: BusConfig) -> Self {
         Self {
             config,
-            peers: BTreeMap::new(),
+            strict: false,
+            outgoing: BTreeMap::new(),
             pending: BTreeMap::new(),
             tags: BTreeMap::new(),
             next_tag: TAG_BIT,
-            next_message: 0,
+            next_message: 1,
             incoming: Reassembly::default(),
+            far: FarSingles::default(),
+            streams: Streams::default(),
+            next_circuit: 0,
             actions: VecDeque::new(),
         }
     }
 
     /// Takes an input. `now_ms` must not go back.
     pub fn handle(&mut self, input: Input, now_ms: u64) {
+        let cx = context!(self, now_ms);
         match input {
             Input::Send { id, to, data, reliability } => {
-                if let Err(e) = self.send(id, to, &data, reliability) {
+                if let Err(e) = self.send(id, to, data, reliability, now_ms) {
                     self.actions.push_back(Action::Completed { id, result: Err(e) });
                 }
             }
-            Input::PeerConnected(peer) => {
-                self.peers.entry(peer).or_default();
+            Input::SetStrict(strict) => self.strict = strict,
+            Input::SetAccepting(accepting) => self.streams.accepting = accepting,
+            Input::Open { stream, to, reliability, label } => {
+                self.streams.open(stream, to, reliability, label, cx);
             }
+            Input::Enqueue { stream, data } => self.streams.enqueue(stream, data, cx),
+            Input::Taken { stream, messages, bytes } => self.streams.taken(stream, messages, bytes, cx),
+            Input::Close { stream } => self.streams.close(stream, cx),
+            Input::Abort { stream } => self.streams.abort(stream, cx),
+            Input::PeerConnected(peer) => self.outgoing.entry(peer).or_default().neighbour = true,
             Input::PeerDisconnected(peer) => self.disconnected(&peer),
             Input::Message { peer, bytes } => match decode_message(bytes) {
                 Ok(None) => {}
@@ -76,10 +117,10 @@ impl Bus {
             },
             Input::Datagram { peer, bytes } => self.on_datagram(peer, &bytes, now_ms),
             Input::Transmitted { tag } => self.answered(tag, None),
-            Input::SendFailed { tag, reason } => self.answered(tag, Some(BusError::from_reason(&reason))),
-            Input::Tick => {}
+            Input::SendFailed { tag, reason } => self.answered(tag, Some(reason.into())),
+            Input::Circuit(action) => self.on_circuit(action, now_ms),
+            Input::Tick => self.advance(now_ms),
         }
-        self.incoming.expire(now_ms, &self.config);
     }
 
     /// The next thing to do. Call until `None` after every input.
@@ -89,45 +130,77 @@ impl Bus {
 
     /// Time at which [`Input::Tick`] is needed at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.incoming.next_deadline(&self.config)
+        let c = &self.config;
+        let single = self.pending.values().map(|p| p.until).min();
+        let far = self.far.next_deadline(c.datagram_age, c.single_linger);
+        [self.incoming.next_deadline(c), self.streams.next_deadline(c), far, single].into_iter().flatten().min()
     }
 
-    fn send(&mut self, id: u64, to: PeerKey, data: &[u8], reliability: Reliability) -> Result<(), BusError> {
-        let limit = match reliability {
-            Reliability::Reliable => MAX_RELIABLE,
-            Reliability::Unreliable => MAX_UNRELIABLE,
+    /// Whether a circuit is one of the Bus.
+    pub fn owns(&self, circuit: CircuitId) -> bool {
+        self.streams.owns(circuit) || self.far.owns(circuit)
+    }
+
+    /// What a stream has done; `None` once it has ended.
+    pub fn stream_stats(&self, stream: StreamId) -> Option<StreamStats> {
+        self.streams.stats(stream)
+    }
+
+    /// Circuits, messages and streams of which something is remembered. 0 when nothing is going on.
+    pub fn in_use(&self) -> usize {
+        self.streams.len() + self.far.len() + self.pending.len() + self.tags.len()
+    }
+
+    fn send(
+        &mut self,
+        id: u64,
+        to: PeerKey,
+        data: Vec<u8>,
+        reliability: Reliability,
+        now: u64,
+    ) -> Result<(), BusError> {
+        check_size(&data, reliability)?;
+        let queue = self.outgoing.entry(to).or_default();
+        let of_kind = match reliability {
+            Reliability::Reliable => queue.reliable,
+            Reliability::Unreliable => queue.messages - queue.reliable,
         };
-        if data.len() > limit {
-            return Err(BusError::PayloadTooLarge { size: data.len(), limit });
+        if self.strict && of_kind > 0 {
+            return Err(BusError::SendBeforeCompletion);
         }
-        let queue = self.peers.get_mut(&to).ok_or(BusError::PeerNotConnected)?;
         if queue.messages >= self.config.max_queued_messages
             || queue.bytes + data.len() > self.config.max_queued_bytes
         {
             return Err(BusError::QueueFull);
         }
         queue.messages += 1;
+        queue.reliable += usize::from(reliability == Reliability::Reliable);
         queue.bytes += data.len();
+        let neighbour = queue.neighbour;
 
         let number = self.next_message;
         self.next_message += 1;
-        let parts = match reliability {
+        let (size, until) = (data.len(), now + self.config.single_timeout);
+        let mut parts = 1;
+        match reliability {
+            _ if !neighbour => {
+                let cx = context!(self, now);
+                self.far.send(to, number, data, reliability, cx);
+            }
             Reliability::Reliable => {
-                let (bytes, tag) = (encode_message(data), self.tag(number));
+                let (bytes, tag) = (encode_message(&data), self.tag(number));
                 self.actions.push_back(Action::SendReliable { peer: to, bytes, tag });
-                1
             }
             Reliability::Unreliable => {
-                let parts = encode_fragments(number, data);
-                let count = parts.len();
-                for bytes in parts {
+                let datagrams = encode_fragments(number, &data);
+                parts = datagrams.len();
+                for bytes in datagrams {
                     let tag = self.tag(number);
                     self.actions.push_back(Action::SendDatagram { peer: to, bytes, tag });
                 }
-                count
             }
-        };
-        self.pending.insert(number, Pending { id, to, size: data.len(), parts, error: None });
+        }
+        self.pending.insert(number, Pending { id, to, reliability, size, parts, until, error: None });
         Ok(())
     }
 
@@ -142,48 +215,163 @@ impl Bus {
     fn answered(&mut self, tag: u64, error: Option<BusError>) {
         let Some(number) = self.tags.remove(&tag) else { return };
         let Some(p) = self.pending.get_mut(&number) else { return };
-        p.parts -= 1;
+        p.parts = p.parts.saturating_sub(1);
         p.error = p.error.or(error);
         if p.parts == 0 {
             self.complete(number);
         }
     }
 
+    /// A message over a circuit is done.
+    fn far_done(&mut self, number: u64, error: Option<BusError>) {
+        if let Some(p) = self.pending.get_mut(&number) {
+            p.error = p.error.or(error);
+            self.complete(number);
+        }
+    }
+
     fn complete(&mut self, number: u64) {
         let Some(p) = self.pending.remove(&number) else { return };
-        if let Some(queue) = self.peers.get_mut(&p.to) {
+        if let Some(queue) = self.outgoing.get_mut(&p.to) {
             queue.messages -= 1;
+            queue.reliable -= usize::from(p.reliability == Reliability::Reliable);
             queue.bytes -= p.size;
+            if queue.messages == 0 && !queue.neighbour {
+                self.outgoing.remove(&p.to);
+            }
         }
-        let result = p.error.map_or(Ok(()), Err);
+        let reached = match p.reliability {
+            Reliability::Reliable => Delivery::Acknowledged,
+            Reliability::Unreliable => Delivery::Transmitted,
+        };
+        let result = p.error.map_or(Ok(reached), Err);
         self.actions.push_back(Action::Completed { id: p.id, result });
     }
 
     fn disconnected(&mut self, peer: &PeerKey) {
-        self.incoming.forget(peer);
-        let open: Vec<u64> = self.pending.iter().filter(|(_, p)| p.to == *peer).map(|(n, _)| *n).collect();
-        for number in open {
-            if let Some(p) = self.pending.get_mut(&number) {
-                p.error = p.error.or(Some(BusError::Disconnected));
-            }
-            self.tags.retain(|_, n| *n != number);
-            self.complete(number);
+        self.incoming.forget(&Source::Peer(*peer));
+        let Some(queue) = self.outgoing.get_mut(peer) else { return };
+        queue.neighbour = false;
+        if queue.messages == 0 {
+            self.outgoing.remove(peer);
+            return;
         }
-        self.peers.remove(peer);
+        // The mesh has failed the sends of the session before; what is left goes over a circuit.
+        let left: Vec<u64> = self
+            .tags
+            .values()
+            .copied()
+            .filter(|n| self.pending.get(n).is_some_and(|p| p.to == *peer))
+            .collect();
+        for number in left {
+            self.tags.retain(|_, n| *n != number);
+            self.far_done(number, Some(BusError::Disconnected));
+        }
     }
 
     fn on_datagram(&mut self, peer: PeerKey, bytes: &[u8], now: u64) {
-        if !self.peers.contains_key(&peer) {
+        if !self.outgoing.get(&peer).is_some_and(|o| o.neighbour) {
             return;
         }
         match Fragment::decode(bytes) {
             Ok(None) => {}
-            Ok(Some(f)) => match self.incoming.add(peer, f, now, &self.config) {
+            Ok(Some(f)) => match self.incoming.add(Source::Peer(peer), f, now, &self.config) {
                 Ok(None) => {}
                 Ok(Some(data)) => self.deliver(peer, data, Reliability::Unreliable),
                 Err(e) => self.violation(peer, e.to_string()),
             },
             Err(e) => self.violation(peer, format!("Bus datagram: {e}")),
+        }
+    }
+
+    fn on_circuit(&mut self, action: ditto_mesh::Action, now: u64) {
+        use ditto_mesh::Action as Mesh;
+        let cx = context!(self, now);
+        match action {
+            Mesh::CircuitIncoming { circuit, peer, purpose } => match purpose {
+                PURPOSE_SINGLES => self.far.on_incoming(circuit, peer),
+                PURPOSE_RELIABLE => self.streams.on_incoming(circuit, peer, Reliability::Reliable, cx),
+                PURPOSE_UNRELIABLE => self.streams.on_incoming(circuit, peer, Reliability::Unreliable, cx),
+                _ => cx.mesh(ditto_mesh::Input::CircuitClose { circuit, code: CODE_NO_SERVICE }),
+            },
+            Mesh::CircuitOpened { circuit } => self.far.on_opened(circuit, cx),
+            Mesh::CircuitMessage { circuit, bytes } => match self.far.sender(circuit) {
+                Some(peer) => self.on_far_message(circuit, peer, bytes, now),
+                None => self.streams.on_message(circuit, bytes, cx),
+            },
+            Mesh::CircuitDatagram { circuit, bytes } => match self.far.sender(circuit) {
+                Some(peer) => self.on_far_datagram(circuit, peer, &bytes, now),
+                None => self.streams.on_datagram(circuit, &bytes, cx),
+            },
+            Mesh::CircuitTransmitted { circuit, tag } => self.on_answer(circuit, tag, None, now),
+            Mesh::CircuitSendFailed { circuit, tag, reason } => {
+                self.on_answer(circuit, tag, Some(reason.into()), now);
+            }
+            Mesh::CircuitClosed { circuit, reason } => {
+                self.streams.on_closed(circuit, reason, cx);
+                self.incoming.forget(&Source::Circuit(circuit));
+                for number in self.far.on_closed(circuit) {
+                    self.far_done(number, Some(BusError::Disconnected));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_answer(&mut self, circuit: CircuitId, tag: u64, error: Option<BusError>, now: u64) {
+        let cx = context!(self, now);
+        if self.streams.owns(circuit) {
+            return self.streams.on_answer(circuit, tag, error.is_none(), cx);
+        }
+        if let Some(Done { number, sent, .. }) = self.far.on_answer(circuit, tag, error.is_none(), cx) {
+            let error = if sent { None } else { error.or(Some(BusError::Dropped)) };
+            self.far_done(number, error);
+        }
+    }
+
+    /// A single message over a circuit.
+    fn on_far_message(&mut self, circuit: CircuitId, peer: PeerKey, bytes: Vec<u8>, now: u64) {
+        let length = bytes.len();
+        let data = decode_message(bytes);
+        context!(self, now).mesh(ditto_mesh::Input::CircuitConsumed { circuit, bytes: length });
+        match data {
+            Ok(None) => {}
+            Ok(Some(data)) => self.deliver(peer, data, Reliability::Reliable),
+            Err(_) => self.far_violation(circuit, now),
+        }
+    }
+
+    fn on_far_datagram(&mut self, circuit: CircuitId, peer: PeerKey, bytes: &[u8], now: u64) {
+        let data = match Fragment::decode(bytes) {
+            Ok(None) => return,
+            Ok(Some(f)) => self.incoming.add(Source::Circuit(circuit), f, now, &self.config).ok(),
+            Err(_) => None,
+        };
+        match data {
+            Some(None) => {}
+            Some(Some(data)) => self.deliver(peer, data, Reliability::Unreliable),
+            None => self.far_violation(circuit, now),
+        }
+    }
+
+    /// A peer that is no neighbour broke the protocol: there is only its circuit to end.
+    fn far_violation(&mut self, circuit: CircuitId, now: u64) {
+        self.far.on_closed(circuit);
+        self.incoming.forget(&Source::Circuit(circuit));
+        context!(self, now).mesh(ditto_mesh::Input::CircuitAbort { circuit, code: CODE_VIOLATION });
+    }
+
+    fn advance(&mut self, now: u64) {
+        self.incoming.expire(now, &self.config);
+        let cx = context!(self, now);
+        self.streams.advance(cx);
+        for done in self.far.advance(cx) {
+            self.far_done(done.number, if done.sent { None } else { Some(BusError::Dropped) });
+        }
+        let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.until <= now).map(|(n, _)| *n).collect();
+        for number in late {
+            self.tags.retain(|_, n| *n != number);
+            self.far_done(number, Some(BusError::TimedOut));
         }
     }
 
@@ -197,150 +385,4 @@ impl Bus {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ditto_mesh::{Identity, SendFailure};
-
-    fn key(i: u8) -> PeerKey {
-        Identity::generate(&mut |out| out.fill(i)).peer_key()
-    }
-
-    fn drain(bus: &mut Bus) -> Vec<Action> {
-        std::iter::from_fn(|| bus.poll()).collect()
-    }
-
-    fn bus_with(peer: PeerKey) -> Bus {
-        let mut bus = Bus::new(BusConfig::default());
-        bus.handle(Input::PeerConnected(peer), 0);
-        bus
-    }
-
-    fn send(bus: &mut Bus, id: u64, to: PeerKey, data: Vec<u8>, reliability: Reliability) -> Vec<Action> {
-        bus.handle(Input::Send { id, to, data, reliability }, 0);
-        drain(bus)
-    }
-
-    fn tags(actions: &[Action]) -> Vec<u64> {
-        let tag = |a: &Action| match a {
-            Action::SendReliable { tag, .. } | Action::SendDatagram { tag, .. } => Some(*tag),
-            _ => None,
-        };
-        actions.iter().filter_map(tag).collect()
-    }
-
-    fn failure(id: u64, e: BusError) -> Vec<Action> {
-        vec![Action::Completed { id, result: Err(e) }]
-    }
-
-    #[test]
-    fn messages_cross_in_both_kinds_at_their_limits() {
-        let (a, b) = (key(1), key(2));
-        let (mut at_a, mut at_b) = (bus_with(b), bus_with(a));
-        let cases = [
-            (Reliability::Reliable, 0),
-            (Reliability::Reliable, MAX_RELIABLE),
-            (Reliability::Unreliable, 0),
-            (Reliability::Unreliable, 5000),
-            (Reliability::Unreliable, MAX_UNRELIABLE),
-        ];
-        for (id, (reliability, len)) in cases.into_iter().enumerate() {
-            let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-            let out = send(&mut at_a, id as u64, b, data.clone(), reliability);
-            for action in out.clone() {
-                match action {
-                    Action::SendReliable { bytes, .. } => at_b.handle(Input::Message { peer: a, bytes }, 0),
-                    Action::SendDatagram { bytes, .. } => at_b.handle(Input::Datagram { peer: a, bytes }, 0),
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(drain(&mut at_b), [Action::Deliver(BusMessage { sender: a, data, reliability })]);
-            for tag in tags(&out) {
-                assert_eq!(drain(&mut at_a), []);
-                assert!(tag & TAG_BIT != 0);
-                at_a.handle(Input::Transmitted { tag }, 0);
-            }
-            assert_eq!(drain(&mut at_a), [Action::Completed { id: id as u64, result: Ok(()) }]);
-        }
-        assert!(at_a.tags.is_empty() && at_a.pending.is_empty());
-    }
-
-    #[test]
-    fn limits_are_checked_before_anything_is_sent() {
-        let b = key(2);
-        let mut bus = bus_with(b);
-        let e = BusError::PayloadTooLarge { size: MAX_RELIABLE + 1, limit: MAX_RELIABLE };
-        assert_eq!(send(&mut bus, 1, b, vec![0; MAX_RELIABLE + 1], Reliability::Reliable), failure(1, e));
-        let e = BusError::PayloadTooLarge { size: MAX_UNRELIABLE + 1, limit: MAX_UNRELIABLE };
-        assert_eq!(send(&mut bus, 2, b, vec![0; MAX_UNRELIABLE + 1], Reliability::Unreliable), failure(2, e));
-        let e = BusError::PeerNotConnected;
-        assert_eq!(send(&mut bus, 3, key(3), vec![0], Reliability::Reliable), failure(3, e));
-        for id in 10..14 {
-            assert_eq!(send(&mut bus, id, b, vec![0; MAX_RELIABLE], Reliability::Reliable).len(), 1);
-        }
-        assert_eq!(send(&mut bus, 14, b, vec![0], Reliability::Reliable), failure(14, BusError::QueueFull));
-        let mut bus = bus_with(b);
-        let mut first = 0;
-        for id in 0..64 {
-            first = *tags(&send(&mut bus, id, b, vec![0], Reliability::Reliable)).first().unwrap();
-        }
-        assert_eq!(send(&mut bus, 64, b, vec![0], Reliability::Reliable), failure(64, BusError::QueueFull));
-        bus.handle(Input::Transmitted { tag: first }, 0);
-        drain(&mut bus);
-        assert_eq!(tags(&send(&mut bus, 65, b, vec![0], Reliability::Reliable)).len(), 1);
-    }
-
-    #[test]
-    fn every_send_is_answered_once() {
-        let b = key(2);
-        let mut bus = bus_with(b);
-        let out = tags(&send(&mut bus, 1, b, vec![0; 3000], Reliability::Unreliable));
-        assert_eq!(out.len(), 3);
-        bus.handle(Input::Transmitted { tag: out[0] }, 0);
-        bus.handle(Input::SendFailed { tag: out[1], reason: SendFailure::Dropped.to_string() }, 0);
-        bus.handle(Input::Transmitted { tag: out[2] }, 0);
-        assert_eq!(drain(&mut bus), failure(1, BusError::Dropped));
-
-        let out = tags(&send(&mut bus, 2, b, vec![0], Reliability::Reliable));
-        send(&mut bus, 3, b, vec![0; 3000], Reliability::Unreliable);
-        bus.handle(Input::SendFailed { tag: out[0], reason: SendFailure::Disconnected.to_string() }, 0);
-        bus.handle(Input::PeerDisconnected(b), 0);
-        let both = [failure(2, BusError::Disconnected), failure(3, BusError::Disconnected)].concat();
-        assert_eq!(drain(&mut bus), both);
-        // Late answers and answers to others change nothing.
-        bus.handle(Input::Transmitted { tag: out[0] }, 0);
-        bus.handle(Input::Transmitted { tag: 5 }, 0);
-        assert_eq!(drain(&mut bus), []);
-        assert!(bus.tags.is_empty() && bus.pending.is_empty() && bus.peers.is_empty());
-    }
-
-    #[test]
-    fn a_lost_fragment_loses_the_message_and_its_memory_after_a_while() {
-        let (a, b) = (key(1), key(2));
-        let (mut at_a, mut at_b) = (bus_with(b), bus_with(a));
-        let out = send(&mut at_a, 1, b, vec![5; 4000], Reliability::Unreliable);
-        for action in out.into_iter().skip(1) {
-            if let Action::SendDatagram { bytes, .. } = action {
-                at_b.handle(Input::Datagram { peer: a, bytes }, 100);
-            }
-        }
-        assert_eq!(at_b.next_deadline(), Some(5100));
-        at_b.handle(Input::Tick, 5100);
-        assert_eq!(drain(&mut at_b), []);
-        assert_eq!(at_b.next_deadline(), None);
-        assert_eq!(at_b.incoming.cost(), 0);
-    }
-
-    #[test]
-    fn malformed_bytes_are_a_violation() {
-        let a = key(1);
-        let mut bus = bus_with(a);
-        bus.handle(Input::Message { peer: a, bytes: vec![9, 1] }, 0);
-        bus.handle(Input::Datagram { peer: a, bytes: vec![1, 2, 0xff] }, 0);
-        let out = drain(&mut bus);
-        assert_eq!(out.len(), 2);
-        assert!(out.iter().all(|v| matches!(v, Action::Violation { peer, .. } if *peer == a)));
-        // A later release's stream frames are skipped.
-        bus.handle(Input::Message { peer: a, bytes: vec![1, 3, 1, 2, 3] }, 0);
-        assert_eq!(drain(&mut bus), []);
-    }
-}
+mod tests;

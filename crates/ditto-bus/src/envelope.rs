@@ -1,13 +1,18 @@
 //! The bytes of Bus messages.
 //!
 //! ```text
-//! message  := version u8 = 1 | kind u8 = 1 | data                                        on the Bus lane
+//! message  := version u8 = 1 | kind u8 = 1 | data                       single: on the Bus lane, or a circuit of singles
 //! fragment := version u8 = 1 | kind u8 = 2 | id varint, total varint, count varint, index varint | data    datagram
+//!
+//! on the circuit of a stream:
+//! OPEN     := 1 | version u8 = 1 | label: length varint, UTF-8          of the opener, first
+//! ACCEPT   := 2                                                         of the other end, first
+//! DATA     := 3 | data                                                  reliable streams
 //! ```
 //!
-//! Kinds that this release does not know are skipped, so that streams can be added.
+//! Kinds that this release does not know are skipped.
 
-use ditto_types::wire::{Reader, WireError, put_varint};
+use ditto_types::wire::{Reader, WireError, put_str, put_varint};
 
 /// Largest reliable message.
 pub const MAX_RELIABLE: usize = 1_048_576;
@@ -21,7 +26,33 @@ pub(crate) const FRAGMENT: usize = 1_200;
 /// Most fragments of a message, also from senders that cut smaller ones.
 pub(crate) const MAX_FRAGMENTS: usize = 1_024;
 
+/// Largest label of a stream.
+pub const MAX_LABEL: usize = 128;
+
+/// Purposes of circuits. The Bus has 1 to 15.
+pub(crate) const PURPOSE_SINGLES: u8 = 1;
+pub(crate) const PURPOSE_RELIABLE: u8 = 2;
+pub(crate) const PURPOSE_UNRELIABLE: u8 = 3;
+
+/// Whether a circuit of this purpose is for the Bus, in this release or a later one: 1 to 15.
+pub fn is_bus_purpose(purpose: u8) -> bool {
+    (1..16).contains(&purpose)
+}
+
+/// Codes with which circuits of the Bus are closed.
+pub(crate) const CODE_CLOSED: u32 = 0;
+/// Said by whoever has no Bus.
+pub(crate) const CODE_NO_SERVICE: u32 = 1;
+pub(crate) const CODE_REFUSED: u32 = 2;
+pub(crate) const CODE_ABORTED: u32 = 3;
+pub(crate) const CODE_VIOLATION: u32 = 4;
+pub(crate) const CODE_TIMEOUT: u32 = 5;
+pub(crate) const CODE_BUSY: u32 = 6;
+
 const VERSION: u8 = 1;
+const OPEN: u8 = 1;
+const ACCEPT: u8 = 2;
+const DATA: u8 = 3;
 const MESSAGE: u8 = 1;
 const PART: u8 = 2;
 
@@ -61,6 +92,58 @@ pub(crate) fn decode_message(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, WireErro
     let mut bytes = bytes;
     bytes.drain(..2);
     Ok(Some(bytes))
+}
+
+/// A message on the circuit of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Open { label: String },
+    Accept,
+    Data(Vec<u8>),
+}
+
+impl Word {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        match self {
+            Word::Open { label } => {
+                let mut out = vec![OPEN, VERSION];
+                put_str(&mut out, &label);
+                out
+            }
+            Word::Accept => vec![ACCEPT],
+            Word::Data(data) => {
+                let mut out = Vec::with_capacity(data.len() + 1);
+                out.push(DATA);
+                out.extend_from_slice(&data);
+                out
+            }
+        }
+    }
+
+    /// `Ok(None)` for one of another kind.
+    pub(crate) fn decode(mut bytes: Vec<u8>) -> Result<Option<Self>, WireError> {
+        let mut r = Reader::new(&bytes);
+        match r.u8()? {
+            OPEN => {
+                if r.u8()? != VERSION {
+                    return Err(WireError::Invalid { at: 1, what: "version of the stream" });
+                }
+                let label = r.str(MAX_LABEL)?.to_owned();
+                r.finish()?;
+                Ok(Some(Word::Open { label }))
+            }
+            ACCEPT => r.finish().map(|()| Some(Word::Accept)),
+            DATA if r.remaining() > MAX_RELIABLE => {
+                let len = r.remaining() as u64;
+                Err(WireError::TooLong { at: 1, len, limit: MAX_RELIABLE as u64 })
+            }
+            DATA => {
+                bytes.drain(..1);
+                Ok(Some(Word::Data(bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The datagrams of an unreliable message, at least one.

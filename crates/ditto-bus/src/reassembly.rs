@@ -2,12 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ditto_mesh::PeerKey;
+use ditto_mesh::{CircuitId, PeerKey};
 
 use crate::api::BusConfig;
 use crate::envelope::Fragment;
 
-/// Messages of a peer that are remembered as delivered, so that duplicates are dropped.
+/// Where fragments come from: each numbers its messages on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    Peer(PeerKey),
+    Circuit(CircuitId),
+}
+
+/// Messages of a source that are remembered as delivered, so that duplicates are dropped.
 const REMEMBERED: usize = 256;
 
 /// Cost of a fragment beside its bytes.
@@ -31,7 +38,7 @@ struct Peer {
 
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
-    peers: BTreeMap<PeerKey, Peer>,
+    peers: BTreeMap<Source, Peer>,
     cost: usize,
 }
 
@@ -44,7 +51,7 @@ impl Reassembly {
     /// Takes a fragment; the message that it completes.
     pub(crate) fn add(
         &mut self,
-        peer: PeerKey,
+        peer: Source,
         f: Fragment<'_>,
         now: u64,
         config: &BusConfig,
@@ -89,7 +96,7 @@ impl Reassembly {
     }
 
     /// Drops the oldest incomplete messages while there is too much, of this peer or in all.
-    fn make_room(&mut self, peer: &PeerKey, config: &BusConfig) {
+    fn make_room(&mut self, peer: &Source, config: &BusConfig) {
         while self.peers.get(peer).is_some_and(|p| p.cost > config.max_reassembly_per_peer) {
             let oldest = self.peers.get(peer).and_then(Peer::oldest);
             let Some((_, id)) = oldest else { return };
@@ -102,7 +109,7 @@ impl Reassembly {
         }
     }
 
-    fn forget_message(&mut self, peer: &PeerKey, id: u64) -> Option<Partial> {
+    fn forget_message(&mut self, peer: &Source, id: u64) -> Option<Partial> {
         let p = self.peers.get_mut(peer)?;
         let partial = p.partial.remove(&id)?;
         p.cost -= partial.cost;
@@ -112,7 +119,7 @@ impl Reassembly {
 
     /// Drops messages whose fragments have not arrived in time.
     pub(crate) fn expire(&mut self, now: u64, config: &BusConfig) {
-        let late: Vec<(PeerKey, u64)> = self
+        let late: Vec<(Source, u64)> = self
             .peers
             .iter()
             .flat_map(|(k, p)| p.partial.iter().map(move |(id, m)| (*k, *id, m.since)))
@@ -125,7 +132,7 @@ impl Reassembly {
     }
 
     /// The peer is gone; its next session begins anew.
-    pub(crate) fn forget(&mut self, peer: &PeerKey) {
+    pub(crate) fn forget(&mut self, peer: &Source) {
         if let Some(p) = self.peers.remove(peer) {
             self.cost -= p.cost;
         }
@@ -161,11 +168,11 @@ mod tests {
     use ditto_mesh::Identity;
     use proptest::prelude::*;
 
-    fn key(i: u8) -> PeerKey {
-        Identity::generate(&mut |out| out.fill(i)).peer_key()
+    fn key(i: u8) -> Source {
+        Source::Peer(Identity::generate(&mut |out| out.fill(i)).peer_key())
     }
 
-    fn feed(r: &mut Reassembly, from: PeerKey, bytes: &[u8], now: u64) -> Option<Vec<u8>> {
+    fn feed(r: &mut Reassembly, from: Source, bytes: &[u8], now: u64) -> Option<Vec<u8>> {
         r.add(from, Fragment::decode(bytes).unwrap().unwrap(), now, &BusConfig::default()).unwrap()
     }
 

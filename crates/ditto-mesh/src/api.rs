@@ -21,7 +21,7 @@ pub enum Lane {
 }
 
 /// What the mesh is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Something happened on the network.
     Net(NetEvent),
@@ -95,6 +95,14 @@ pub enum Input {
     /// Closes a circuit in both directions, once everything that waits has been acknowledged, but for no longer than
     /// [`crate::Limits::circuit_patience`]. Nothing is delivered any more. Answered by [`Action::CircuitClosed`].
     CircuitClose {
+        /// Which circuit.
+        circuit: CircuitId,
+        /// For the other end's app.
+        code: u32,
+    },
+    /// Ends a circuit at once, also one that is closing. Messages that were not acknowledged fail, although some may
+    /// have arrived. Answered by [`Action::CircuitClosed`]; the other end is told as by [`Input::CircuitClose`].
+    CircuitAbort {
         /// Which circuit.
         circuit: CircuitId,
         /// For the other end's app.

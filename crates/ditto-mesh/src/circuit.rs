@@ -165,6 +165,11 @@ impl Circuits {
         self.settle(cx);
     }
 
+    pub(crate) fn abort(&mut self, id: CircuitId, code: u32, cx: &mut Context<'_>) {
+        self.streams.abort(id, code, &mut self.switch, cx.now);
+        self.settle(cx);
+    }
+
     /// The graph has changed: there may be a route where there was none.
     pub(crate) fn graph_changed(&mut self, now: u64) {
         self.streams.retry_now(now);

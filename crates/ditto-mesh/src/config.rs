@@ -307,7 +307,7 @@ impl Default for Limits {
             circuit_window_bluetooth: 4 << 10,
             circuit_stream_window: 128 << 10,
             max_circuit_queued: 4 << 20,
-            max_circuits_per_peer: 64,
+            max_circuits_per_peer: 256,
             max_circuits: 512,
             circuit_patience: 30_000,
             circuit_ping_interval: 15_000,

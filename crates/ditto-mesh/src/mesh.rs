@@ -174,6 +174,7 @@ impl Mesh {
             }
             Input::CircuitConsumed { circuit, bytes } => self.circuits(|c, _| c.consumed(circuit, bytes)),
             Input::CircuitClose { circuit, code } => self.circuits(|c, cx| c.close(circuit, code, cx)),
+            Input::CircuitAbort { circuit, code } => self.circuits(|c, cx| c.abort(circuit, code, cx)),
             Input::SetStaticTargets(targets) => self.set_static_targets(targets),
             Input::SetRetryInterval(interval) => self.dialer.set_retry_interval(interval),
             Input::SetSyncGroup(group) => self.set_sync_group(group),

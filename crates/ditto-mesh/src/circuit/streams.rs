@@ -183,6 +183,25 @@ impl Streams {
         self.touched = true;
     }
 
+    /// As `close`, but nothing that waits is sent any more, and the app hears of the end now.
+    pub(super) fn abort(&mut self, id: CircuitId, code: u32, switch: &mut Switch, now: u64) {
+        let Some(s) = self.streams.get_mut(&id).filter(|s| !s.is_told()) else { return };
+        if !s.established {
+            return self.finish(id, CircuitEnd::Local, switch);
+        }
+        let code = s.closing.map_or(code, |(code, _)| code);
+        s.closing = Some((code, now + LINGER_MS));
+        if let Some(leg) = s.leg {
+            switch.activate(leg);
+        }
+        self.tell_end(id, CircuitEnd::Local);
+        // Kept for as long as it takes to tell the other end.
+        if let Some(s) = self.streams.get_mut(&id) {
+            s.linger = Some(now + LINGER_MS);
+        }
+        self.touched = true;
+    }
+
     /// Tells the app that a circuit has ended, and why.
     fn tell_end(&mut self, id: CircuitId, reason: CircuitEnd) {
         let Some(s) = self.streams.get_mut(&id).filter(|s| !s.is_told()) else { return };

@@ -1,0 +1,299 @@
+//! Streams over meshes that lose hops, with readers that do not read.
+
+use ditto_bus::{
+    Action, BusError, Input, MAX_RELIABLE, MAX_UNRELIABLE, OpenError, Reliability, StreamEnd, StreamFailure,
+    StreamId,
+};
+
+use crate::harness::identity;
+use crate::world::{BusWorld, line};
+
+const DIAMOND: [(usize, usize); 4] = [(0, 1), (1, 3), (0, 2), (2, 3)];
+
+fn numbered(i: u64) -> Vec<u8> {
+    let mut bytes = i.to_le_bytes().to_vec();
+    bytes.resize(8 + (i % 50) as usize, i as u8);
+    bytes
+}
+
+/// Enqueues messages one after the other, as fast as they are accepted.
+fn flood(w: &mut BusWorld, node: usize, stream: StreamId, count: u64) {
+    for i in 0..count {
+        w.enqueue(node, stream, numbered(i));
+        w.run_until(60_000, |w| w.nodes[node].log.last().is_some() && w.nodes[node].enqueued(stream).len() as u64 > i);
+    }
+}
+
+fn nothing_is_left(w: &BusWorld) {
+    for (i, n) in w.nodes.iter().enumerate() {
+        let s = w.w.nodes[i].mesh.circuit_stats();
+        assert_eq!((n.bus.in_use(), s.relayed, s.ends, s.held), (0, 0, 0, 0), "node {i}");
+    }
+}
+
+#[test]
+fn messages_keep_their_boundaries_both_ways_over_one_and_over_three_hops() {
+    for hops in [1, 3] {
+        let mut w = BusWorld::new(hops + 1, &line(hops + 1));
+        let (here, there) = w.open(0, hops, Reliability::Reliable);
+        let sent = [vec![], b"hello".to_vec(), vec![7; MAX_RELIABLE], vec![1]];
+        for m in &sent {
+            w.enqueue(0, here, m.clone());
+            w.run(2_000);
+        }
+        w.enqueue(hops, there, b"answer".to_vec());
+        w.run(1_000);
+        assert_eq!(w.nodes[hops].received(there), sent.iter().map(|m| &m[..]).collect::<Vec<_>>());
+        assert_eq!(w.nodes[0].received(here), [b"answer"]);
+        assert_eq!(w.nodes[0].enqueued(here), [1, 2, 3, 4]);
+        assert_eq!(w.nodes[0].acknowledged(here).last(), Some(&4));
+        let stats = w.nodes[0].bus.stream_stats(here).unwrap();
+        assert_eq!((stats.messages_sent, stats.messages_received, stats.bytes_received), (4, 1, 6));
+        assert_eq!((stats.messages_in_flight, stats.bytes_in_flight), (0, 0));
+        assert!(stats.round_trip.is_some());
+        // What was accepted before the end arrives.
+        w.enqueue(0, here, b"last".to_vec());
+        w.input(0, Input::Close { stream: here });
+        w.run(10_000);
+        assert_eq!(w.nodes[hops].received(there).last(), Some(&&b"last"[..]));
+        assert_eq!(w.nodes[0].end_of(here), Some(StreamEnd::ClosedByLocal));
+        assert_eq!(w.nodes[hops].end_of(there), Some(StreamEnd::ClosedByRemote));
+        nothing_is_left(&w);
+    }
+}
+
+#[test]
+fn a_hop_dies_under_a_stream_and_nothing_is_lost_doubled_or_swapped() {
+    let mut w = BusWorld::new(4, &DIAMOND);
+    let (here, there) = w.open(0, 3, Reliability::Reliable);
+    flood(&mut w, 0, here, 300);
+    let relay = if w.w.nodes[1].mesh.circuit_stats().relayed > 0 { 1 } else { 2 };
+    w.w.break_links(relay, 0);
+    w.w.cut.insert((relay, 0));
+    w.w.cut.insert((relay, 3));
+    flood(&mut w, 0, here, 300);
+    w.run_until(60_000, |w| w.nodes[3].received(there).len() == 600);
+    let got: Vec<Vec<u8>> = w.nodes[3].received(there).into_iter().map(<[u8]>::to_vec).collect();
+    let want: Vec<Vec<u8>> = (0..300).chain(0..300).map(numbered).collect();
+    assert_eq!(got, want);
+    w.run(1_000);
+    let acks = w.nodes[0].acknowledged(here);
+    assert!(acks.windows(2).all(|p| p[0] < p[1]), "cumulative acknowledgements grow");
+    assert_eq!(acks.last(), Some(&600));
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_the_sender_and_nobody_else() {
+    let mut w = BusWorld::new(4, &line(4));
+    let (slow, slow_there) = w.open(0, 3, Reliability::Reliable);
+    let (fast, fast_there) = w.open(0, 3, Reliability::Reliable);
+    w.nodes[3].takes = false;
+    let mut accepted = 0;
+    for i in 0..100u64 {
+        w.enqueue(0, slow, vec![i as u8; 16 << 10]);
+        w.run(50);
+        accepted = w.nodes[0].enqueued(slow).len();
+        if accepted as u64 == i {
+            break;
+        }
+    }
+    assert!(accepted <= 26, "{accepted} messages of 16 KiB were accepted");
+    // The stream says so when it is asked again.
+    w.enqueue(0, slow, vec![1]);
+    let early = Action::Enqueued { stream: slow, result: Err(BusError::SendBeforeCompletion) };
+    assert_eq!(w.nodes[0].log.last(), Some(&early));
+    let stats = w.nodes[0].bus.stream_stats(slow).unwrap();
+    assert!(stats.bytes_in_flight <= 256 << 10, "{stats:?}");
+    for relay in [1, 2] {
+        let held = w.w.nodes[relay].mesh.circuit_stats().held;
+        assert!(held <= 16 << 10, "{held} bytes at relay {relay}");
+    }
+    // Another stream of the same two peers is not held up.
+    w.enqueue(0, fast, b"past".to_vec());
+    w.run(100);
+    assert_eq!(w.nodes[3].received(fast_there), [b"past"]);
+    // Once the app reads, all goes on.
+    let held = w.nodes[3].received(slow_there).len();
+    w.nodes[3].takes = true;
+    w.input(3, Input::Taken { stream: slow_there, messages: held, bytes: held * (16 << 10) });
+    w.run(2_000);
+    assert_eq!(w.nodes[0].enqueued(slow).len(), accepted + 1);
+    assert_eq!(w.nodes[3].received(slow_there).len(), accepted + 1);
+}
+
+#[test]
+fn sizes_are_checked_to_the_byte() {
+    let mut w = BusWorld::new(2, &line(2));
+    for (reliability, limit) in [(Reliability::Reliable, MAX_RELIABLE), (Reliability::Unreliable, MAX_UNRELIABLE)] {
+        let (here, there) = w.open(0, 1, reliability);
+        w.enqueue(0, here, vec![3; limit + 1]);
+        let refused = BusError::PayloadTooLarge { size: limit + 1, limit };
+        assert_eq!(w.nodes[0].log.last(), Some(&Action::Enqueued { stream: here, result: Err(refused) }));
+        w.enqueue(0, here, vec![3; limit]);
+        w.run(1_000);
+        assert_eq!(w.nodes[1].received(there), [&vec![3; limit][..]]);
+    }
+}
+
+#[test]
+fn both_ends_close_at_once_and_each_hears_of_it_once() {
+    let mut w = BusWorld::new(3, &line(3));
+    let (here, there) = w.open(0, 2, Reliability::Reliable);
+    w.input(0, Input::Close { stream: here });
+    w.input(2, Input::Close { stream: there });
+    w.run(10_000);
+    assert_eq!(w.nodes[0].end_of(here), Some(StreamEnd::ClosedByLocal));
+    assert_eq!(w.nodes[2].end_of(there), Some(StreamEnd::ClosedByLocal));
+    // A stream that is gone takes nothing.
+    w.enqueue(0, here, vec![1]);
+    let refused = Action::Enqueued { stream: here, result: Err(BusError::StreamClosed) };
+    assert_eq!(w.nodes[0].log.last(), Some(&refused));
+    nothing_is_left(&w);
+}
+
+#[test]
+fn a_close_that_cannot_finish_ends_after_5_s_and_an_abort_at_once() {
+    let mut w = BusWorld::new(2, &line(2));
+    w.nodes[1].takes = false;
+    let (here, there) = w.open(0, 1, Reliability::Reliable);
+    w.enqueue(0, here, vec![0; MAX_RELIABLE]);
+    w.enqueue(0, here, vec![0; MAX_RELIABLE]);
+    w.input(0, Input::Close { stream: here });
+    let begin = w.w.now;
+    w.run(4_900);
+    let ended = w.nodes[0].end_of(here);
+    w.run(10_000);
+    assert_eq!(w.nodes[0].end_of(here), Some(StreamEnd::ClosedByLocal), "{ended:?} {begin}");
+    assert_eq!(w.nodes[1].end_of(there), Some(StreamEnd::ClosedByRemote));
+    let (here, there) = w.open(0, 1, Reliability::Reliable);
+    w.enqueue(0, here, vec![0; MAX_RELIABLE]);
+    w.input(0, Input::Abort { stream: here });
+    assert_eq!(w.nodes[0].end_of(here), Some(StreamEnd::ClosedByLocal));
+    w.run(10_000);
+    assert_eq!(w.nodes[1].end_of(there), Some(StreamEnd::ClosedByRemote));
+    nothing_is_left(&w);
+}
+
+#[test]
+fn streams_are_refused_without_a_delegate_and_their_failures_are_typed() {
+    let mut w = BusWorld::new(3, &line(3));
+    w.input(2, Input::SetAccepting(false));
+    let refused = w.ask(0, 2, Reliability::Reliable);
+    w.run(1_000);
+    assert_eq!(w.nodes[0].open_failure(refused), Some(OpenError::Refused));
+    let to = identity(77).peer_key();
+    let nobody = StreamId(100);
+    w.input(0, Input::Open { stream: nobody, to, reliability: Reliability::Reliable, label: String::new() });
+    assert_eq!(w.nodes[0].open_failure(nobody), Some(OpenError::NoRoute));
+    let long = StreamId(102);
+    w.input(0, Input::Open { stream: long, to, reliability: Reliability::Reliable, label: "x".repeat(129) });
+    assert_eq!(w.nodes[0].open_failure(long), Some(OpenError::LabelTooLong));
+    // Bytes vanish, and nobody answers.
+    w.w.cut.insert((1, 2));
+    let begin = w.w.now;
+    let silent = w.ask(0, 2, Reliability::Reliable);
+    w.run_until(20_000, |w| w.nodes[0].open_failure(silent).is_some());
+    assert_eq!(w.nodes[0].open_failure(silent), Some(OpenError::TimedOut));
+    assert_eq!(w.w.now - begin, 10_000);
+}
+
+#[test]
+fn a_hundred_streams_run_side_by_side() {
+    let mut w = BusWorld::new(2, &line(2));
+    w.nodes[1].takes = false;
+    let pairs: Vec<_> = (0..100).map(|_| w.open(0, 1, Reliability::Reliable)).collect();
+    // The first is stuck.
+    w.enqueue(0, pairs[0].0, vec![0; MAX_RELIABLE]);
+    w.enqueue(0, pairs[0].0, vec![0; MAX_RELIABLE]);
+    w.run(1_000);
+    for (n, (here, _)) in pairs.iter().enumerate().skip(1) {
+        w.enqueue(0, *here, numbered(n as u64));
+    }
+    w.run(1_000);
+    for (n, (_, there)) in pairs.iter().enumerate().skip(1) {
+        assert_eq!(w.nodes[1].received(*there), [&numbered(n as u64)[..]]);
+    }
+}
+
+#[test]
+fn a_thousand_streams_opened_and_closed_leave_nothing() {
+    let mut w = BusWorld::new(3, &line(3));
+    for _ in 0..20 {
+        let some: Vec<_> = (0..50).map(|_| w.ask(0, 2, Reliability::Reliable)).collect();
+        w.run_until(10_000, |w| some.iter().all(|s| w.nodes[0].is_open(*s)));
+        for s in &some {
+            w.enqueue(0, *s, vec![1]);
+            w.input(0, Input::Close { stream: *s });
+        }
+        w.run_until(20_000, |w| some.iter().all(|s| w.nodes[0].end_of(*s).is_some()));
+        for n in &mut w.nodes {
+            n.log.clear();
+        }
+    }
+    w.run(30_000);
+    nothing_is_left(&w);
+}
+
+#[test]
+fn unreliable_messages_of_a_voice_arrive_beside_a_bulk_transfer() {
+    let mut w = BusWorld::new(3, &line(3));
+    w.w.rate = 1_000; // 1 MB/s
+    let (bulk, bulk_there) = w.open(0, 2, Reliability::Reliable);
+    let (voice, voice_there) = w.open(0, 2, Reliability::Unreliable);
+    let mut worst = 0;
+    let (mut next_bulk, begin) = (0, w.w.now);
+    for i in 0..500u64 {
+        if w.nodes[0].enqueued(bulk).len() as u64 == next_bulk {
+            w.enqueue(0, bulk, vec![0; 32 << 10]);
+            next_bulk += 1;
+        }
+        let mut frame = i.to_le_bytes().to_vec();
+        frame.resize(160, 0);
+        let before = w.nodes[2].received(voice_there).len();
+        let sent_at = w.w.now;
+        w.enqueue(0, voice, frame);
+        let due = begin + 20 * (i + 1);
+        while w.w.now < due {
+            let arrived = w.nodes[2].received(voice_there).len() > before;
+            if arrived {
+                worst = worst.max(w.w.now - sent_at);
+                let rest = due - w.w.now;
+                w.run(rest);
+                break;
+            }
+            w.step(due);
+        }
+    }
+    w.run(200);
+    let (got, bulk_got) = (w.nodes[2].received(voice_there).len(), w.nodes[2].received(bulk_there).len());
+    assert!(got >= 490, "{got} of 500 arrived");
+    assert!(bulk_got >= 20, "{bulk_got} messages of the bulk transfer");
+    let stats = w.nodes[0].bus.stream_stats(voice).unwrap();
+    assert_eq!(stats.messages_sent, 500);
+    assert!(worst <= 150, "a frame took {worst} ms");
+}
+
+#[test]
+fn unreliable_messages_that_nobody_takes_are_bounded() {
+    let mut w = BusWorld::new(2, &line(2));
+    let (here, there) = w.open(0, 1, Reliability::Unreliable);
+    w.nodes[1].takes = false;
+    for _ in 0..200 {
+        w.enqueue(0, here, vec![1; 100]);
+        w.run(5);
+    }
+    assert_eq!(w.nodes[1].received(there).len(), 64);
+    assert_eq!(w.nodes[1].bus.stream_stats(there).unwrap().dropped_incoming, 136);
+}
+
+#[test]
+fn stopping_the_mesh_fails_streams_with_a_reason() {
+    let mut w = BusWorld::new(2, &line(2));
+    let (here, there) = w.open(0, 1, Reliability::Reliable);
+    w.w.input(0, ditto_mesh::Input::Stop);
+    w.run(1);
+    assert_eq!(w.nodes[0].end_of(here), Some(StreamEnd::Failed(StreamFailure::Stopped)));
+    // The other end finds no way back and gives up.
+    w.run(60_000);
+    assert_eq!(w.nodes[1].end_of(there), Some(StreamEnd::Failed(StreamFailure::Lost)));
+}
