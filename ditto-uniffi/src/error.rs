@@ -172,7 +172,12 @@ impl From<ditto::DittoError> for DittoError {
             }
             K::Io | K::IoNotFound | K::IoPermissionDenied | K::IoAlreadyExists => Self::Io { reason, code },
             K::SyncNotActive | K::PeerNotFound => Self::Sync { reason, code },
-            K::BusSendFailed | K::BusPayloadTooLarge | K::BusQueueFull => Self::Bus { reason, code },
+            K::BusSendFailed
+            | K::BusPayloadTooLarge
+            | K::BusQueueFull
+            | K::BusSendBeforeCompletion
+            | K::BusOpenStreamFailed
+            | K::BusStreamClosed => Self::Bus { reason, code },
             K::Unsupported => Self::Unsupported { reason, code },
             // A kind that this release of the surface has no category for keeps its code.
             _ => Self::Internal { reason, code },

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ditto_mesh::{CircuitId, PeerKey};
 
-use crate::api::{Action, BusConfig, BusMessage, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT};
+use crate::api::{
+    Action, BusConfig, BusMessage, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT,
+};
 use crate::envelope::{
     CODE_NO_SERVICE, CODE_VIOLATION, Fragment, PURPOSE_RELIABLE, PURPOSE_SINGLES, PURPOSE_UNRELIABLE,
     decode_message, encode_fragments, encode_message,
@@ -133,7 +135,10 @@ impl Bus {
         let c = &self.config;
         let single = self.pending.values().map(|p| p.until).min();
         let far = self.far.next_deadline(c.datagram_age, c.single_linger);
-        [self.incoming.next_deadline(c), self.streams.next_deadline(c), far, single].into_iter().flatten().min()
+        [self.incoming.next_deadline(c), self.streams.next_deadline(c), far, single]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a circuit is one of the Bus.
@@ -310,8 +315,9 @@ impl Bus {
             Mesh::CircuitClosed { circuit, reason } => {
                 self.streams.on_closed(circuit, reason, cx);
                 self.incoming.forget(&Source::Circuit(circuit));
-                for number in self.far.on_closed(circuit) {
-                    self.far_done(number, Some(BusError::Disconnected));
+                let (left, why) = self.far.on_closed(circuit);
+                for number in left {
+                    self.far_done(number, Some(why));
                 }
             }
             _ => {}

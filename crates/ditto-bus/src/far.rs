@@ -7,6 +7,7 @@ use ditto_mesh::{CircuitId, PeerKey};
 
 use crate::api::Reliability;
 use crate::envelope::{CODE_CLOSED, PURPOSE_SINGLES, encode_message};
+use crate::error::BusError;
 use crate::pacer::{Done, Pacer};
 use crate::streams::Context;
 
@@ -118,16 +119,16 @@ impl FarSingles {
         done
     }
 
-    /// The circuit has ended; the messages that will not be answered.
-    pub(crate) fn on_closed(&mut self, circuit: CircuitId) -> Vec<u64> {
+    /// The circuit has ended; the messages that will not be answered, and why.
+    pub(crate) fn on_closed(&mut self, circuit: CircuitId) -> (Vec<u64>, BusError) {
         self.incoming.remove(&circuit);
-        let Some(far) = self.circuits.remove(&circuit) else { return Vec::new() };
+        let Some(far) = self.circuits.remove(&circuit) else { return (Vec::new(), BusError::Disconnected) };
         self.by_peer.remove(&far.peer);
         let mut left: Vec<u64> = far.waiting.into();
         left.extend(far.early.into_iter().map(|(number, _)| number));
         let mut pacer = far.pacer;
         left.extend(pacer.drain());
-        left
+        (left, if far.open { BusError::Disconnected } else { BusError::PeerNotConnected })
     }
 
     /// Sheds what is too old, and closes circuits that nobody needs; the messages that were shed.
@@ -138,8 +139,7 @@ impl FarSingles {
             done.extend(far.pacer.expire(oldest));
             far.progress(*circuit, cx);
         }
-        let unused =
-            |f: &Far| f.is_idle() && f.used.saturating_add(cx.config.single_linger) <= cx.now;
+        let unused = |f: &Far| f.is_idle() && f.used.saturating_add(cx.config.single_linger) <= cx.now;
         let over: Vec<CircuitId> =
             self.circuits.iter().filter(|(_, f)| unused(f)).map(|(id, _)| *id).collect();
         for circuit in over {

@@ -5,18 +5,23 @@ use std::collections::VecDeque;
 use ditto_mesh::CircuitId;
 
 use crate::api::{BusConfig, Reliability, StreamId, StreamStats};
-use crate::error::BusError;
 use crate::envelope::{MAX_RELIABLE, MAX_UNRELIABLE};
+use crate::error::BusError;
 use crate::pacer::Pacer;
 
 /// Where a stream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// We wait for the other end to accept, until then.
-    Opening { since: u64, until: u64 },
+    Opening {
+        since: u64,
+        until: u64,
+    },
     Open,
     /// Our app has closed it; the last acknowledgements may come until then.
-    Closing { until: u64 },
+    Closing {
+        until: u64,
+    },
 }
 
 /// A message that is on its way.
@@ -54,12 +59,7 @@ pub(crate) fn check_size(data: &[u8], reliability: Reliability) -> Result<(), Bu
 }
 
 impl Stream {
-    pub(crate) fn new(
-        id: StreamId,
-        circuit: CircuitId,
-        reliability: Reliability,
-        phase: Phase,
-    ) -> Self {
+    pub(crate) fn new(id: StreamId, circuit: CircuitId, reliability: Reliability, phase: Phase) -> Self {
         Self {
             id,
             circuit,

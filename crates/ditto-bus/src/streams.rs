@@ -302,7 +302,10 @@ impl Streams {
             if let Some(done) = s.pacer.answered(tag, sent) {
                 s.shed(u64::from(!done.sent));
             }
-        } else if sent && tag != 0 && let Some(sequence) = s.acknowledged(tag, now) {
+        } else if sent
+            && tag != 0
+            && let Some(sequence) = s.acknowledged(tag, now)
+        {
             let stream = s.id;
             cx.actions.push_back(Action::Acknowledged { stream, sequence });
         }

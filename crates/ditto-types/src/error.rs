@@ -74,6 +74,12 @@ pub enum ErrorKind {
     BusPayloadTooLarge,
     /// The outgoing Bus queue is full.
     BusQueueFull,
+    /// A Bus message was sent before the one before it was completed (API-454).
+    BusSendBeforeCompletion,
+    /// A Bus stream could not be opened (API-456).
+    BusOpenStreamFailed,
+    /// A Bus stream has ended.
+    BusStreamClosed,
 }
 
 impl ErrorKind {
@@ -125,6 +131,9 @@ impl ErrorKind {
             ErrorKind::BusSendFailed => "bus/send-failed",
             ErrorKind::BusPayloadTooLarge => "bus/payload-too-large",
             ErrorKind::BusQueueFull => "bus/queue-full",
+            ErrorKind::BusSendBeforeCompletion => "bus/send-before-completion",
+            ErrorKind::BusOpenStreamFailed => "bus/open-stream-failed",
+            ErrorKind::BusStreamClosed => "bus/stream-closed",
         }
     }
 }

@@ -1,136 +1,178 @@
-//! Messages between two peers, beside the database and without persistence.
+//! Messages and streams between two peers, beside the database and without persistence.
 
-use std::collections::VecDeque;
+mod delegate;
+mod inbox;
+mod port;
+mod stream;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use ditto_bus::BusMessage;
-use ditto_bus::{BusError, Reliability};
+use ditto_bus::{BusError, OpenError, Reliability};
+pub use ditto_bus::{BusMessage, Delivery, StreamEnd, StreamFailure, StreamStats};
 use ditto_mesh::PeerKey;
 use ditto_types::ErrorKind;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+pub use self::delegate::{BusDelegate, BusExecutor, BusStreamDelegate};
+use self::delegate::{Delegation, SerialExecutor};
+use self::inbox::Inbox;
+pub use self::inbox::{BusMessages, IncomingStreams};
+pub(crate) use self::port::{BusCommand, BusPort};
+pub use self::stream::BusStream;
 use crate::DittoError;
 use crate::instance::Inner;
 use crate::node::Command;
 
-/// Sends and receives opaque bytes between exactly two peers (API-423).
+/// Sends and receives opaque bytes between exactly two peers of the mesh (API-423), also over several hops; then
+/// encrypted from end to end.
 #[derive(Clone)]
 pub struct Bus {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// What the Bus of one instance keeps for its handles.
+#[derive(Default)]
+pub(crate) struct BusState {
+    pub(crate) inbox: Arc<Inbox>,
+    executor: Mutex<Option<Arc<dyn BusExecutor>>>,
+    delegation: Mutex<Option<Delegation>>,
+}
+
+impl BusState {
+    /// Where callbacks run: what the app has set, or a thread of our own.
+    fn executor(&self) -> Arc<dyn BusExecutor> {
+        let mut executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+        executor.get_or_insert_with(|| Arc::new(SerialExecutor::spawn())).clone()
+    }
+
+    pub(crate) fn close(&self) {
+        self.inbox.close();
+        self.delegation.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 impl Bus {
     /// Sends one message of at most 1,048,576 bytes, delivered whole if connectivity permits (API-428).
     ///
-    /// Returns when the message was transmitted: the peer's device has it, its app may not have read it yet. Fails with
-    /// [`ErrorKind::PeerNotFound`], [`ErrorKind::BusPayloadTooLarge`], [`ErrorKind::BusQueueFull`],
-    /// [`ErrorKind::BusSendFailed`] or [`ErrorKind::SyncNotActive`].
+    /// Returns when the peer's device has it; its app may not have read it yet. Several sends to one peer wait in line,
+    /// 64 messages or 4 MiB of them, unless [`Bus::set_strict`] is on. Fails with [`ErrorKind::PeerNotFound`],
+    /// [`ErrorKind::BusPayloadTooLarge`], [`ErrorKind::BusQueueFull`], [`ErrorKind::BusSendBeforeCompletion`],
+    /// [`ErrorKind::SyncNotActive`], or with [`ErrorKind::BusSendFailed`] when nothing is acknowledged within 30 s.
     pub async fn send_reliable(&self, to: &PeerKey, data: impl Into<Vec<u8>>) -> Result<(), DittoError> {
-        self.send(to, data.into(), Reliability::Reliable).await
+        self.send_single_message(to, data, Reliability::Reliable).await.map(drop)
     }
 
     /// Sends one message of at most 131,072 bytes with no guarantee (API-427).
     ///
-    /// Returns when it was put on the link. Fails as [`Bus::send_reliable`] does, also when the message had to wait so
-    /// long that it was dropped.
+    /// Returns when it has left this device. Fails as [`Bus::send_reliable`] does, also when the message had to wait so
+    /// long (100 ms) that it was dropped.
     pub async fn send_unreliable(&self, to: &PeerKey, data: impl Into<Vec<u8>>) -> Result<(), DittoError> {
-        self.send(to, data.into(), Reliability::Unreliable).await
+        self.send_single_message(to, data, Reliability::Unreliable).await.map(drop)
     }
 
-    async fn send(&self, to: &PeerKey, data: Vec<u8>, reliability: Reliability) -> Result<(), DittoError> {
+    /// Sends one message and tells how far it got; see [`Bus::send_reliable`] and [`Bus::send_unreliable`]. The message is
+    /// queued until then.
+    pub async fn send_single_message(
+        &self,
+        to: &PeerKey,
+        data: impl Into<Vec<u8>>,
+        reliability: Reliability,
+    ) -> Result<Delivery, DittoError> {
+        let (data, to) = (data.into(), *to);
+        self.check_active()?;
         let (done, outcome) = oneshot::channel();
-        self.inner.node.command(Command::BusSend { to: *to, data, reliability, done })?;
-        outcome.await.map_err(|_| DittoError::closed())?.map_err(into_error)
+        self.command(BusCommand::Send { to, data, reliability, done })?;
+        outcome.await.map_err(|_| DittoError::closed())?.map_err(send_error)
     }
 
-    /// The messages that arrive from now on, and those held since no receiver was there (up to 1,024 messages or
+    /// Opens a stream of messages to a peer (API-430). Its app must take streams, or it is refused.
+    ///
+    /// The label, of at most 128 bytes, tells the peer's app what the stream is for. Fails within 10 s with
+    /// [`ErrorKind::PeerNotFound`], [`ErrorKind::SyncNotActive`] or [`ErrorKind::BusOpenStreamFailed`].
+    pub async fn open_stream(
+        &self,
+        to: &PeerKey,
+        reliability: Reliability,
+        label: impl Into<String>,
+    ) -> Result<BusStream, DittoError> {
+        let (to, label) = (*to, label.into());
+        self.check_active()?;
+        let (done, outcome) = oneshot::channel();
+        self.command(BusCommand::Open { to, reliability, label, done })?;
+        outcome.await.map_err(|_| DittoError::closed())?.map_err(open_error)
+    }
+
+    /// The single messages that arrive from now on, and those held since no receiver was there (up to 1,024 messages or
     /// 8 MiB). Several receivers share the messages: each goes to one of them.
     pub fn incoming_messages(&self) -> BusMessages {
-        BusMessages { inbox: self.inner.node.inbox.clone() }
+        BusMessages::new(self.state().inbox.clone())
+    }
+
+    /// The streams that others open from now on. While there is neither a receiver nor a delegate, streams are refused.
+    pub fn incoming_streams(&self) -> IncomingStreams {
+        IncomingStreams::new(self.state().inbox.clone())
+    }
+
+    /// Replaces who is told of single messages and streams (API-425); `None` for nobody. It is called on the executor, one
+    /// call after the other. Receivers of [`Bus::incoming_messages`] and [`Bus::incoming_streams`] share with it.
+    pub fn set_delegate(&self, delegate: Option<Arc<dyn BusDelegate>>) -> Result<(), DittoError> {
+        let fresh = delegate.map(|d| Delegation::begin(self, d)).transpose()?;
+        *self.state().delegation.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// Replaces where callbacks of delegates run (API-426): of those that are set from now on. By default one thread of
+    /// the instance, so that callbacks never overlap.
+    pub fn set_executor(&self, executor: Arc<dyn BusExecutor>) {
+        *self.state().executor.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor);
+    }
+
+    /// Whether a second send to the same peer with the same reliability fails with
+    /// [`ErrorKind::BusSendBeforeCompletion`] while the first is not completed (API-429), instead of waiting in line. Off at
+    /// first.
+    pub fn set_strict(&self, strict: bool) -> Result<(), DittoError> {
+        self.command(BusCommand::Strict(strict))
+    }
+
+    pub(crate) fn state(&self) -> &BusState {
+        &self.inner.node.bus
+    }
+
+    fn command(&self, command: BusCommand) -> Result<(), DittoError> {
+        self.inner.node.command(Command::Bus(command))
+    }
+
+    fn check_active(&self) -> Result<(), DittoError> {
+        if self.inner.is_closed() {
+            return Err(DittoError::closed());
+        }
+        if self.inner.node.is_active() {
+            return Ok(());
+        }
+        Err(DittoError::new(
+            ErrorKind::SyncNotActive,
+            "sync is not running, and the Bus uses its connections",
+        ))
     }
 }
 
-fn into_error(e: BusError) -> DittoError {
+fn send_error(e: BusError) -> DittoError {
     let kind = match &e {
         BusError::PeerNotConnected => ErrorKind::PeerNotFound,
         BusError::PayloadTooLarge { .. } => ErrorKind::BusPayloadTooLarge,
         BusError::QueueFull => ErrorKind::BusQueueFull,
+        BusError::SendBeforeCompletion => ErrorKind::BusSendBeforeCompletion,
+        BusError::StreamClosed => ErrorKind::BusStreamClosed,
         _ => ErrorKind::BusSendFailed,
     };
     DittoError::new(kind, e.to_string())
 }
 
-/// Receiver of Bus messages.
-#[derive(Clone)]
-pub struct BusMessages {
-    inbox: Arc<Inbox>,
-}
-
-impl BusMessages {
-    /// The next message; `None` once the instance is closed.
-    pub async fn next(&self) -> Option<BusMessage> {
-        loop {
-            let arrived = self.inbox.arrived.notified();
-            {
-                let mut queue = self.inbox.lock();
-                if let Some(m) = queue.messages.pop_front() {
-                    queue.bytes -= m.data.len();
-                    return Some(m);
-                }
-                if queue.closed {
-                    // Others may be waiting for the same news.
-                    self.inbox.arrived.notify_one();
-                    return None;
-                }
-            }
-            arrived.await;
-        }
-    }
-
-    /// How many messages were dropped because nobody took them in time.
-    pub fn dropped(&self) -> u64 {
-        self.inbox.lock().dropped
-    }
-}
-
-/// Bounded hold of messages that wait for the app.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    queue: Mutex<Queue>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Queue {
-    messages: VecDeque<BusMessage>,
-    bytes: usize,
-    dropped: u64,
-    closed: bool,
-}
-
-const MAX_HELD_MESSAGES: usize = 1024;
-const MAX_HELD_BYTES: usize = 8 << 20;
-
-impl Inbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn push(&self, message: BusMessage) {
-        let mut queue = self.lock();
-        if queue.messages.len() >= MAX_HELD_MESSAGES || queue.bytes + message.data.len() > MAX_HELD_BYTES {
-            queue.dropped += 1;
-            tracing::warn!(sender = %message.sender, dropped = queue.dropped, "bus message dropped: nobody takes them");
-            return;
-        }
-        queue.bytes += message.data.len();
-        queue.messages.push_back(message);
-        drop(queue);
-        self.arrived.notify_one();
-    }
-
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.arrived.notify_one();
-    }
+fn open_error(e: OpenError) -> DittoError {
+    let kind = match e {
+        OpenError::NoRoute => ErrorKind::PeerNotFound,
+        OpenError::Stopped => ErrorKind::SyncNotActive,
+        _ => ErrorKind::BusOpenStreamFailed,
+    };
+    DittoError::new(kind, e.to_string())
 }

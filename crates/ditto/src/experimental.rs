@@ -2,7 +2,7 @@
 
 use ditto_mesh::{ConnectionPriority, PeerSelector};
 
-use crate::{Ditto, DittoError};
+use crate::{Bus, Ditto, DittoError};
 
 /// Features that may change or vanish in any release, and that may lack security. Not for production.
 pub struct Experimental<'a> {
@@ -17,6 +17,11 @@ impl Ditto {
 }
 
 impl Experimental<'_> {
+    /// Messages and streams to other peers: the same as [`Ditto::bus`] (API-424).
+    pub fn bus(&self) -> Bus {
+        self.ditto.bus()
+    }
+
     /// Sets how eagerly this device dials a peer, or the peers of a query overlap group (API-464, API-469). It takes effect
     /// at once, lasts until the instance is closed, and ends no connection.
     ///

@@ -93,7 +93,10 @@ mod transports;
 #[doc(hidden)]
 pub mod wiring;
 
-pub use bus::{Bus, BusMessage, BusMessages};
+pub use bus::{
+    Bus, BusDelegate, BusExecutor, BusMessage, BusMessages, BusStream, BusStreamDelegate, Delivery,
+    IncomingStreams, StreamEnd, StreamFailure, StreamStats,
+};
 pub use config::{DittoConfig, DittoConfigConnect, Durability};
 pub use connection_request::{ConnectionRequest, ConnectionRequestAuthorization, ConnectionRequestHandler};
 pub use diagnostics::{ConnectionEvents, ConnectionRecord};

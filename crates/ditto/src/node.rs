@@ -1,11 +1,9 @@
 //! The task that owns the mesh machine, the Bus machine and the network, and moves bytes between them.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ditto_bus::{Bus, BusConfig, BusError, Reliability};
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Transport};
 use ditto_mesh::{
     ConnectionEvent, Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot,
@@ -16,7 +14,7 @@ use ditto_types::{ErrorKind, Value};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::DittoError;
-use crate::bus::Inbox;
+use crate::bus::{BusCommand, BusPort, BusState};
 use crate::connection_request::ConnectionRequest;
 use crate::control::Control;
 use crate::diagnostics::ConnectionRecord;
@@ -46,12 +44,7 @@ pub(crate) enum Command {
         done: oneshot::Sender<Result<(), DittoError>>,
     },
     PeerMetadata(Value),
-    BusSend {
-        to: PeerKey,
-        data: Vec<u8>,
-        reliability: Reliability,
-        done: oneshot::Sender<Result<(), BusError>>,
-    },
+    Bus(BusCommand),
     /// From the replication thread, for one session of the peer, as the two after it.
     Send {
         peer: PeerKey,
@@ -124,7 +117,7 @@ pub(crate) struct Node {
     state: Arc<Mutex<State>>,
     pub(crate) graph: watch::Receiver<Arc<PresenceGraph>>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) bus: BusState,
     pub(crate) control: Arc<Control>,
     /// Ends the feeds.
     closed: watch::Sender<bool>,
@@ -146,7 +139,7 @@ impl Node {
         let replication = Replication::spawn(store.clone(), commands.clone(), events.clone())?;
         let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
-        let inbox = Arc::new(Inbox::default());
+        let bus = BusState::default();
         let state = Arc::new(Mutex::new(State::default()));
         let control = Arc::new(Control::default());
         let rows =
@@ -154,24 +147,21 @@ impl Node {
         store.set_system_provider(Arc::new(rows));
         let task = Task {
             mesh,
-            bus: Bus::new(BusConfig::default()),
+            bus: BusPort::new(bus.inbox.clone(), commands.downgrade()),
             net: None,
             to_sync: replication.sender(),
             graph: graph_out,
             events: events.clone(),
-            inbox: inbox.clone(),
             control: control.clone(),
             commands: commands.downgrade(),
             run: 0,
             state: state.clone(),
             metadata: Value::Object(Default::default()),
             sessions: Sessions::default(),
-            waiting: HashMap::new(),
-            next_message: 1,
         };
         runtime::handle()?.spawn(task.run(from_app));
         let closed = watch::channel(false).0;
-        Ok(Self { commands, replication, state, graph, events, inbox, control, closed })
+        Ok(Self { commands, replication, state, graph, events, bus, control, closed })
     }
 
     pub(crate) fn command(&self, command: Command) -> Result<(), DittoError> {
@@ -209,7 +199,7 @@ impl Node {
         if self.command(Command::Shutdown { done }).is_ok() {
             let _ = outcome.await;
         }
-        self.inbox.close();
+        self.bus.close();
         let stopping = self.replication.stop();
         let _ = runtime::blocking(move || {
             stopping.join();
@@ -223,7 +213,7 @@ impl Node {
     pub(crate) fn shutdown_detached(&self) {
         let (done, _) = oneshot::channel();
         let _ = self.command(Command::Shutdown { done });
-        self.inbox.close();
+        self.bus.close();
         drop(self.replication.stop());
         self.closed.send_replace(true);
     }
@@ -313,14 +303,13 @@ const INPUTS_PER_ROUND: usize = 64;
 
 struct Task {
     mesh: Mesh,
-    bus: Bus,
+    bus: BusPort,
     /// The sockets and their events. Both are new with every start: link ids begin anew, so an event of the last run must
     /// not reach the next.
     net: Option<(Net, mpsc::Receiver<NetEvent>)>,
     to_sync: crossbeam_channel::Sender<ToSync>,
     graph: watch::Sender<Arc<PresenceGraph>>,
     events: broadcast::Sender<MeshEvent>,
-    inbox: Arc<Inbox>,
     control: Arc<Control>,
     commands: mpsc::WeakUnboundedSender<Command>,
     /// Counts the starts of sync, because link ids begin anew with each.
@@ -328,9 +317,6 @@ struct Task {
     state: Arc<Mutex<State>>,
     metadata: Value,
     sessions: Sessions,
-    /// Completions of Bus messages by their id.
-    waiting: HashMap<u64, oneshot::Sender<Result<(), BusError>>>,
-    next_message: u64,
 }
 
 impl Task {
@@ -401,12 +387,7 @@ impl Task {
                 self.metadata = metadata.clone();
                 self.mesh_input(Input::SetPeerMetadata(metadata));
             }
-            Command::BusSend { to, data, reliability, done } => {
-                let id = self.next_message;
-                self.next_message += 1;
-                self.waiting.insert(id, done);
-                self.bus.handle(ditto_bus::Input::Send { id, to, data, reliability }, now_ms());
-            }
+            Command::Bus(command) => self.bus.command(command, now_ms()),
             Command::Send { peer, session, lane, bytes } => {
                 self.session_input(peer, session, Input::Send { peer, lane, bytes, tag: 0 });
             }
@@ -498,8 +479,8 @@ impl Task {
                 self.mesh_action(action);
                 idle = false;
             }
-            while let Some(action) = self.bus.poll() {
-                self.bus_action(action);
+            while let Some(input) = self.bus.poll(now_ms()) {
+                self.mesh_input(input);
                 idle = false;
             }
             if idle {
@@ -552,28 +533,26 @@ impl Task {
             Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
             Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
             Action::SendFailed { tag, reason, .. } => {
-                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason: reason.to_string() }, now);
+                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
             Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
             Action::ConnectionRequest { link, peer, kind, metadata } => {
                 self.ask(link, ConnectionRequest::new(peer, kind, metadata));
             }
-            Action::CircuitIncoming { circuit, peer, purpose } => {
-                // No service takes circuits yet, so the opener is told at once.
+            Action::CircuitIncoming { circuit, peer, purpose } if !ditto_bus::is_bus_purpose(purpose) => {
+                // No other service takes circuits yet, so the opener is told at once.
                 tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
                 self.mesh_input(ditto_mesh::Input::CircuitClose { circuit, code: UNKNOWN_PURPOSE });
             }
-            Action::CircuitClosed { circuit, reason } => {
-                tracing::debug!(%circuit, %reason, "circuit closed");
-            }
-            // Only circuits that were opened or taken here lead to these.
-            Action::CircuitOpened { .. }
+            Action::CircuitIncoming { .. }
+            | Action::CircuitOpened { .. }
             | Action::CircuitMessage { .. }
             | Action::CircuitDatagram { .. }
             | Action::CircuitTransmitted { .. }
             | Action::CircuitSendFailed { .. }
-            | Action::CircuitQueued { .. } => {}
+            | Action::CircuitClosed { .. } => self.bus.handle(ditto_bus::Input::Circuit(action), now),
+            Action::CircuitQueued { .. } => {}
             Action::PresenceChanged => {
                 self.graph.send_replace(Arc::new(self.mesh.graph()));
             }
@@ -599,27 +578,6 @@ impl Task {
                 let _ = commands.send(Command::AnswerConnectionRequest { run, link, allow });
             }
         });
-    }
-
-    fn bus_action(&mut self, action: ditto_bus::Action) {
-        use ditto_bus::Action;
-        use ditto_mesh::Input;
-        match action {
-            Action::SendReliable { peer, bytes, tag } => {
-                self.mesh_input(Input::Send { peer, lane: Lane::Bus, bytes, tag });
-            }
-            Action::SendDatagram { peer, bytes, tag } => {
-                self.mesh_input(Input::SendDatagram { peer, bytes, tag })
-            }
-            Action::Deliver(message) => self.inbox.push(message),
-            Action::Completed { id, result } => {
-                if let Some(done) = self.waiting.remove(&id) {
-                    // The sender may have stopped waiting.
-                    let _ = done.send(result);
-                }
-            }
-            Action::Violation { peer, reason } => self.mesh_input(Input::Disconnect { peer, reason }),
-        }
     }
 
     fn network(&self, f: impl FnOnce(&Net)) {

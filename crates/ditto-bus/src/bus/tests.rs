@@ -1,6 +1,8 @@
 use super::*;
 use ditto_mesh::{Identity, SendFailure};
 
+use crate::envelope::{MAX_RELIABLE, MAX_UNRELIABLE};
+
 fn key(i: u8) -> PeerKey {
     Identity::generate(&mut |out| out.fill(i)).peer_key()
 }

@@ -20,7 +20,9 @@ fn numbered(i: u64) -> Vec<u8> {
 fn flood(w: &mut BusWorld, node: usize, stream: StreamId, count: u64) {
     for i in 0..count {
         w.enqueue(node, stream, numbered(i));
-        w.run_until(60_000, |w| w.nodes[node].log.last().is_some() && w.nodes[node].enqueued(stream).len() as u64 > i);
+        w.run_until(60_000, |w| {
+            w.nodes[node].log.last().is_some() && w.nodes[node].enqueued(stream).len() as u64 > i
+        });
     }
 }
 
@@ -124,7 +126,9 @@ fn a_reader_that_does_not_read_stops_the_sender_and_nobody_else() {
 #[test]
 fn sizes_are_checked_to_the_byte() {
     let mut w = BusWorld::new(2, &line(2));
-    for (reliability, limit) in [(Reliability::Reliable, MAX_RELIABLE), (Reliability::Unreliable, MAX_UNRELIABLE)] {
+    for (reliability, limit) in
+        [(Reliability::Reliable, MAX_RELIABLE), (Reliability::Unreliable, MAX_UNRELIABLE)]
+    {
         let (here, there) = w.open(0, 1, reliability);
         w.enqueue(0, here, vec![3; limit + 1]);
         let refused = BusError::PayloadTooLarge { size: limit + 1, limit };

@@ -49,9 +49,8 @@ impl BusWorld {
             .collect();
         let mut world = Self { w, nodes };
         let all = edges.len();
-        let see = move |w: &BusWorld| {
-            w.w.nodes.iter().all(|n| n.mesh.graph().all_connections_by_id().len() == all)
-        };
+        let see =
+            move |w: &BusWorld| w.w.nodes.iter().all(|n| n.mesh.graph().all_connections_by_id().len() == all);
         world.run_until(10_000, see);
         world
     }

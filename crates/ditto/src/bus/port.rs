@@ -1,0 +1,217 @@
+//! The Bus machine inside the network task, and who waits for its answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ditto_bus::{
+    Action, Bus, BusConfig, BusError, Delivery, Input, OpenError, Reliability, StreamId, StreamStats,
+};
+use ditto_mesh::{Lane, PeerKey};
+use tokio::sync::{mpsc, oneshot};
+
+use super::inbox::Inbox;
+use super::stream::{BusStream, Shared};
+use crate::node::Command;
+
+/// What handles ask for.
+pub(crate) enum BusCommand {
+    Send {
+        to: PeerKey,
+        data: Vec<u8>,
+        reliability: Reliability,
+        done: oneshot::Sender<Result<Delivery, BusError>>,
+    },
+    Open {
+        to: PeerKey,
+        reliability: Reliability,
+        label: String,
+        done: oneshot::Sender<Result<BusStream, OpenError>>,
+    },
+    Enqueue {
+        stream: StreamId,
+        data: Vec<u8>,
+        done: oneshot::Sender<Result<u64, BusError>>,
+    },
+    Taken {
+        stream: StreamId,
+        messages: usize,
+        bytes: usize,
+    },
+    Close(StreamId),
+    Abort(StreamId),
+    Stats {
+        stream: StreamId,
+        done: oneshot::Sender<Option<StreamStats>>,
+    },
+    Strict(bool),
+}
+
+/// A stream that is being opened.
+struct Opening {
+    to: PeerKey,
+    reliability: Reliability,
+    label: String,
+    done: oneshot::Sender<Result<BusStream, OpenError>>,
+}
+
+pub(crate) struct BusPort {
+    bus: Bus,
+    inbox: Arc<Inbox>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    /// Completions of single messages by their id.
+    waiting: HashMap<u64, oneshot::Sender<Result<Delivery, BusError>>>,
+    opening: HashMap<StreamId, Opening>,
+    enqueueing: HashMap<StreamId, oneshot::Sender<Result<u64, BusError>>>,
+    streams: HashMap<StreamId, Arc<Shared>>,
+    next_message: u64,
+    next_stream: u64,
+}
+
+impl BusPort {
+    pub(crate) fn new(inbox: Arc<Inbox>, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+        Self {
+            bus: Bus::new(BusConfig::default()),
+            inbox,
+            commands,
+            waiting: HashMap::new(),
+            opening: HashMap::new(),
+            enqueueing: HashMap::new(),
+            streams: HashMap::new(),
+            next_message: 1,
+            next_stream: 2,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.bus.next_deadline()
+    }
+
+    /// Something of the mesh.
+    pub(crate) fn handle(&mut self, input: Input, now: u64) {
+        // A message may ask for a stream.
+        if let Input::Circuit(ditto_mesh::Action::CircuitMessage { .. }) = &input {
+            self.bus.handle(Input::SetAccepting(self.inbox.takes_streams()), now);
+        }
+        self.bus.handle(input, now);
+    }
+
+    /// Something of the app.
+    pub(crate) fn command(&mut self, command: BusCommand, now: u64) {
+        let input = match command {
+            BusCommand::Send { to, data, reliability, done } => {
+                let id = self.next_message;
+                self.next_message += 1;
+                self.waiting.insert(id, done);
+                Input::Send { id, to, data, reliability }
+            }
+            BusCommand::Open { to, reliability, label, done } => {
+                let stream = StreamId(self.next_stream);
+                self.next_stream += 2;
+                self.opening.insert(stream, Opening { to, reliability, label: label.clone(), done });
+                Input::Open { stream, to, reliability, label }
+            }
+            BusCommand::Enqueue { stream, data, done } => {
+                // The handle lets one at a time through.
+                self.enqueueing.insert(stream, done);
+                Input::Enqueue { stream, data }
+            }
+            BusCommand::Taken { stream, messages, bytes } => Input::Taken { stream, messages, bytes },
+            BusCommand::Close(stream) => Input::Close { stream },
+            BusCommand::Abort(stream) => Input::Abort { stream },
+            BusCommand::Stats { stream, done } => {
+                let _ = done.send(self.bus.stream_stats(stream));
+                return;
+            }
+            BusCommand::Strict(strict) => Input::SetStrict(strict),
+        };
+        self.bus.handle(input, now);
+    }
+
+    /// The next thing for the mesh to do. What concerns the app happens on the way.
+    pub(crate) fn poll(&mut self, now: u64) -> Option<ditto_mesh::Input> {
+        use ditto_mesh::Input as Mesh;
+        while let Some(action) = self.bus.poll() {
+            match action {
+                Action::SendReliable { peer, bytes, tag } => {
+                    return Some(Mesh::Send { peer, lane: Lane::Bus, bytes, tag });
+                }
+                Action::SendDatagram { peer, bytes, tag } => {
+                    return Some(Mesh::SendDatagram { peer, bytes, tag });
+                }
+                Action::Circuit(input) => return Some(input),
+                Action::Violation { peer, reason } => return Some(Mesh::Disconnect { peer, reason }),
+                action => self.tell(action, now),
+            }
+        }
+        None
+    }
+
+    fn handle_of(
+        &mut self,
+        id: StreamId,
+        peer: PeerKey,
+        reliability: Reliability,
+        label: String,
+    ) -> Option<BusStream> {
+        let commands = self.commands.upgrade()?;
+        let shared = Arc::new(Shared::default());
+        self.streams.insert(id, shared.clone());
+        Some(BusStream::new(id, peer, reliability, label, shared, commands))
+    }
+
+    /// Something for the app. Whoever waited for it may have stopped waiting.
+    fn tell(&mut self, action: Action, now: u64) {
+        match action {
+            Action::Deliver(message) => self.inbox.push(message),
+            Action::Completed { id, result } => {
+                if let Some(done) = self.waiting.remove(&id) {
+                    let _ = done.send(result);
+                }
+            }
+            Action::Opened { stream } => match self.opening.remove(&stream) {
+                Some(Opening { to, reliability, label, done }) => {
+                    if let Some(handle) = self.handle_of(stream, to, reliability, label) {
+                        // A handle that nobody takes closes the stream by its drop.
+                        drop(done.send(Ok(handle)));
+                    }
+                }
+                None => self.bus.handle(Input::Close { stream }, now),
+            },
+            Action::OpenFailed { stream, reason } => {
+                if let Some(opening) = self.opening.remove(&stream) {
+                    let _ = opening.done.send(Err(reason));
+                }
+            }
+            Action::Incoming { stream, peer, reliability, label } => {
+                if let Some(handle) = self.handle_of(stream, peer, reliability, label) {
+                    self.inbox.push_stream(handle);
+                }
+            }
+            Action::Enqueued { stream, result } => {
+                if let Some(done) = self.enqueueing.remove(&stream) {
+                    let _ = done.send(result);
+                }
+            }
+            Action::Received { stream, data } => {
+                if let Some(shared) = self.streams.get(&stream) {
+                    shared.push(data);
+                }
+            }
+            Action::Acknowledged { stream, sequence } => {
+                if let Some(shared) = self.streams.get(&stream) {
+                    shared.acknowledge(sequence);
+                }
+            }
+            Action::Closed { stream, reason } => {
+                if let Some(shared) = self.streams.remove(&stream) {
+                    shared.end(reason);
+                }
+            }
+            // For the mesh.
+            Action::SendReliable { .. }
+            | Action::SendDatagram { .. }
+            | Action::Circuit(_)
+            | Action::Violation { .. } => {}
+        }
+    }
+}

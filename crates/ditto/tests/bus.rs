@@ -1,0 +1,243 @@
+//! The Bus between real instances over sockets on loopback: neighbours, and three in a line.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "common/fixture.rs"]
+#[allow(dead_code, reason = "shared by several test files")]
+mod fixture;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ditto::{
+    Bus, BusDelegate, BusMessage, BusStream, BusStreamDelegate, Delivery, ErrorKind, PeerKey, Reliability,
+    StreamEnd, StreamFailure,
+};
+use fixture::{Peer, connect, listen, peer, sees, until};
+use tokio::sync::mpsc;
+
+/// Instances of which each is connected to the next only.
+async fn line(count: usize) -> Vec<Peer> {
+    let mut peers = vec![peer().await];
+    while peers.len() < count {
+        let last = &peers[peers.len() - 1].ditto;
+        let address = listen(last).await;
+        let next = peer().await;
+        connect(&next.ditto, &[&address]).await;
+        peers.push(next);
+    }
+    let (first, last) = (&peers[0].ditto, &peers[count - 1].ditto);
+    until("the ends see each other", || sees(first, last) && sees(last, first)).await;
+    peers
+}
+
+async fn close(peers: Vec<Peer>) {
+    for p in peers {
+        p.ditto.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_single_messages_cross_a_relay_that_knows_neither_end_app() {
+    let peers = line(3).await;
+    let (a, c) = (&peers[0].ditto, &peers[2].ditto);
+    let (inbox, streams) = (c.bus().incoming_messages(), c.experimental().bus().incoming_streams());
+
+    let sent = a.bus().send_single_message(&c.peer_key(), "over there", Reliability::Reliable).await.unwrap();
+    assert_eq!(sent, Delivery::Acknowledged);
+    let message = inbox.next().await.unwrap();
+    assert_eq!((message.sender, &message.data[..]), (a.peer_key(), &b"over there"[..]));
+
+    let here = a.bus().open_stream(&c.peer_key(), Reliability::Reliable, "chat").await.unwrap();
+    let there = streams.next().await.unwrap();
+    assert_eq!(
+        (there.peer(), there.label(), there.reliability()),
+        (a.peer_key(), "chat", Reliability::Reliable)
+    );
+    for i in 1..=200u64 {
+        assert_eq!(here.send(vec![i as u8; 3_000]).await.unwrap(), i);
+        assert_eq!(there.recv().await.unwrap(), vec![i as u8; 3_000]);
+    }
+    there.send("answer").await.unwrap();
+    assert_eq!(here.recv().await.unwrap(), b"answer");
+    here.wait_acked(200).await.unwrap();
+    let stats = here.stats().await.unwrap();
+    assert_eq!((stats.messages_sent, stats.bytes_sent, stats.messages_received), (200, 600_000, 1));
+
+    // What was accepted before the end arrives.
+    here.send("last").await.unwrap();
+    assert_eq!(here.close().await, Some(StreamEnd::ClosedByLocal));
+    assert_eq!(there.recv().await.unwrap(), b"last");
+    assert_eq!(there.recv().await, None);
+    assert_eq!(there.close_reason(), Some(StreamEnd::ClosedByRemote));
+    assert_eq!(there.send("late").await.unwrap_err().kind(), ErrorKind::BusStreamClosed);
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_holds_its_sender_up() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let streams = b.bus().incoming_streams();
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let sender = tokio::spawn({
+        let (here, accepted) = (here.clone(), accepted.clone());
+        async move {
+            for _ in 0..200 {
+                here.send(vec![1; 16 << 10]).await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    until("the sender waits", || !here.is_ready() && accepted.load(Ordering::SeqCst) >= 16).await;
+    // 256 KiB on the way, 128 KiB and a message held there.
+    assert!(accepted.load(Ordering::SeqCst) <= 26);
+    assert_eq!(here.try_send("x").await.unwrap_err().kind(), ErrorKind::BusSendBeforeCompletion);
+    for _ in 0..200 {
+        assert_eq!(there.recv().await.unwrap().len(), 16 << 10);
+    }
+    sender.await.unwrap();
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_to_open_are_typed() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let open =
+        async |to: &PeerKey| a.bus().open_stream(to, Reliability::Reliable, "").await.err().map(|e| e.kind());
+    assert_eq!(open(&b.peer_key()).await, Some(ErrorKind::BusOpenStreamFailed), "nobody takes streams");
+    let streams = b.bus().incoming_streams();
+    assert_eq!(open(&b.peer_key()).await, None);
+    assert!(streams.next().await.is_some());
+    drop(streams);
+    assert_eq!(open(&b.peer_key()).await, Some(ErrorKind::BusOpenStreamFailed));
+    assert_eq!(open(&a.peer_key()).await, Some(ErrorKind::PeerNotFound), "itself");
+    a.sync().stop().await.unwrap();
+    assert_eq!(open(&b.peer_key()).await, Some(ErrorKind::SyncNotActive));
+    a.close().await.unwrap();
+    assert_eq!(open(&b.peer_key()).await, Some(ErrorKind::Closed));
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_sync_ends_streams_with_a_reason() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let streams = b.bus().incoming_streams();
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    there.send("before").await.unwrap();
+    until("it is there", || there.acked() == 1).await;
+    a.sync().stop().await.unwrap();
+    assert_eq!(here.closed().await, Some(StreamEnd::Failed(StreamFailure::Stopped)));
+    assert_eq!(here.recv().await.unwrap(), b"before", "what has arrived is not lost");
+    assert_eq!(here.recv().await, None);
+    close(peers).await;
+}
+
+/// Counts calls that overlap, and passes what it hears on.
+struct Listener {
+    bus: Bus,
+    inside: AtomicUsize,
+    overlaps: AtomicUsize,
+    streams: Mutex<Vec<BusStream>>,
+    heard: mpsc::UnboundedSender<String>,
+    me: std::sync::Weak<Listener>,
+}
+
+impl Listener {
+    fn hear(&self, what: String) {
+        if self.inside.fetch_add(1, Ordering::SeqCst) > 0 {
+            self.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        std::thread::yield_now();
+        self.heard.send(what).unwrap();
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl BusDelegate for Listener {
+    fn on_single_message(&self, message: BusMessage) {
+        self.hear(format!("single {}", message.data.len()));
+    }
+
+    fn on_incoming_stream(&self, stream: BusStream, from: PeerKey) {
+        assert_eq!(stream.peer(), from);
+        stream.set_delegate(&self.bus, self.me.upgrade().unwrap()).unwrap();
+        self.hear(format!("stream {}", stream.label()));
+        self.streams.lock().unwrap().push(stream);
+    }
+}
+
+impl BusStreamDelegate for Listener {
+    fn on_message(&self, data: Vec<u8>) {
+        self.hear(format!("message {}", data.len()));
+    }
+
+    fn on_acknowledged(&self, sequence: u64) {
+        self.hear(format!("acknowledged {sequence}"));
+    }
+
+    fn on_close(&self, reason: StreamEnd) {
+        self.hear(format!("closed {reason}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delegates_hear_everything_once_and_one_call_after_the_other() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let (heard, mut news) = mpsc::unbounded_channel();
+    let listener = Arc::new_cyclic(|me| Listener {
+        bus: b.bus(),
+        inside: AtomicUsize::new(0),
+        overlaps: AtomicUsize::new(0),
+        streams: Mutex::default(),
+        heard,
+        me: me.clone(),
+    });
+    b.bus().set_delegate(Some(listener.clone())).unwrap();
+    let one = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "one").await.unwrap();
+    let two = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "two").await.unwrap();
+    for i in 0..50 {
+        one.send(vec![0; i]).await.unwrap();
+        two.send(vec![0; i]).await.unwrap();
+        a.bus().send_reliable(&b.peer_key(), vec![0; i]).await.unwrap();
+    }
+    one.close().await;
+    two.close().await;
+    let mut lines = Vec::new();
+    while lines.iter().filter(|l: &&String| l.starts_with("closed")).count() < 2
+        || lines.iter().filter(|l| l.starts_with("single")).count() < 50
+    {
+        lines.push(news.recv().await.unwrap());
+    }
+    assert_eq!(lines.iter().filter(|l| l.starts_with("message")).count(), 100);
+    assert_eq!(lines.iter().filter(|l| l.starts_with("stream")).count(), 2);
+    assert_eq!(listener.overlaps.load(Ordering::SeqCst), 0);
+    b.bus().set_delegate(None).unwrap();
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreliable_streams_carry_what_fits() {
+    let peers = line(3).await;
+    let (a, c) = (&peers[0].ditto, &peers[2].ditto);
+    let streams = c.bus().incoming_streams();
+    let here = a.bus().open_stream(&c.peer_key(), Reliability::Unreliable, "voice").await.unwrap();
+    let there = streams.next().await.unwrap();
+    assert_eq!(there.reliability(), Reliability::Unreliable);
+    let receiver = tokio::spawn(async move { there.recv().await });
+    // None is promised to arrive, so it is said again until one does.
+    while !receiver.is_finished() {
+        here.send(vec![5; 160]).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(receiver.await.unwrap(), Some(vec![5; 160]));
+    let e = here.send(vec![0; 131_073]).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::BusPayloadTooLarge);
+    close(peers).await;
+}
