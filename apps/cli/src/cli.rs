@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, doctor, exec, import, keygen, mesh, peer, shell};
+use crate::{bus, check, doctor, exec, import, keygen, mesh, peer, shell};
 
 /// Query, fill and connect local databases.
 #[derive(Parser)]
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Peer(Box<peer::PeerArgs>),
     /// Join a mesh for a moment and show its presence graph.
     Mesh(mesh::MeshArgs),
+    /// Messages, streams and TCP ports between two peers of the mesh.
+    #[command(subcommand)]
+    Bus(bus::BusCommand),
     /// Look for what keeps devices from connecting, with advice.
     Doctor(doctor::DoctorArgs),
     /// Verify digests, keys and sequence numbers of a database.
@@ -62,6 +65,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Export(args) => import::export(args).await,
         Command::Peer(args) => peer::run(*args).await,
         Command::Mesh(args) => mesh::run(args).await,
+        Command::Bus(command) => bus::run(command).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Keygen(args) => keygen::run(&args),

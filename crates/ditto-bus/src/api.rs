@@ -234,6 +234,16 @@ pub enum Action {
         /// Its number. The first of a stream is 1.
         result: Result<u64, BusError>,
     },
+    /// Accepted messages are settled: acknowledged, or if unreliable on the link or shed. Every accepted message is
+    /// settled once unless the stream ends before. See [`crate::SendWindow`].
+    Settled {
+        /// Of which stream.
+        stream: StreamId,
+        /// How many.
+        messages: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
     /// A message arrived. Answer with [`Input::Taken`] once the app has it.
     Received {
         /// On which stream.

@@ -11,6 +11,7 @@
 //! | `bus` | the machine, and single messages |
 //! | `far` | circuits of single messages |
 //! | `streams`, `stream` | streams |
+//! | `window` | how much of a stream may be on its way |
 //! | `pacer` | unreliable messages on their way out |
 //! | `envelope` | the bytes of messages, fragments and the words of streams |
 //! | `reassembly` | fragments that wait for the others |
@@ -24,6 +25,7 @@ mod pacer;
 mod reassembly;
 mod stream;
 mod streams;
+mod window;
 
 pub use api::{
     Action, BusConfig, BusMessage, CIRCUIT_BIT, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT,
@@ -31,3 +33,5 @@ pub use api::{
 pub use bus::Bus;
 pub use envelope::{MAX_LABEL, MAX_RELIABLE, MAX_UNRELIABLE, is_bus_purpose};
 pub use error::{BusError, OpenError, StreamEnd, StreamFailure};
+pub use stream::check_size;
+pub use window::SendWindow;

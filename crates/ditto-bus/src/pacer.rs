@@ -32,14 +32,12 @@ pub(crate) struct Done {
 pub(crate) struct Pacer {
     items: VecDeque<Item>,
     unanswered: usize,
-    bytes: usize,
 }
 
 impl Pacer {
     /// Takes a message. Its number tells it from others, and is the id of its fragments.
     pub(crate) fn push(&mut self, number: u64, data: &[u8], now: u64) {
         let parts = encode_fragments(number, data).into();
-        self.bytes += data.len();
         let size = data.len();
         self.items.push_back(Item { number, size, parts, unanswered: 0, since: now, dropped: false });
     }
@@ -90,25 +88,19 @@ impl Pacer {
     fn finish(&mut self, at: usize) -> Option<Done> {
         self.items.get(at).filter(|i| i.parts.is_empty() && i.unanswered == 0)?;
         let item = self.items.remove(at)?;
-        self.bytes -= item.size;
         Some(Done { number: item.number, size: item.size, sent: !item.dropped })
     }
 
     /// Gives everything up; the numbers of what was not done with.
     pub(crate) fn drain(&mut self) -> Vec<u64> {
         let left = self.items.drain(..).map(|i| i.number).collect();
-        (self.unanswered, self.bytes) = (0, 0);
+        self.unanswered = 0;
         left
     }
 
     /// Messages that are not done with.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
-    }
-
-    /// Their bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Since when the oldest that can be shed has waited.
@@ -137,7 +129,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!((sent, p.len(), p.bytes(), p.oldest()), (110, 0, 0, None));
+        assert_eq!((sent, p.len(), p.oldest()), (110, 0, None));
         assert_eq!(p.answered(1, true), None);
     }
 
@@ -163,6 +155,6 @@ mod tests {
         let done: Vec<Done> = (0..on_the_way).filter_map(|_| p.answered(1, true)).collect();
         assert_eq!(done, [Done { number: 1, size: 100_000, sent: false }]);
         assert_eq!(p.expire(51), [Done { number: 2, size: 10, sent: false }]);
-        assert_eq!((p.len(), p.bytes()), (0, 0));
+        assert_eq!(p.len(), 0);
     }
 }

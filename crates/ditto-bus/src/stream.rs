@@ -7,7 +7,8 @@ use ditto_mesh::CircuitId;
 use crate::api::{BusConfig, Reliability, StreamId, StreamStats};
 use crate::envelope::{MAX_RELIABLE, MAX_UNRELIABLE};
 use crate::error::BusError;
-use crate::pacer::Pacer;
+use crate::pacer::{Done, Pacer};
+use crate::window::SendWindow;
 
 /// Where a stream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(crate) struct Stream {
     pub(crate) phase: Phase,
     next_sequence: u64,
     in_flight: VecDeque<InFlight>,
-    bytes_in_flight: usize,
+    window: SendWindow,
     pub(crate) pacer: Pacer,
     /// A message that does not fit the window yet. There is at most one.
     pub(crate) pending: Option<Vec<u8>>,
@@ -49,8 +50,8 @@ pub(crate) struct Stream {
     stats: StreamStats,
 }
 
-/// The limit of a message.
-pub(crate) fn check_size(data: &[u8], reliability: Reliability) -> Result<(), BusError> {
+/// Refuses a message that is larger than its kind allows.
+pub fn check_size(data: &[u8], reliability: Reliability) -> Result<(), BusError> {
     let limit = match reliability {
         Reliability::Reliable => MAX_RELIABLE,
         Reliability::Unreliable => MAX_UNRELIABLE,
@@ -59,7 +60,13 @@ pub(crate) fn check_size(data: &[u8], reliability: Reliability) -> Result<(), Bu
 }
 
 impl Stream {
-    pub(crate) fn new(id: StreamId, circuit: CircuitId, reliability: Reliability, phase: Phase) -> Self {
+    pub(crate) fn new(
+        id: StreamId,
+        circuit: CircuitId,
+        reliability: Reliability,
+        phase: Phase,
+        config: &BusConfig,
+    ) -> Self {
         Self {
             id,
             circuit,
@@ -67,7 +74,7 @@ impl Stream {
             phase,
             next_sequence: 1,
             in_flight: VecDeque::new(),
-            bytes_in_flight: 0,
+            window: SendWindow::new(config),
             pacer: Pacer::default(),
             pending: None,
             held_messages: 0,
@@ -77,12 +84,8 @@ impl Stream {
     }
 
     /// Whether a message of this size may be accepted now.
-    pub(crate) fn has_room(&self, size: usize, config: &BusConfig) -> bool {
-        let waiting = self.bytes_in_flight + self.pacer.bytes();
-        // Small messages cost more than their bytes.
-        let messages = self.in_flight.len() + self.pacer.len();
-        waiting == 0 && messages == 0
-            || waiting + size <= config.stream_window && messages < config.stream_window / 64
+    pub(crate) fn has_room(&self, size: usize) -> bool {
+        self.window.has_room(size)
     }
 
     /// Numbers a message that leaves now; what is to be sent of a reliable one.
@@ -91,25 +94,34 @@ impl Stream {
         self.next_sequence += 1;
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += size as u64;
+        self.window.take(size);
         if self.reliability == Reliability::Unreliable {
             self.pacer.push(sequence, &data, now);
             return (sequence, None);
         }
         self.in_flight.push_back(InFlight { sequence, size, since: now });
-        self.bytes_in_flight += size;
         (sequence, Some(data))
     }
 
-    /// The other end has a message; circuits keep order, so it has those before too. The number, if it is news.
-    pub(crate) fn acknowledged(&mut self, sequence: u64, now: u64) -> Option<u64> {
-        let mut news = None;
+    /// The other end has a message; circuits keep order, so it has those before too. Says how many are news, and their
+    /// bytes.
+    pub(crate) fn acknowledged(&mut self, sequence: u64, now: u64) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0);
         while let Some(first) = self.in_flight.front().copied().filter(|f| f.sequence <= sequence) {
             self.in_flight.pop_front();
-            self.bytes_in_flight -= first.size;
+            messages += 1;
+            bytes += first.size;
             self.measured(now.saturating_sub(first.since));
-            news = Some(first.sequence);
         }
-        news
+        self.window.give(messages, bytes);
+        (messages, bytes)
+    }
+
+    /// An unreliable message is done with; its bytes.
+    pub(crate) fn done(&mut self, done: Done) -> usize {
+        self.window.give(1, done.size);
+        self.stats.dropped_outgoing += u64::from(!done.sent);
+        done.size
     }
 
     /// A round trip took this long.
@@ -120,10 +132,6 @@ impl Stream {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.in_flight.is_empty()
-    }
-
-    pub(crate) fn shed(&mut self, messages: u64) {
-        self.stats.dropped_outgoing += messages;
     }
 
     /// A message has arrived. Whether the app gets it: an unreliable one is dropped when too much waits.
@@ -152,8 +160,8 @@ impl Stream {
 
     pub(crate) fn stats(&self) -> StreamStats {
         StreamStats {
-            messages_in_flight: self.in_flight.len() + self.pacer.len(),
-            bytes_in_flight: self.bytes_in_flight + self.pacer.bytes(),
+            messages_in_flight: self.window.messages(),
+            bytes_in_flight: self.window.bytes(),
             ..self.stats
         }
     }

@@ -108,7 +108,7 @@ impl Streams {
         // It waits for the circuit, which saves a round trip.
         cx.word(circuit, Word::Open { label }, 0);
         let phase = Phase::Opening { since: cx.now, until: cx.now + cx.config.open_timeout };
-        self.streams.insert(id, Stream::new(id, circuit, reliability, phase));
+        self.streams.insert(id, Stream::new(id, circuit, reliability, phase, cx.config));
         self.by_circuit.insert(circuit, id);
     }
 
@@ -132,7 +132,7 @@ impl Streams {
 
     /// Accepts what waits if it fits now, and lets datagrams out.
     fn progress(s: &mut Stream, cx: &mut Context<'_>) {
-        let fits = s.pending.as_ref().is_some_and(|d| s.has_room(d.len(), cx.config));
+        let fits = s.pending.as_ref().is_some_and(|d| s.has_room(d.len()));
         if let Some(data) = if fits { s.pending.take() } else { None } {
             let (sequence, reliable) = s.accept(data, cx.now);
             if let Some(data) = reliable {
@@ -263,7 +263,7 @@ impl Streams {
         let id = StreamId(2 * self.next_incoming + 1);
         self.next_incoming += 1;
         let Caller { peer, reliability, .. } = caller;
-        self.streams.insert(id, Stream::new(id, circuit, reliability, Phase::Open));
+        self.streams.insert(id, Stream::new(id, circuit, reliability, Phase::Open, cx.config));
         self.by_circuit.insert(circuit, id);
         cx.word(circuit, Word::Accept, 0);
         cx.actions.push_back(Action::Incoming { stream: id, peer, reliability, label });
@@ -298,16 +298,18 @@ impl Streams {
     pub(crate) fn on_answer(&mut self, circuit: CircuitId, tag: u64, sent: bool, cx: &mut Context<'_>) {
         let now = cx.now;
         let Some(s) = self.by_circuit(circuit) else { return };
+        let stream = s.id;
         if s.reliability == Reliability::Unreliable {
             if let Some(done) = s.pacer.answered(tag, sent) {
-                s.shed(u64::from(!done.sent));
+                let bytes = s.done(done);
+                cx.actions.push_back(Action::Settled { stream, messages: 1, bytes });
             }
-        } else if sent
-            && tag != 0
-            && let Some(sequence) = s.acknowledged(tag, now)
-        {
-            let stream = s.id;
-            cx.actions.push_back(Action::Acknowledged { stream, sequence });
+        } else if sent && tag != 0 {
+            let (messages, bytes) = s.acknowledged(tag, now);
+            if messages > 0 {
+                cx.actions.push_back(Action::Acknowledged { stream, sequence: tag });
+                cx.actions.push_back(Action::Settled { stream, messages, bytes });
+            }
         }
         // A reliable message fails only with its circuit, which is reported then.
         if s.phase == Phase::Open {
@@ -350,8 +352,10 @@ impl Streams {
         let due: Vec<StreamId> = self.streams.values().filter(due).map(|s| s.id).collect();
         for id in due {
             let Some(s) = self.streams.get_mut(&id) else { continue };
-            let shed = s.pacer.expire(now.saturating_sub(cx.config.datagram_age));
-            s.shed(shed.iter().filter(|d| !d.sent).count() as u64);
+            for done in s.pacer.expire(now.saturating_sub(cx.config.datagram_age)) {
+                let bytes = s.done(done);
+                cx.actions.push_back(Action::Settled { stream: id, messages: 1, bytes });
+            }
             match s.phase {
                 Phase::Opening { until, .. } if until <= now => {
                     self.fail_open(id, OpenError::TimedOut, CODE_TIMEOUT, cx);

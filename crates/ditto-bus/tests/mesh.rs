@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "mesh/chaos.rs"]
+mod chaos;
 #[path = "../../ditto-mesh/tests/mesh/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the mesh")]
 mod harness;

@@ -147,6 +147,13 @@ impl Mesh {
 
     /// Takes an input. `now_ms` is the wall clock in Unix milliseconds; it may step.
     pub fn handle(&mut self, input: Input, now_ms: u64) {
+        self.take(input, now_ms);
+        self.settle();
+    }
+
+    /// As [`Mesh::handle`], but what follows from the input waits for [`Mesh::settle`]: messages that are taken together
+    /// leave together, which costs less.
+    pub fn take(&mut self, input: Input, now_ms: u64) {
         self.now = if self.now == 0 { now_ms } else { self.now + now_ms.saturating_sub(self.wall) };
         self.wall = now_ms;
         match input {
@@ -183,6 +190,10 @@ impl Mesh {
             Input::Stop => self.stop(),
             Input::Tick => {}
         }
+    }
+
+    /// Carries out what [`Mesh::take`] has left to do. Call before the next [`Mesh::poll`].
+    pub fn settle(&mut self) {
         self.run_timers();
         self.run_presence();
         self.run_dials();

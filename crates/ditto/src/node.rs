@@ -298,6 +298,9 @@ async fn next_event(net: &mut Option<(Net, mpsc::Receiver<NetEvent>)>) -> Option
 /// What the opener of a circuit learns when nobody here takes circuits of its purpose.
 const UNKNOWN_PURPOSE: u32 = 1;
 
+/// Commands that are taken together, so that what they send leaves together.
+const COMMANDS_PER_ROUND: usize = 64;
+
 /// After this many inputs the machine's actions are carried out, so that a flood of bytes cannot delay them.
 const INPUTS_PER_ROUND: usize = 64;
 
@@ -345,6 +348,12 @@ impl Task {
             };
             if ended {
                 return self.stop_network().await;
+            }
+            for _ in 0..COMMANDS_PER_ROUND {
+                let Ok(command) = commands.try_recv() else { break };
+                if self.command(command).await {
+                    return self.stop_network().await;
+                }
             }
             for _ in 0..INPUTS_PER_ROUND {
                 let Some(event) = self.net.as_mut().and_then(|(_, events)| events.try_recv().ok()) else {
@@ -479,8 +488,15 @@ impl Task {
                 self.mesh_action(action);
                 idle = false;
             }
-            while let Some(input) = self.bus.poll(now_ms()) {
-                self.mesh_input(input);
+            // Messages of streams come in numbers.
+            let now = now_ms();
+            let mut taken = false;
+            while let Some(input) = self.bus.poll(now) {
+                self.mesh.take(input, now);
+                taken = true;
+            }
+            if taken {
+                self.mesh.settle();
                 idle = false;
             }
             if idle {

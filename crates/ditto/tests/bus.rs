@@ -9,9 +9,11 @@ mod fixture;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ditto::radio::RadioKind;
+use ditto::radio::loopback::{LoopbackAir, LoopbackConfig};
 use ditto::{
-    Bus, BusDelegate, BusMessage, BusStream, BusStreamDelegate, Delivery, ErrorKind, PeerKey, Reliability,
-    StreamEnd, StreamFailure,
+    Bus, BusDelegate, BusMessage, BusStream, BusStreamDelegate, Delivery, Ditto, ErrorKind, PeerKey,
+    RadioTransport, Reliability, StreamEnd, StreamFailure,
 };
 use fixture::{Peer, connect, listen, peer, sees, until};
 use tokio::sync::mpsc;
@@ -138,6 +140,129 @@ async fn stopping_sync_ends_streams_with_a_reason() {
     close(peers).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_over_another_relay_when_its_own_goes_away() {
+    let peers = line(3).await;
+    let (a, first, c) = (&peers[0].ditto, &peers[1].ditto, &peers[2].ditto);
+    let streams = c.bus().incoming_streams();
+    let here = a.bus().open_stream(&c.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    here.send(0u32.to_le_bytes()).await.unwrap();
+    assert_eq!(there.recv().await.unwrap(), 0u32.to_le_bytes());
+    // Only now there is a second way.
+    let second = peer().await;
+    let address = listen(&second.ditto).await;
+    for end in [a, c] {
+        end.update_transport_config(|config| {
+            config.add_tcp_server(&address);
+        })
+        .await
+        .unwrap();
+    }
+    until("the second relay is known", || sees(a, &second.ditto) && sees(c, &second.ditto)).await;
+    let sender = tokio::spawn(async move {
+        for i in 1..5_000u32 {
+            here.send(i.to_le_bytes()).await.unwrap();
+        }
+        here
+    });
+    for i in 1..100u32 {
+        assert_eq!(there.recv().await.unwrap(), i.to_le_bytes());
+    }
+    first.close().await.unwrap();
+    for i in 100..5_000u32 {
+        assert_eq!(there.recv().await.unwrap(), i.to_le_bytes(), "lost, doubled or swapped");
+    }
+    let here = sender.await.unwrap();
+    here.wait_acked(5_000).await.unwrap();
+    assert_eq!(here.close().await, Some(StreamEnd::ClosedByLocal));
+    second.ditto.close().await.unwrap();
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_the_instance_fails_what_waits_with_a_reason() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let streams = b.bus().incoming_streams();
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    // Nobody reads, so a send waits in the end.
+    let _there = streams.next().await.unwrap();
+    let waiting = tokio::spawn({
+        let here = here.clone();
+        async move {
+            loop {
+                if let Err(e) = here.send(vec![0; 64 << 10]).await {
+                    return e.kind();
+                }
+            }
+        }
+    });
+    until("a send waits", || !here.is_ready()).await;
+    a.close().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), ErrorKind::BusStreamClosed);
+    assert_eq!(here.closed().await, Some(StreamEnd::Failed(StreamFailure::Stopped)));
+    let late = a.bus().send_reliable(&b.peer_key(), "late").await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Closed);
+    assert!(here.send("late").await.is_err());
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_before_a_delegate_is_set_is_not_lost() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let streams = b.bus().incoming_streams();
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    for n in 1..=20usize {
+        here.send(vec![0; n]).await.unwrap();
+    }
+    here.wait_acked(20).await.unwrap();
+    here.close().await;
+    there.closed().await;
+    let (heard, mut news) = mpsc::unbounded_channel();
+    let listener = listener(b, heard);
+    there.set_delegate(&b.bus(), listener.clone()).unwrap();
+    for n in 1..=20 {
+        assert_eq!(news.recv().await.unwrap(), format!("message {n}"));
+    }
+    assert_eq!(news.recv().await.unwrap(), "closed the stream was closed by the other device");
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_keep_their_order_over_a_radio_that_loses_every_fifth_packet() {
+    const COUNT: u32 = 2_000;
+    let config = LoopbackConfig { drop: 200, seed: 3, ..LoopbackConfig::plain(RadioKind::Gatt) };
+    let air = LoopbackAir::new(config);
+    let (a, b) = (peer().await, peer().await);
+    for p in [&a, &b] {
+        p.ditto.update_transport_config(|c| c.peer_to_peer.bluetooth_le.enabled = true).await.unwrap();
+        p.ditto.attach_radio(RadioTransport::BluetoothLe, air.radio()).await.unwrap();
+        p.ditto.sync().start().await.unwrap();
+    }
+    let both = || sees(&a.ditto, &b.ditto) && sees(&b.ditto, &a.ditto);
+    until("they have met", both).await;
+    let streams = b.ditto.bus().incoming_streams();
+    let here = a.ditto.bus().open_stream(&b.ditto.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    let sender = tokio::spawn({
+        let here = here.clone();
+        async move {
+            for i in 0..COUNT {
+                here.send(i.to_le_bytes()).await.unwrap();
+            }
+        }
+    });
+    for i in 0..COUNT {
+        assert_eq!(there.recv().await.unwrap(), i.to_le_bytes());
+    }
+    sender.await.unwrap();
+    here.wait_acked(u64::from(COUNT)).await.unwrap();
+    close(vec![a, b]).await;
+}
+
 /// Counts calls that overlap, and passes what it hears on.
 struct Listener {
     bus: Bus,
@@ -146,6 +271,17 @@ struct Listener {
     streams: Mutex<Vec<BusStream>>,
     heard: mpsc::UnboundedSender<String>,
     me: std::sync::Weak<Listener>,
+}
+
+fn listener(on: &Ditto, heard: mpsc::UnboundedSender<String>) -> Arc<Listener> {
+    Arc::new_cyclic(|me| Listener {
+        bus: on.bus(),
+        inside: AtomicUsize::new(0),
+        overlaps: AtomicUsize::new(0),
+        streams: Mutex::default(),
+        heard,
+        me: me.clone(),
+    })
 }
 
 impl Listener {
@@ -191,14 +327,7 @@ async fn delegates_hear_everything_once_and_one_call_after_the_other() {
     let peers = line(2).await;
     let (a, b) = (&peers[0].ditto, &peers[1].ditto);
     let (heard, mut news) = mpsc::unbounded_channel();
-    let listener = Arc::new_cyclic(|me| Listener {
-        bus: b.bus(),
-        inside: AtomicUsize::new(0),
-        overlaps: AtomicUsize::new(0),
-        streams: Mutex::default(),
-        heard,
-        me: me.clone(),
-    });
+    let listener = listener(b, heard);
     b.bus().set_delegate(Some(listener.clone())).unwrap();
     let one = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "one").await.unwrap();
     let two = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "two").await.unwrap();

@@ -1,15 +1,26 @@
 //! Machines of the mesh with a Bus on each.
 
+use std::collections::VecDeque;
+
 use ditto_bus::{
     Action, Bus, BusConfig, Delivery, Input, OpenError, Reliability, StreamEnd, StreamId, is_bus_purpose,
 };
-use ditto_mesh::{Action as Mesh, Lane};
+use ditto_mesh::{Action as Mesh, Lane, RandomBytes};
 
-use crate::harness::{World, target};
+use crate::harness::{World, rng, target};
 
 pub(crate) struct BusWorld {
     pub(crate) w: World,
     pub(crate) nodes: Vec<BusNode>,
+    disturbance: Option<Disturbance>,
+}
+
+/// What happens to datagrams between the circuit and the Bus.
+struct Disturbance {
+    /// Per cent that are lost; half as many come twice, or late.
+    loss: u64,
+    random: RandomBytes,
+    late: VecDeque<(usize, Mesh)>,
 }
 
 pub(crate) struct BusNode {
@@ -18,6 +29,8 @@ pub(crate) struct BusNode {
     pub(crate) log: Vec<Action>,
     /// Whether messages of streams are taken as they arrive.
     pub(crate) takes: bool,
+    /// Messages and bytes of all streams that were settled.
+    pub(crate) settled: (usize, usize),
     /// How much of the log of the machine below was read.
     seen: usize,
     next_stream: u64,
@@ -44,10 +57,10 @@ impl BusWorld {
             .map(|_| {
                 let mut bus = Bus::new(BusConfig::default());
                 bus.handle(Input::SetAccepting(true), w.now);
-                BusNode { bus, log: Vec::new(), takes: true, seen: 0, next_stream: 2 }
+                BusNode { bus, log: Vec::new(), takes: true, settled: (0, 0), seen: 0, next_stream: 2 }
             })
             .collect();
-        let mut world = Self { w, nodes };
+        let mut world = Self { w, nodes, disturbance: None };
         let all = edges.len();
         let see =
             move |w: &BusWorld| w.w.nodes.iter().all(|n| n.mesh.graph().all_connections_by_id().len() == all);
@@ -67,8 +80,10 @@ impl BusWorld {
         loop {
             let mut idle = true;
             for i in 0..self.nodes.len() {
-                let fresh: Vec<Mesh> = self.w.nodes[i].log[self.nodes[i].seen..].to_vec();
-                self.nodes[i].seen += fresh.len();
+                let log = &self.w.nodes[i].log;
+                // A machine that was replaced begins anew.
+                let fresh: Vec<Mesh> = log[self.nodes[i].seen.min(log.len())..].to_vec();
+                self.nodes[i].seen = log.len();
                 for action in fresh {
                     idle = false;
                     self.up(i, action, now);
@@ -84,7 +99,37 @@ impl BusWorld {
         }
     }
 
+    /// From now on datagrams are lost, doubled and swapped.
+    pub(crate) fn disturb_datagrams(&mut self, loss: u64, seed: u64) {
+        self.disturbance = Some(Disturbance { loss, random: rng(seed), late: VecDeque::new() });
+    }
+
     fn up(&mut self, i: usize, action: Mesh, now: u64) {
+        if let (Some(d), Mesh::CircuitDatagram { .. }) = (&mut self.disturbance, &action) {
+            let mut dice = [0; 8];
+            (d.random)(&mut dice);
+            let at = u64::from_le_bytes(dice) % 200;
+            let (lost, doubled, late) = (2 * d.loss, 3 * d.loss, 4 * d.loss);
+            if at < lost {
+                return;
+            }
+            if (doubled..late).contains(&at) {
+                return d.late.push_back((i, action));
+            }
+            let before = d.late.pop_front();
+            if at < doubled {
+                self.tell(i, action.clone(), now);
+            }
+            self.tell(i, action, now);
+            if let Some((i, action)) = before {
+                self.tell(i, action, now);
+            }
+            return;
+        }
+        self.tell(i, action, now);
+    }
+
+    fn tell(&mut self, i: usize, action: Mesh, now: u64) {
         let input = match action {
             Mesh::PeerConnected(info) => Input::PeerConnected(info.peer),
             Mesh::PeerDisconnected { peer, .. } => Input::PeerDisconnected(peer),
@@ -113,6 +158,10 @@ impl BusWorld {
             }
             Action::Circuit(input) => self.w.input(i, input),
             Action::Violation { peer, reason } => panic!("{peer} broke the protocol: {reason}"),
+            Action::Settled { messages, bytes, .. } => {
+                self.nodes[i].settled.0 += messages;
+                self.nodes[i].settled.1 += bytes;
+            }
             action => {
                 let node = &mut self.nodes[i];
                 if let (Action::Received { stream, data }, true) = (&action, node.takes) {

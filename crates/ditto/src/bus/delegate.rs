@@ -116,6 +116,17 @@ impl Drop for Delegation {
     }
 }
 
+async fn tell_acknowledged(
+    acknowledged: &mut watch::Receiver<u64>,
+    executor: &Arc<dyn BusExecutor>,
+    to: Arc<dyn BusStreamDelegate>,
+) {
+    let sequence = *acknowledged.borrow_and_update();
+    if sequence > 0 {
+        run(executor, move || to.on_acknowledged(sequence)).await;
+    }
+}
+
 /// Tells a delegate of a stream until it ends.
 pub(super) async fn pump_stream(
     stream: BusStream,
@@ -131,13 +142,12 @@ pub(super) async fn pump_stream(
                 Some(data) => run(&executor, move || to.on_message(data)).await,
                 None => break,
             },
-            Ok(()) = acknowledged.changed() => {
-                let sequence = *acknowledged.borrow_and_update();
-                if sequence > 0 {
-                    run(&executor, move || to.on_acknowledged(sequence)).await;
-                }
-            }
+            Ok(()) = acknowledged.changed() => tell_acknowledged(&mut acknowledged, &executor, to).await,
         }
+    }
+    // The last news may have come together with the end.
+    if acknowledged.has_changed().is_ok_and(|fresh| fresh) {
+        tell_acknowledged(&mut acknowledged, &executor, delegate.clone()).await;
     }
     if let Some(reason) = stream.close_reason() {
         run(&executor, move || delegate.on_close(reason)).await;

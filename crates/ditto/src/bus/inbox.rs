@@ -91,6 +91,10 @@ impl BusMessages {
                 let mut queue = self.inbox.lock();
                 if let Some(m) = queue.messages.pop_front() {
                     queue.bytes -= m.data.len();
+                    if !queue.messages.is_empty() {
+                        // Another receiver may be waiting.
+                        self.inbox.message_arrived.notify_one();
+                    }
                     return Some(m);
                 }
                 if queue.closed {
@@ -127,6 +131,9 @@ impl IncomingStreams {
             {
                 let mut queue = self.inbox.lock();
                 if let Some(stream) = queue.streams.pop_front() {
+                    if !queue.streams.is_empty() {
+                        self.inbox.stream_arrived.notify_one();
+                    }
                     return Some(stream);
                 }
                 if queue.closed {

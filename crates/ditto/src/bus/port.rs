@@ -27,11 +27,8 @@ pub(crate) enum BusCommand {
         label: String,
         done: oneshot::Sender<Result<BusStream, OpenError>>,
     },
-    Enqueue {
-        stream: StreamId,
-        data: Vec<u8>,
-        done: oneshot::Sender<Result<u64, BusError>>,
-    },
+    /// The handle has put messages into an empty queue.
+    Flush(StreamId),
     Taken {
         stream: StreamId,
         messages: usize,
@@ -56,12 +53,12 @@ struct Opening {
 
 pub(crate) struct BusPort {
     bus: Bus,
+    config: BusConfig,
     inbox: Arc<Inbox>,
     commands: mpsc::WeakUnboundedSender<Command>,
     /// Completions of single messages by their id.
     waiting: HashMap<u64, oneshot::Sender<Result<Delivery, BusError>>>,
     opening: HashMap<StreamId, Opening>,
-    enqueueing: HashMap<StreamId, oneshot::Sender<Result<u64, BusError>>>,
     streams: HashMap<StreamId, Arc<Shared>>,
     next_message: u64,
     next_stream: u64,
@@ -69,13 +66,14 @@ pub(crate) struct BusPort {
 
 impl BusPort {
     pub(crate) fn new(inbox: Arc<Inbox>, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+        let config = BusConfig::default();
         Self {
-            bus: Bus::new(BusConfig::default()),
+            bus: Bus::new(config.clone()),
+            config,
             inbox,
             commands,
             waiting: HashMap::new(),
             opening: HashMap::new(),
-            enqueueing: HashMap::new(),
             streams: HashMap::new(),
             next_message: 1,
             next_stream: 2,
@@ -88,8 +86,8 @@ impl BusPort {
 
     /// Something of the mesh.
     pub(crate) fn handle(&mut self, input: Input, now: u64) {
-        // A message may ask for a stream.
-        if let Input::Circuit(ditto_mesh::Action::CircuitMessage { .. }) = &input {
+        // It may be for a stream.
+        if let Input::Circuit(ditto_mesh::Action::CircuitIncoming { .. }) = &input {
             self.bus.handle(Input::SetAccepting(self.inbox.takes_streams()), now);
         }
         self.bus.handle(input, now);
@@ -110,11 +108,7 @@ impl BusPort {
                 self.opening.insert(stream, Opening { to, reliability, label: label.clone(), done });
                 Input::Open { stream, to, reliability, label }
             }
-            BusCommand::Enqueue { stream, data, done } => {
-                // The handle lets one at a time through.
-                self.enqueueing.insert(stream, done);
-                Input::Enqueue { stream, data }
-            }
+            BusCommand::Flush(stream) => return self.flush(stream, now),
             BusCommand::Taken { stream, messages, bytes } => Input::Taken { stream, messages, bytes },
             BusCommand::Close(stream) => Input::Close { stream },
             BusCommand::Abort(stream) => Input::Abort { stream },
@@ -125,6 +119,14 @@ impl BusPort {
             BusCommand::Strict(strict) => Input::SetStrict(strict),
         };
         self.bus.handle(input, now);
+    }
+
+    /// Takes what a handle has queued; there is room for it.
+    fn flush(&mut self, stream: StreamId, now: u64) {
+        let Some(shared) = self.streams.get(&stream) else { return };
+        for data in shared.take_queue() {
+            self.bus.handle(Input::Enqueue { stream, data }, now);
+        }
     }
 
     /// The next thing for the mesh to do. What concerns the app happens on the way.
@@ -154,7 +156,7 @@ impl BusPort {
         label: String,
     ) -> Option<BusStream> {
         let commands = self.commands.upgrade()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(&self.config));
         self.streams.insert(id, shared.clone());
         Some(BusStream::new(id, peer, reliability, label, shared, commands))
     }
@@ -187,9 +189,16 @@ impl BusPort {
                     self.inbox.push_stream(handle);
                 }
             }
-            Action::Enqueued { stream, result } => {
-                if let Some(done) = self.enqueueing.remove(&stream) {
-                    let _ = done.send(result);
+            // A stream that has just ended says so by itself.
+            Action::Enqueued { result: Ok(_) | Err(BusError::StreamClosed), .. } => {}
+            Action::Enqueued { stream, result: Err(e) } => {
+                // The handle asks for room and size before, so this is a fault of ours. No message gets lost quietly.
+                tracing::error!(?stream, %e, "a message was not accepted");
+                self.bus.handle(Input::Abort { stream }, now);
+            }
+            Action::Settled { stream, messages, bytes } => {
+                if let Some(shared) = self.streams.get(&stream) {
+                    shared.settle(messages, bytes);
                 }
             }
             Action::Received { stream, data } => {

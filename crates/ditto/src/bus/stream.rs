@@ -1,12 +1,10 @@
 //! The app's end of a stream.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ditto_bus::{BusError, Reliability, StreamEnd, StreamId, StreamStats};
+use ditto_bus::{BusConfig, BusError, Reliability, SendWindow, StreamEnd, StreamId, StreamStats, check_size};
 use ditto_mesh::PeerKey;
-use ditto_types::ErrorKind;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::delegate::{BusExecutor, BusStreamDelegate, pump_stream};
@@ -15,44 +13,103 @@ use super::send_error;
 use crate::node::Command;
 use crate::{Bus, DittoError, runtime};
 
-/// The other end may send more once this much was taken: a quarter of what it may send.
+/// The other end may send more once this much was taken: a quarter of what it may send. A message costs credit beside its
+/// bytes; of an unreliable stream only the number counts.
 const TELL_BYTES: usize = 32 << 10;
-const TELL_MESSAGES: usize = 16;
+const MESSAGE_COST: usize = 32;
+const TELL_UNRELIABLE: usize = 16;
 
 /// What the network task and the handles share.
 pub(crate) struct Shared {
-    state: Mutex<State>,
+    incoming: Mutex<Incoming>,
     arrived: Notify,
+    outgoing: Mutex<Outgoing>,
+    /// There may be room for whoever waits to send.
+    freed: Notify,
     acknowledged: watch::Sender<u64>,
     ended: watch::Sender<Option<StreamEnd>>,
 }
 
 #[derive(Default)]
-struct State {
+struct Incoming {
     messages: VecDeque<Vec<u8>>,
     taken_messages: usize,
     taken_bytes: usize,
     ended: bool,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
+struct Outgoing {
+    /// Accepted, and not yet with the machine.
+    queue: Vec<Vec<u8>>,
+    window: SendWindow,
+    next_sequence: u64,
+    /// It has ended, or the app has closed it.
+    shut: bool,
+}
+
+/// What became of a message that was offered.
+enum Offer {
+    /// Its number, and whether the network task has to be told.
+    Accepted(u64, bool),
+    /// There is no room.
+    Full(Vec<u8>),
+    Closed,
+}
+
+impl Shared {
+    pub(super) fn new(config: &BusConfig) -> Self {
+        let outgoing =
+            Outgoing { queue: Vec::new(), window: SendWindow::new(config), next_sequence: 1, shut: false };
         Self {
-            state: Mutex::default(),
+            incoming: Mutex::default(),
             arrived: Notify::new(),
+            outgoing: Mutex::new(outgoing),
+            freed: Notify::new(),
             acknowledged: watch::Sender::new(0),
             ended: watch::Sender::new(None),
         }
     }
-}
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offer(&self, data: Vec<u8>) -> Offer {
+        let mut out = self.outgoing();
+        if out.shut {
+            return Offer::Closed;
+        }
+        if !out.window.has_room(data.len()) {
+            return Offer::Full(data);
+        }
+        out.window.take(data.len());
+        let (sequence, first) = (out.next_sequence, out.queue.is_empty());
+        out.next_sequence += 1;
+        out.queue.push(data);
+        Offer::Accepted(sequence, first)
+    }
+
+    /// No message is accepted any more.
+    fn shut(&self) {
+        self.outgoing().shut = true;
+        self.freed.notify_one();
+    }
+
+    pub(super) fn take_queue(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.outgoing().queue)
+    }
+
+    pub(super) fn settle(&self, messages: usize, bytes: usize) {
+        self.outgoing().window.give(messages, bytes);
+        self.freed.notify_one();
     }
 
     pub(super) fn push(&self, data: Vec<u8>) {
-        self.lock().messages.push_back(data);
+        self.incoming().messages.push_back(data);
         self.arrived.notify_one();
     }
 
@@ -61,7 +118,8 @@ impl Shared {
     }
 
     pub(super) fn end(&self, reason: StreamEnd) {
-        self.lock().ended = true;
+        self.incoming().ended = true;
+        self.shut();
         self.ended.send_replace(Some(reason));
         self.arrived.notify_one();
     }
@@ -82,9 +140,8 @@ struct Handle {
     label: String,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    /// Whose turn it is to send.
+    /// Whose turn it is to send. Held by whoever waits for room.
     turn: tokio::sync::Mutex<()>,
-    sending: AtomicBool,
 }
 
 impl Drop for Handle {
@@ -103,8 +160,8 @@ impl BusStream {
         shared: Arc<Shared>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
-        let (turn, sending) = (tokio::sync::Mutex::new(()), AtomicBool::new(false));
-        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, turn, sending }) }
+        let turn = tokio::sync::Mutex::new(());
+        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, turn }) }
     }
 
     /// Name of the stream on this device only (API-443).
@@ -129,44 +186,52 @@ impl BusStream {
 
     /// Whether a send would not have to wait for the one before (API-445).
     pub fn is_ready(&self) -> bool {
-        !self.handle.sending.load(Ordering::Acquire) && self.close_reason().is_none()
+        self.handle.turn.try_lock().is_ok() && self.close_reason().is_none()
     }
 
     /// Sends a message of at most 1,048,576 bytes (131,072 if unreliable) and returns its number when the next may be sent
     /// (API-447): the first is 1. At most 256 KiB are on their way, so a reader that does not read holds its sender up.
     /// Calls that overlap wait for each other.
     ///
-    /// A call that is cancelled may have sent its message. Fails with [`ErrorKind::BusPayloadTooLarge`] or
-    /// [`ErrorKind::BusStreamClosed`].
+    /// A call that is cancelled while it waits has sent nothing. Fails with [`ErrorKind::BusPayloadTooLarge`](crate::ErrorKind::BusPayloadTooLarge) or
+    /// [`ErrorKind::BusStreamClosed`](crate::ErrorKind::BusStreamClosed).
     pub async fn send(&self, data: impl Into<Vec<u8>>) -> Result<u64, DittoError> {
         let data = data.into();
-        let handle = self.handle.clone();
-        // The turn ends with the machine's answer, also when the caller stops waiting.
-        let turn = async move {
-            let _turn = handle.turn.lock().await;
-            handle.sending.store(true, Ordering::Release);
-            let (done, outcome) = oneshot::channel();
-            let stream = handle.id;
-            let sent = handle.commands.send(Command::Bus(BusCommand::Enqueue { stream, data, done }));
-            let result = match sent {
-                Ok(()) => outcome.await.map_err(|_| DittoError::closed()),
-                Err(_) => Err(DittoError::closed()),
-            };
-            handle.sending.store(false, Ordering::Release);
-            result?.map_err(send_error)
-        };
-        match runtime::handle()?.spawn(turn).await {
-            Ok(result) => result,
-            Err(e) => Err(DittoError::new(ErrorKind::Internal, format!("sending failed: {e}"))),
-        }
+        check_size(&data, self.handle.reliability).map_err(send_error)?;
+        let turn = self.handle.turn.lock().await;
+        self.send_in_turn(turn, data).await
     }
 
-    /// As [`BusStream::send`], but fails with [`ErrorKind::BusSendBeforeCompletion`] while another send is waiting.
+    /// As [`BusStream::send`], but fails with [`ErrorKind::BusSendBeforeCompletion`](crate::ErrorKind::BusSendBeforeCompletion) while another send is waiting.
     pub async fn try_send(&self, data: impl Into<Vec<u8>>) -> Result<u64, DittoError> {
-        if self.handle.sending.load(Ordering::Acquire) {
-            return Err(send_error(BusError::SendBeforeCompletion));
+        let data = data.into();
+        check_size(&data, self.handle.reliability).map_err(send_error)?;
+        let turn = self.handle.turn.try_lock().map_err(|_| send_error(BusError::SendBeforeCompletion))?;
+        self.send_in_turn(turn, data).await
+    }
+
+    async fn send_in_turn(
+        &self,
+        _turn: tokio::sync::MutexGuard<'_, ()>,
+        mut data: Vec<u8>,
+    ) -> Result<u64, DittoError> {
+        let shared = &self.handle.shared;
+        loop {
+            let freed = shared.freed.notified();
+            match shared.offer(data) {
+                Offer::Accepted(sequence, tell) => {
+                    if tell {
+                        // A task that is gone has ended the stream, which the next call learns.
+                        let flush = Command::Bus(BusCommand::Flush(self.handle.id));
+                        self.handle.commands.send(flush).map_err(|_| DittoError::closed())?;
+                    }
+                    return Ok(sequence);
+                }
+                Offer::Full(back) => data = back,
+                Offer::Closed => return Err(send_error(BusError::StreamClosed)),
+            }
+            freed.await;
         }
-        self.send(data).await
     }
 
     /// The next message; `None` once the stream has ended and everything that arrived before was taken. Several callers
@@ -176,12 +241,16 @@ impl BusStream {
         loop {
             let arrived = shared.arrived.notified();
             {
-                let mut state = shared.lock();
+                let mut state = shared.incoming();
                 if let Some(data) = state.messages.pop_front() {
                     state.taken_messages += 1;
                     state.taken_bytes += data.len();
                     let more = !state.messages.is_empty();
-                    if state.taken_messages >= TELL_MESSAGES || state.taken_bytes >= TELL_BYTES {
+                    let enough = match self.handle.reliability {
+                        Reliability::Unreliable => state.taken_messages >= TELL_UNRELIABLE,
+                        _ => state.taken_bytes + MESSAGE_COST * state.taken_messages >= TELL_BYTES,
+                    };
+                    if enough {
                         let messages = std::mem::take(&mut state.taken_messages);
                         let bytes = std::mem::take(&mut state.taken_bytes);
                         let stream = self.handle.id;
@@ -210,7 +279,7 @@ impl BusStream {
         *self.handle.shared.acknowledged.borrow()
     }
 
-    /// Waits until the other device has this message. Fails with [`ErrorKind::BusStreamClosed`] if the stream ends before.
+    /// Waits until the other device has this message. Fails with [`ErrorKind::BusStreamClosed`](crate::ErrorKind::BusStreamClosed) if the stream ends before.
     pub async fn wait_acked(&self, sequence: u64) -> Result<(), DittoError> {
         let mut acknowledged = self.handle.shared.acknowledged.subscribe();
         let mut ended = self.handle.shared.ended.subscribe();
@@ -224,12 +293,14 @@ impl BusStream {
     /// Closes both directions and returns how the stream ended (API-448): once everything accepted has been acknowledged,
     /// but after 5 s in any case. What arrived before can still be taken.
     pub async fn close(&self) -> Option<StreamEnd> {
+        self.handle.shared.shut();
         let _ = self.handle.commands.send(Command::Bus(BusCommand::Close(self.handle.id)));
         self.closed().await
     }
 
     /// Closes both directions without waiting for anything.
     pub fn abort(&self) {
+        self.handle.shared.shut();
         let _ = self.handle.commands.send(Command::Bus(BusCommand::Abort(self.handle.id)));
     }
 
