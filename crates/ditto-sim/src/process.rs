@@ -232,12 +232,23 @@ impl Process {
             Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
             Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
             Action::SendFailed { tag, reason, .. } => {
-                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason: reason.to_string() }, now);
+                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
             Action::Queued { peer, lane, bytes } => {
                 self.tell_sync(ToSync::Queued { peer, lane, bytes }, now, out);
             }
+            Action::CircuitIncoming { purpose, .. } if !ditto_bus::is_bus_purpose(purpose) => {
+                out.push(Effect::Violation(format!("a circuit for the unknown purpose {purpose}")));
+            }
+            Action::CircuitIncoming { .. }
+            | Action::CircuitOpened { .. }
+            | Action::CircuitMessage { .. }
+            | Action::CircuitDatagram { .. }
+            | Action::CircuitTransmitted { .. }
+            | Action::CircuitSendFailed { .. }
+            | Action::CircuitClosed { .. } => self.bus.handle(ditto_bus::Input::Circuit(action), now),
+            Action::CircuitQueued { .. } => {}
             Action::PresenceChanged => out.push(Effect::Presence),
             Action::Event(event) => out.push(Effect::Note(event.to_string())),
             // What is asked or told of the app, which here has nothing to say.
@@ -255,8 +266,18 @@ impl Process {
             Action::SendDatagram { peer, bytes, tag } => {
                 self.mesh.handle(Input::SendDatagram { peer, bytes, tag }, now);
             }
+            Action::Circuit(input) => self.mesh.handle(input, now),
             Action::Deliver(message) => out.push(Effect::Bus(message)),
-            Action::Completed { .. } => {}
+            // Peers here open no streams, and look at what arrives only.
+            Action::Completed { .. }
+            | Action::Opened { .. }
+            | Action::OpenFailed { .. }
+            | Action::Incoming { .. }
+            | Action::Enqueued { .. }
+            | Action::Settled { .. }
+            | Action::Received { .. }
+            | Action::Acknowledged { .. }
+            | Action::Closed { .. } => {}
             Action::Violation { peer, reason } => {
                 out.push(Effect::Violation(format!("Bus: {reason}")));
                 self.mesh.handle(Input::Disconnect { peer, reason }, now);
