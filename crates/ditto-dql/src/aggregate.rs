@@ -4,11 +4,14 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use ditto_types::Value;
+use ditto_types::wire::{Reader, put_varint};
 
+use crate::error::DqlError;
 use crate::eval::weight;
 use crate::order::{Number, compare_values, int_value};
 use crate::scalar::Scalar;
 use crate::sort::Keys;
+use crate::spill::{damaged, get_value, put_value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AggregateFn {
@@ -50,6 +53,11 @@ impl Aggregate {
     pub(crate) fn is_count_of_rows(&self) -> bool {
         self.function == AggregateFn::Count && self.arg.is_none()
     }
+
+    /// Whether it has to keep the values that it is given.
+    pub(crate) fn keeps_values(&self) -> bool {
+        self.distinct || self.function == AggregateFn::Median
+    }
 }
 
 /// An aggregate under way for one group.
@@ -69,9 +77,14 @@ pub(crate) struct Accumulator {
 
 impl Accumulator {
     pub(crate) fn new(aggregate: &Aggregate) -> Self {
+        Self { seen: aggregate.distinct.then(BTreeSet::new), ..Self::plain(aggregate) }
+    }
+
+    /// One that is given distinct values if it is over such.
+    pub(crate) fn plain(aggregate: &Aggregate) -> Self {
         Self {
             function: aggregate.function,
-            seen: aggregate.distinct.then(BTreeSet::new),
+            seen: None,
             count: 0,
             ints: 0,
             floats: None,
@@ -131,6 +144,49 @@ impl Accumulator {
         held
     }
 
+    /// The values that it keeps, in order; it is of no use afterwards.
+    pub(crate) fn take_kept(&mut self) -> impl Iterator<Item = Value> + use<> {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.sort_by(compare_values);
+        let (seen, numbers) = match self.seen.take() {
+            Some(seen) => (seen, Vec::new()),
+            None => (BTreeSet::new(), numbers),
+        };
+        seen.into_iter().flat_map(|keys| keys.0.into_iter().flatten()).chain(numbers)
+    }
+
+    /// Appends what it has come to, if it keeps no values.
+    pub(crate) fn put_partial(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.count);
+        out.extend(self.ints.to_le_bytes());
+        out.push(u8::from(self.floats.is_some()));
+        if let Some(FloatSum { sum, error }) = &self.floats {
+            out.extend(sum.to_bits().to_le_bytes());
+            out.extend(error.to_bits().to_le_bytes());
+        }
+        put_value(self.least.as_ref(), out);
+        put_value(self.greatest.as_ref(), out);
+    }
+
+    /// Adds what another one had come to, as [`Accumulator::put_partial`] wrote it.
+    pub(crate) fn absorb_partial(&mut self, r: &mut Reader<'_>) -> Result<(), DqlError> {
+        self.count = self.count.saturating_add(r.varint().map_err(|_| damaged())?);
+        self.ints = self.ints.saturating_add(i128::from_le_bytes(r.array().map_err(|_| damaged())?));
+        if r.u8().map_err(|_| damaged())? == 1 {
+            let floats = self.floats.get_or_insert_default();
+            floats.add(f64::from_bits(r.u64_le().map_err(|_| damaged())?));
+            // Kept apart, so that it is not rounded away.
+            floats.error += f64::from_bits(r.u64_le().map_err(|_| damaged())?);
+        }
+        if let Some(least) = get_value(r)? {
+            extreme(&mut self.least, &least, Ordering::Less);
+        }
+        if let Some(greatest) = get_value(r)? {
+            extreme(&mut self.greatest, &greatest, Ordering::Greater);
+        }
+        Ok(())
+    }
+
     /// The result; MISSING if there was no value to aggregate, except for COUNT.
     pub(crate) fn finish(self) -> Option<Value> {
         let float = |f: f64| if f.is_finite() { Value::Float(f) } else { Value::Null };
@@ -164,7 +220,7 @@ fn extreme(kept: &mut Option<Value>, value: &Value, wanted: Ordering) -> usize {
 }
 
 /// The number halfway between two, as a float.
-fn middle(a: &Value, b: &Value) -> Value {
+pub(crate) fn middle(a: &Value, b: &Value) -> Value {
     let f = match (Number::of(a), Number::of(b)) {
         // Exact as long as a float can be.
         (Some(Number::Int(a)), Some(Number::Int(b))) => (a + b) as f64 / 2.0,

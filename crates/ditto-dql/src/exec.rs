@@ -1,20 +1,24 @@
 //! Running bound statements over a [`Source`](crate::Source).
 
+mod distinct;
 mod groups;
 mod output;
+mod ranked;
 mod select;
 mod stats;
 
 use ditto_types::{ErrorKind, Value};
 
 use crate::error::DqlError;
-use crate::item::Item;
+use crate::items::Items;
+use crate::spill::SharedSpill;
 
 pub(crate) use output::{is_whole, project};
 pub(crate) use select::select;
 pub(crate) use stats::Stats;
 
-/// Memory that a run may hold for sorting, and again for groups and for the rows of DISTINCT, in bytes.
+/// Memory that a run without [`Spill`](crate::Spill) may hold for sorting, and again for groups and for the rows of DISTINCT, in
+/// bytes.
 pub const MAX_BUFFER_BYTES: usize = 256 << 20;
 
 /// Whether `held` bytes for `what` are too many.
@@ -48,18 +52,22 @@ pub struct RunContext<'a> {
     pub profile: bool,
     /// Nanoseconds of a clock that never goes back, for the times of the profile; this crate reads no clock.
     pub nanos: Option<&'a dyn Fn() -> u64>,
+    /// Where the run puts what memory does not hold. Without it a run fails beyond [`MAX_BUFFER_BYTES`], and holds its result
+    /// whatever that takes.
+    pub spill: Option<&'a SharedSpill>,
 }
 
 /// The result of a SELECT.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     /// The rows in order.
-    pub items: Vec<Item>,
+    pub items: Items,
     /// The plan whose operators have `#stats`, when it was asked for.
     pub profile: Option<Value>,
 }
 
 /// Counts rows and asks the [`Interrupt`] now and then.
+#[derive(Clone, Copy)]
 pub(crate) struct Poll<'a> {
     interrupt: Option<&'a dyn Interrupt>,
     rows: u32,

@@ -22,6 +22,12 @@ pub trait LazyItem: Send + Sync {
     fn write_json(&self, out: &mut String);
     /// Approximate bytes of memory it holds.
     fn weight(&self) -> usize;
+    /// Appends bytes from which [`Spill::restore`](crate::Spill::restore) makes the row again. `false` and nothing written when
+    /// it has none.
+    fn store(&self, out: &mut Vec<u8>) -> bool {
+        let _ = out;
+        false
+    }
 }
 
 impl Item {

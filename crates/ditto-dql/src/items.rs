@@ -1,12 +1,13 @@
 //! The rows of a result as a list whose parts may be shared with other results.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::ops::Index;
 use std::sync::Arc;
 
 use ditto_types::Value;
 
 use crate::item::Item;
+use crate::spill::SpilledRows;
 
 /// Rows in order. Cheap to clone, and immutable: what an observer gets next shares with this what has not changed.
 #[derive(Clone, Default)]
@@ -17,24 +18,80 @@ pub struct Items {
     to: usize,
 }
 
+#[derive(Clone)]
 struct Part {
     /// Number of rows up to the end of this part.
     end: usize,
     /// Never empty.
-    items: Arc<[Item]>,
+    rows: Rows,
+}
+
+#[derive(Clone)]
+enum Rows {
+    Held(Arc<[Item]>),
+    /// In a file, which is read when somebody looks.
+    Spilled(Arc<SpilledRows>),
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Rows::Held(items) => items.len(),
+            Rows::Spilled(rows) => rows.len(),
+        }
+    }
+
+    /// Row `at`, which there is.
+    fn get(&self, at: usize) -> Cow<'_, Item> {
+        match self {
+            Rows::Held(items) => Cow::Borrowed(&items[at]),
+            Rows::Spilled(rows) => Cow::Owned(rows.get(at)),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Rows::Held(a), Rows::Held(b)) => Arc::ptr_eq(a, b),
+            (Rows::Spilled(a), Rows::Spilled(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 impl Items {
     /// The rows `from..to` of those that the parts have together.
     pub(crate) fn window(parts: impl IntoIterator<Item = Arc<[Item]>>, from: usize, to: usize) -> Self {
+        Self::of(parts.into_iter().map(Rows::Held), from, to)
+    }
+
+    /// Rows in a file.
+    pub(crate) fn spilled(rows: SpilledRows) -> Self {
+        let to = rows.len();
+        Self::of([Rows::Spilled(Arc::new(rows))], 0, to)
+    }
+
+    fn of(parts: impl IntoIterator<Item = Rows>, from: usize, to: usize) -> Self {
         let mut end = 0;
-        let part = |items: Arc<[Item]>| {
-            end += items.len();
-            Part { end, items }
+        let part = |rows: Rows| {
+            end += rows.len();
+            Part { end, rows }
         };
-        let parts: Arc<[Part]> = parts.into_iter().filter(|p| !p.is_empty()).map(part).collect();
+        let parts: Arc<[Part]> = parts.into_iter().filter(|p| p.len() > 0).map(part).collect();
         let to = to.min(end);
         Self { parts, from: from.min(to), to }
+    }
+
+    /// These rows, and one behind them.
+    #[must_use]
+    pub fn with(&self, item: Item) -> Self {
+        let held = self.parts.last().map_or(0, |p| p.end);
+        if self.to < held {
+            // The last part goes on behind the window.
+            let items = self.iter().map(Cow::into_owned).chain([item]);
+            return Self::from(items.collect::<Vec<_>>());
+        }
+        let parts = self.parts.iter().map(|p| p.rows.clone()).chain([Rows::Held([item].into())]);
+        Self::of(parts, self.from, self.to + 1)
     }
 
     /// Number of rows.
@@ -47,15 +104,15 @@ impl Items {
         self.len() == 0
     }
 
-    /// Row `index`, counting from 0.
-    pub fn get(&self, index: usize) -> Option<&Item> {
+    /// Row `index`, counting from 0. Rows of a large result come from a file.
+    pub fn get(&self, index: usize) -> Option<Cow<'_, Item>> {
         let (part, at) = self.place(index)?;
-        part.get(at)
+        Some(part.get(at))
     }
 
     /// The rows in order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { items: self, next: 0, part: [].iter() }
+        Iter { items: self, next: 0, held: [].iter() }
     }
 
     /// Whether both lists show the same rows. Floats are the same when their bits are, so that a NaN equals itself.
@@ -67,9 +124,9 @@ impl Items {
         }
         let mut index = 0;
         while let (Some((a, at_a)), Some((b, at_b))) = (self.place(index), other.place(index)) {
-            if Arc::ptr_eq(a, b) && at_a == at_b {
+            if a.is(b) && at_a == at_b {
                 index += a.len() - at_a;
-            } else if same_item(&a[at_a], &b[at_b]) {
+            } else if same_item(&a.get(at_a), &b.get(at_b)) {
                 index += 1;
             } else {
                 return false;
@@ -79,10 +136,10 @@ impl Items {
     }
 
     /// The part with row `index`, and the row's place there.
-    fn place(&self, index: usize) -> Option<(&Arc<[Item]>, usize)> {
+    fn place(&self, index: usize) -> Option<(&Rows, usize)> {
         let at = self.from.checked_add(index).filter(|at| *at < self.to)?;
         let part = self.parts.get(self.parts.partition_point(|p| p.end <= at))?;
-        Some((&part.items, at + part.items.len() - part.end))
+        Some((&part.rows, at + part.rows.len() - part.end))
     }
 }
 
@@ -93,21 +150,8 @@ impl From<Vec<Item>> for Items {
     }
 }
 
-/// Row `index`. Panics, as a slice does, when there are fewer rows.
-impl Index<usize> for Items {
-    type Output = Item;
-
-    fn index(&self, index: usize) -> &Item {
-        let len = self.len();
-        match self.get(index) {
-            Some(item) => item,
-            None => panic!("row {index} of a result of {len}"),
-        }
-    }
-}
-
 impl<'a> IntoIterator for &'a Items {
-    type Item = &'a Item;
+    type Item = Cow<'a, Item>;
     type IntoIter = Iter<'a>;
 
     fn into_iter(self) -> Iter<'a> {
@@ -124,27 +168,36 @@ impl fmt::Debug for Items {
 /// Walks over the rows of a result.
 pub struct Iter<'a> {
     items: &'a Items,
-    /// The row behind those of `part`.
+    /// The row behind those of `held`.
     next: usize,
-    part: std::slice::Iter<'a, Item>,
+    /// Of a part in memory.
+    held: std::slice::Iter<'a, Item>,
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Item;
+    type Item = Cow<'a, Item>;
 
-    fn next(&mut self) -> Option<&'a Item> {
-        if let Some(item) = self.part.next() {
-            return Some(item);
+    fn next(&mut self) -> Option<Cow<'a, Item>> {
+        if let Some(item) = self.held.next() {
+            return Some(Cow::Borrowed(item));
         }
         let (part, at) = self.items.place(self.next)?;
-        let len = (part.len() - at).min(self.items.len() - self.next);
-        self.next += len;
-        self.part = part.get(at..at + len)?.iter();
-        self.part.next()
+        match part {
+            Rows::Spilled(rows) => {
+                self.next += 1;
+                Some(Cow::Owned(rows.get(at)))
+            }
+            Rows::Held(part) => {
+                let len = (part.len() - at).min(self.items.len() - self.next);
+                self.next += len;
+                self.held = part.get(at..at + len)?.iter();
+                self.held.next().map(Cow::Borrowed)
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.part.len() + self.items.len() - self.next;
+        let left = self.held.len() + self.items.len() - self.next;
         (left, Some(left))
     }
 }
@@ -193,6 +246,8 @@ mod tests {
                 assert_eq!(items.iter().len(), wanted.len());
                 let got: Vec<_> = (0..10).map_while(|i| items.get(i)?.value().as_i64()).collect();
                 assert_eq!(got, wanted);
+                let more = items.with(Item::Value(Value::Int(99)));
+                assert_eq!(shown(&more), [wanted.as_slice(), &[99]].concat());
             }
         }
     }

@@ -51,7 +51,8 @@
 //! let Plan::Select(plan) = prepared.bind(&args, &BindContext::bare())? else { unreachable!() };
 //! let rows = plan.run(&cars, &RunContext::default())?.items;
 //! assert_eq!(rows.len(), 1);
-//! assert_eq!(rows[0].value().get("_id"), Some(&Value::Int(2)));
+//! let first = rows.iter().next().map(|row| row.value());
+//! assert_eq!(first.as_ref().and_then(|row| row.get("_id")), Some(&Value::Int(2)));
 //! # Ok::<(), ditto_dql::DqlError>(())
 //! ```
 //!
@@ -69,6 +70,7 @@
 //! | `matcher` | [`Matcher`]: which of many queries a document concerns |
 //! | `bind`, `exec` | [`BindContext`]; [`RunContext`]: what binding and running need from outside |
 //! | `source`, `item` | [`Source`], [`Row`], [`Access`]: what a store implements; [`Item`]: what comes out |
+//! | `spill` | [`Spill`]: temporary files for what memory does not hold; sorted runs, rows of results |
 //! | `catalog`, `directives` | [`IndexDef`], [`Catalog`]; [`Directives`] to the planner |
 //! | `key` | [`encode_key`]: values as bytes in the order of the language |
 //! | `planner` | which access path a condition gets |
@@ -107,6 +109,7 @@ mod print;
 mod scalar;
 mod sort;
 mod source;
+mod spill;
 mod truth;
 mod value_ref;
 
@@ -136,4 +139,5 @@ pub use prepare::{
     Arguments, Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription,
 };
 pub use source::{Access, Condition, IndexScan, Needs, Row, RowFilter, Source, TermScan};
+pub use spill::{SharedSpill, Spill, SpillFile};
 pub use value_ref::ValueRef;

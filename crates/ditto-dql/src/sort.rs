@@ -54,6 +54,8 @@ pub(crate) struct Sorter<T> {
     rows: Vec<(Vec<Option<Value>>, T, usize)>,
     /// Memory of all rows, when they are sorted.
     held: usize,
+    /// Whether `held` has a bound of its own.
+    bounded: bool,
     /// Rows passed over by OFFSET, when nothing is sorted.
     skipped: u64,
     /// Whether rows were cut off, so that the last of the wanted ones is the worst that can be wanted.
@@ -94,7 +96,35 @@ const SLACK: usize = 64;
 
 impl<T> Sorter<T> {
     pub(crate) fn new(descending: Vec<bool>, window: Window) -> Self {
-        Self { descending, window, rows: Vec::new(), held: 0, skipped: 0, cut: false, bar: None }
+        Self {
+            descending,
+            window,
+            rows: Vec::new(),
+            held: 0,
+            bounded: true,
+            skipped: 0,
+            cut: false,
+            bar: None,
+        }
+    }
+
+    /// From now on the caller sees to it that not too much is held.
+    pub(crate) fn unbound(&mut self) {
+        self.bounded = false;
+    }
+
+    /// Memory that the rows take, when they are sorted.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Takes out all rows that can still be wanted, in order.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Vec<Option<Value>>, T)> {
+        self.sort();
+        self.rows.truncate(self.wanted().unwrap_or(usize::MAX));
+        self.held = 0;
+        self.cut = false;
+        std::mem::take(&mut self.rows).into_iter().map(|(keys, row, _)| (keys, row))
     }
 
     /// Whether rows are sorted; otherwise they need no keys.
@@ -171,7 +201,7 @@ impl<T> Sorter<T> {
                 bar.fall(worst.clone());
             }
         }
-        check_buffer(self.held, "ORDER BY")
+        if self.bounded { check_buffer(self.held, "ORDER BY") } else { Ok(()) }
     }
 
     /// How many of the ordered rows can be wanted, counting those before the offset.

@@ -172,7 +172,8 @@ fn profile() {
         ticks.set(ticks.get() + 1);
         ticks.get()
     };
-    let rows = plan.run(&db, &RunContext { profile: true, nanos: Some(&nanos), interrupt: None }).unwrap();
+    let rows =
+        plan.run(&db, &RunContext { profile: true, nanos: Some(&nanos), ..RunContext::default() }).unwrap();
     assert_eq!(rows.items.len(), 1);
     let profile = rows.profile.unwrap();
     let stats = |name: &str, member: &str| {

@@ -14,6 +14,7 @@
 //! | `request`, `prepared`, `history`, `settings` | the way of a statement; the statement cache, finished requests, ALTER SYSTEM |
 //! | `system` | the virtual collections |
 //! | `reaper` | old tombstones become gravestones |
+//! | `spill` | temporary files of statements that need more than memory |
 //! | `readers`, `select`, `row` | snapshots; rows in place, by scan, id and index |
 //! | `index` | secondary indexes: which there are, their entries, how they are made |
 //! | `mutate`, `fields` | INSERT, UPDATE, DELETE, EVICT |
@@ -52,6 +53,7 @@ mod schema;
 mod select;
 mod settings;
 mod shared;
+mod spill;
 mod store;
 mod system;
 mod transaction;

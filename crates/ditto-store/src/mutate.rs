@@ -7,7 +7,7 @@ mod targets;
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{DeletePlan, Item, Plan, UpdatePlan};
+use ditto_dql::{DeletePlan, Items, Plan, UpdatePlan};
 use ditto_types::{DocId, KeyHash, Stamp};
 
 use crate::StoreError;
@@ -52,7 +52,7 @@ pub(crate) fn run(core: &mut Core, unit: &mut Unit, plan: &Plan) -> Result<Query
 }
 
 /// The ids that a mutation lists, and the rows of its RETURNING.
-type Mutated = (Vec<DocId>, Vec<Item>);
+type Mutated = (Vec<DocId>, Items);
 
 fn update(
     core: &mut Core,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ditto_dql::{Item, Items};
+use ditto_dql::Items;
 use ditto_types::{DocId, Value};
 
 /// The immutable result of one statement (API-054).
@@ -38,14 +38,13 @@ impl QueryResult {
         Self { seen, ..self }
     }
 
-    pub(crate) fn mutation(mutated: Vec<DocId>, returned: Vec<Item>, commit: CommitSlot) -> Self {
+    pub(crate) fn mutation(mutated: Vec<DocId>, returned: Items, commit: CommitSlot) -> Self {
         Self { mutated: Arc::new(mutated), commit: Some(commit), ..Self::rows(returned) }
     }
 
     /// With one row more.
     pub(crate) fn with_row(self, row: Value) -> Self {
-        let mut items: Vec<Item> = self.items.lazy.iter().cloned().collect();
-        items.push(row.into());
+        let items = self.items.lazy.with(row.into());
         Self { mutated: self.mutated, commit: self.commit, ..Self::rows(items) }
     }
 
@@ -56,7 +55,7 @@ impl QueryResult {
 
     /// The rows one after the other, each decoded when it is its turn: never all of them at once.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Value> + '_ {
-        self.items.lazy.iter().map(Item::value)
+        self.items.lazy.iter().map(|row| row.value())
     }
 
     /// All rows of a SELECT or of RETURNING, as objects. The first call decodes them, and they stay decoded as long as the result
@@ -69,9 +68,9 @@ impl QueryResult {
     pub fn into_items(self) -> Vec<Value> {
         match Arc::try_unwrap(self.items) {
             Ok(Rows { lazy, values }) => {
-                values.into_inner().unwrap_or_else(|| lazy.iter().map(Item::value).collect())
+                values.into_inner().unwrap_or_else(|| lazy.iter().map(|row| row.value()).collect())
             }
-            Err(shared) => shared.lazy.iter().map(Item::value).collect(),
+            Err(shared) => shared.lazy.iter().map(|row| row.value()).collect(),
         }
     }
 
@@ -105,6 +104,7 @@ impl QueryResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ditto_dql::Item;
 
     #[test]
     fn items_are_moved_out_of_the_last_handle() {

@@ -7,6 +7,7 @@ use ditto_crdt::{DecodeError, Doc, DocView, FieldRef, Trail};
 use ditto_dql::{Item, LazyItem, Row, RowFilter, TypeDecls, ValueRef};
 use ditto_types::codec::Scalar;
 use ditto_types::json::JsonText;
+use ditto_types::wire::{Reader, put_varint};
 use ditto_types::{DocId, Object, SmolStr, Value, codec};
 
 use crate::dict::Dict;
@@ -262,6 +263,25 @@ impl LazyItem for Kept {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.bytes.len()
     }
+
+    fn store(&self, out: &mut Vec<u8>) -> bool {
+        put_varint(out, self.id_len as u64);
+        out.extend_from_slice(&self.bytes);
+        true
+    }
+}
+
+/// The row that [`LazyItem::store`] wrote; `None` for bytes that are no document.
+pub(crate) fn restore(stored: &[u8], dict: &Arc<Dict>) -> Option<Item> {
+    let mut r = Reader::new(stored);
+    let id_len = r.len(r.remaining()).ok()?;
+    let bytes: Box<[u8]> = stored.get(r.offset()..)?.into();
+    let kept = Kept { bytes, id_len, dict: dict.clone() };
+    // Everything is read once more: who looks at the row later cannot be told of damage.
+    let sound = kept.bytes.split_at_checked(id_len).is_some_and(|(id, body)| {
+        DocView::new(body, &**dict).is_ok_and(|view| view.visit(id, &mut ()).is_ok_and(|is_plain| is_plain))
+    });
+    sound.then(|| Item::Lazy(Arc::new(kept)))
 }
 
 /// A decoded document.

@@ -7,7 +7,7 @@ mod system;
 use std::sync::Arc;
 
 use ditto_dql::{
-    Access, CollectionRef, DqlError, Interrupt, Item, Namespace, Row, RunContext, SelectPlan, Source,
+    Access, CollectionRef, DqlError, Interrupt, Items, Namespace, Row, RunContext, SelectPlan, Source,
     TermScan,
 };
 use ditto_types::json::JsonText;
@@ -29,7 +29,7 @@ pub(crate) const MAX_COLLECTION_REF: u32 = (1 << (63 - RID_SHIFT)) - 1;
 type Visit<'v> = dyn FnMut(&dyn Row) -> Result<bool, StoreError> + 'v;
 
 /// Runs a SELECT.
-pub(crate) fn select(source: &StoreSource<'_>, plan: &SelectPlan) -> Result<Vec<Item>, StoreError> {
+pub(crate) fn select(source: &StoreSource<'_>, plan: &SelectPlan) -> Result<Items, StoreError> {
     Ok(plan.run(source, &RunContext::default())?.items)
 }
 

@@ -13,6 +13,7 @@ use crate::observers::Observers;
 use crate::readers::ReaderPool;
 use crate::replication::Subscriptions;
 use crate::request::Requests;
+use crate::spill::SpillFolder;
 use crate::system::{Samples, SystemProvider};
 
 pub(crate) struct Shared {
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) dict: Arc<Dict>,
     pub(crate) readers: ReaderPool,
     pub(crate) requests: Requests,
+    pub(crate) spill: SpillFolder,
     pub(crate) observers: Observers,
     pub(crate) subscriptions: Arc<Subscriptions>,
     /// The indexes of the last commit.
@@ -41,7 +43,7 @@ impl Shared {
         hash_key: HashKey,
         dict: Arc<Dict>,
         readers: ReaderPool,
-        requests: Requests,
+        (requests, spill): (Requests, SpillFolder),
         indexes: Indexes,
     ) -> Self {
         Self {
@@ -52,6 +54,7 @@ impl Shared {
             dict,
             readers,
             requests,
+            spill,
             indexes: SharedIndexes::new(Arc::new(indexes)),
             head: AtomicU64::new(head),
             groups: AtomicU64::new(0),

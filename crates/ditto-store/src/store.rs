@@ -30,6 +30,7 @@ use crate::request::{self, Cancellation, Place, Requests};
 use crate::result::QueryResult;
 use crate::settings::{Settings, SettingsCell};
 use crate::shared::Shared;
+use crate::spill::SpillFolder;
 use crate::system::SystemProvider;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
@@ -87,6 +88,7 @@ impl Store {
         let requests =
             Requests::new(settings, options.clock.clone(), &options.database, &options.environment);
         let indexes = index::create::open(&db, dict.shared())?;
+        let spill = SpillFolder::open(&directory, dict.shared());
         let new = |this: &Weak<Shared>| {
             Shared::new(
                 this.clone(),
@@ -94,7 +96,7 @@ impl Store {
                 hash_key.clone(),
                 dict.shared().clone(),
                 readers,
-                requests,
+                (requests, spill),
                 indexes,
             )
         };

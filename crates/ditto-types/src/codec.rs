@@ -105,13 +105,12 @@ pub fn from_slice(buf: &[u8]) -> Result<Value, WireError> {
 
 /// Reads one value; refuses non-canonical bytes and nesting beyond [`MAX_DEPTH`].
 pub fn decode(r: &mut Reader<'_>) -> Result<Value, WireError> {
-    decode_at(r, 1)
+    decode_within(r, MAX_DEPTH)
 }
 
-fn decode_at(r: &mut Reader<'_>, depth: usize) -> Result<Value, WireError> {
-    if depth > MAX_DEPTH {
-        return Err(WireError::Depth(r.offset()));
-    }
+/// As [`decode`], with nesting up to `depth` levels: for values that expressions built, which may nest deeper than documents.
+pub fn decode_within(r: &mut Reader<'_>, depth: usize) -> Result<Value, WireError> {
+    let Some(below) = depth.checked_sub(1) else { return Err(WireError::Depth(r.offset())) };
     Ok(match r.u8()? {
         NULL => Value::Null,
         FALSE => Value::Bool(false),
@@ -138,7 +137,7 @@ fn decode_at(r: &mut Reader<'_>, depth: usize) -> Result<Value, WireError> {
             let n = body.count(1)?;
             let mut out = Vec::with_capacity(n);
             for _ in 0..n {
-                out.push(decode_at(&mut body, depth + 1)?);
+                out.push(decode_within(&mut body, below)?);
             }
             body.finish()?;
             Value::Array(out)
@@ -154,7 +153,7 @@ fn decode_at(r: &mut Reader<'_>, depth: usize) -> Result<Value, WireError> {
                     return Err(body.invalid("order of object fields"));
                 }
                 last = Some(k);
-                out.insert(SmolStr::new(k), decode_at(&mut body, depth + 1)?);
+                out.insert(SmolStr::new(k), decode_within(&mut body, below)?);
             }
             body.finish()?;
             Value::Object(out)

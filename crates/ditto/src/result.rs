@@ -208,9 +208,11 @@ impl QueryResultItem {
 }
 
 fn decode(rows: &ditto_store::QueryResult, index: usize) -> Value {
-    rows.lazy_items()[index].value()
+    rows.lazy_items().get(index).map_or(Value::Null, |row| row.value())
 }
 
 fn write_json(rows: &ditto_store::QueryResult, index: usize, out: &mut String) {
-    rows.lazy_items()[index].write_json(out);
+    if let Some(row) = rows.lazy_items().get(index) {
+        row.write_json(out);
+    }
 }

@@ -1,22 +1,23 @@
 //! Running a SELECT: nested loops over the terms, then groups or rows.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use ditto_types::{SmolStr, Value};
 
+use super::distinct::Distinct;
 use super::groups::Groups;
 use super::output::{is_whole, names, project};
+use super::ranked::Ranked;
 use super::stats::{Stats, TermStats};
-use super::{Poll, Rows, RunContext, check_buffer};
+use super::{Poll, Rows, RunContext};
 use crate::bind::{Chosen, needs};
 use crate::error::DqlError;
-use crate::eval::{Cx, weight};
+use crate::eval::Cx;
 use crate::item::Item;
-use crate::key::push_component;
+use crate::items::Items;
 use crate::plan::{Output, SelectPlan, SelectTemplate, TailTemplate};
 use crate::scalar::Scalar;
-use crate::sort::{Bar, Sorter};
+use crate::sort::Bar;
 use crate::source::{Condition, Row, RowFilter, Source, TermScan};
 use crate::truth::Truth;
 
@@ -37,7 +38,7 @@ struct Run<'p, 'c> {
     plan: &'p SelectPlan,
     cx: &'c RunContext<'c>,
     poll: Poll<'c>,
-    sink: Sink<'p>,
+    sink: Sink<'p, 'c>,
     stats: Stats,
 }
 
@@ -45,7 +46,7 @@ impl<'p, 'c> Run<'p, 'c> {
     fn new(plan: &'p SelectPlan, cx: &'c RunContext<'c>) -> Self {
         let terms = vec![TermStats::default(); 1 + plan.inner.len()];
         let stats = Stats { terms, ..Stats::default() };
-        Self { plan, cx, poll: Poll::new(cx), sink: Sink::new(plan), stats }
+        Self { plan, cx, poll: Poll::new(cx), sink: Sink::new(plan, cx), stats }
     }
 
     fn nanos(&self) -> u64 {
@@ -187,11 +188,9 @@ impl<'p, 'c> Run<'p, 'c> {
 
     fn finish(mut self) -> Result<Rows, DqlError> {
         let before = self.nanos();
-        let (groups, projected) = (self.sink.groups.as_ref().map_or(0, Groups::len), self.sink.projected);
-        self.stats.groups = groups as u64;
-        let sink = std::mem::replace(&mut self.sink, Sink::new(self.plan));
-        let (items, emitted) = sink.finish()?;
-        self.stats.projected = projected + emitted;
+        let sink = std::mem::replace(&mut self.sink, Sink::new(self.plan, self.cx));
+        let items;
+        (items, self.stats.groups, self.stats.projected) = sink.finish()?;
         self.stats.rows = items.len() as u64;
         self.stats.finish_ns = self.nanos().saturating_sub(before);
         let profile = self.cx.profile.then(|| crate::explain::select(self.plan, Some(&self.stats)));
@@ -213,48 +212,27 @@ impl Condition for Narrowed<'_> {
 }
 
 /// Where rows go that fulfil the conditions.
-struct Sink<'p> {
+struct Sink<'p, 'c> {
     plan: &'p SelectPlan,
     names: Vec<&'p SmolStr>,
-    groups: Option<Groups<'p>>,
+    groups: Option<Groups<'p, 'c>>,
     /// The number of documents, when that is all there is to know.
     count: Option<u64>,
-    distinct: Option<Distinct>,
-    rows: Sorter<Item>,
+    distinct: Option<Distinct<'c>>,
+    rows: Ranked<'c>,
     projected: u64,
 }
 
-/// Result rows so far, when they must differ: equal rows have equal bytes.
-#[derive(Default)]
-struct Distinct {
-    seen: HashSet<Box<[u8]>>,
-    held: usize,
-}
-
-impl Distinct {
-    /// Whether the row is new.
-    fn insert(&mut self, row: &Value) -> Result<bool, DqlError> {
-        let mut key = Vec::new();
-        push_component(Some(row), false, &mut key);
-        if self.seen.contains(key.as_slice()) {
-            return Ok(false);
-        }
-        self.held += key.len() + size_of::<Box<[u8]>>();
-        check_buffer(self.held, "DISTINCT")?;
-        Ok(self.seen.insert(key.into()))
-    }
-}
-
-impl<'p> Sink<'p> {
-    fn new(plan: &'p SelectPlan) -> Self {
+impl<'p, 'c> Sink<'p, 'c> {
+    fn new(plan: &'p SelectPlan, cx: &RunContext<'c>) -> Self {
         let template: &'p SelectTemplate = &plan.chosen.template;
         Self {
             plan,
             names: names(&template.choice.head, &template.joins),
-            groups: template.grouping.as_ref().map(Groups::new),
+            groups: template.grouping.as_ref().map(|g| Groups::new(g, cx)),
             count: None,
-            distinct: template.distinct.then(Distinct::default),
-            rows: Sorter::new(plan.chosen.sorting(), plan.chosen.window),
+            distinct: template.distinct.then(|| Distinct::new(cx)),
+            rows: Ranked::new(plan.chosen.sorting(), plan.chosen.window, cx),
             projected: 0,
         }
     }
@@ -306,39 +284,40 @@ impl<'p> Sink<'p> {
         if let (None, Some(row)) = (&self.distinct, row)
             && is_whole(output)
         {
-            let item = row.capture();
-            let held = if self.rows.sorts() { item.weight() } else { 0 };
-            return self.rows.push(keys, item, held);
+            return self.rows.push(keys, row.capture());
         }
         let row = project(output, &self.names, cx)?;
         if let Some(distinct) = &mut self.distinct
-            && !distinct.insert(&row)?
+            && !distinct.admit(&keys, &row)?
         {
             return Ok(());
         }
-        let held = if self.rows.sorts() { weight(&row) } else { 0 };
-        self.rows.push(keys, Item::Value(row), held)
+        self.rows.push(keys, Item::Value(row))
     }
 
-    /// The result rows, and how many groups became rows.
-    fn finish(mut self) -> Result<(Vec<Item>, u64), DqlError> {
-        let before = self.projected;
+    /// The result rows; the number of groups, and how many rows were projected.
+    fn finish(mut self) -> Result<(Items, u64, u64), DqlError> {
         let template: &'p SelectTemplate = &self.plan.chosen.template;
+        let mut number = 0;
         if let (Some(grouping), Some(groups)) = (&template.grouping, self.groups.take()) {
-            for mut slots in groups.finish() {
+            number = groups.finish(|mut slots| {
                 if let Some(count) = self.count {
                     slots.iter_mut().for_each(|s| *s = Some(Value::from(count)));
                 }
                 let cx = Cx::group(&slots, &self.plan.chosen.bound);
-                if let Some(having) = &grouping.having
-                    && having.test(&cx)? != Truth::True
-                {
-                    continue;
+                match &grouping.having {
+                    Some(having) if having.test(&cx)? != Truth::True => Ok(()),
+                    _ => self.emit(&cx, None),
                 }
-                self.emit(&cx, None)?;
-            }
+            })?;
         }
-        let emitted = self.projected - before;
-        Ok((self.rows.finish(), emitted))
+        let rows = &mut self.rows;
+        if let Some(distinct) = self.distinct {
+            distinct.finish(template.choice.tail.order.len(), |keys, row| {
+                rows.push(keys, row)?;
+                Ok(rows.wants_more())
+            })?;
+        }
+        Ok((self.rows.finish()?, number, self.projected))
     }
 }

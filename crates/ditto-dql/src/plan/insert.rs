@@ -165,13 +165,13 @@ impl InsertPlan {
 
     fn selected(&self, rows: Rows, at: At, cx: &Cx<'_>, out: &mut Documents<'_>) -> Result<(), DqlError> {
         let mut bytes = 0usize;
-        for item in rows.items {
+        for item in &rows.items {
             bytes = bytes.saturating_add(item.weight());
             if bytes > MAX_SELECTED_BYTES {
                 let message = format!("the rows to insert exceed the limit of {MAX_SELECTED_BYTES} bytes");
                 return cx.fail(ErrorKind::SizeLimitExceeded, message, at);
             }
-            match item.into_value() {
+            match item.into_owned().into_value() {
                 Value::Object(o) => self.add(Cow::Owned(o), at, cx, out)?,
                 other => return no_document(Some(&other), at, cx),
             }

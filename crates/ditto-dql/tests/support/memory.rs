@@ -97,7 +97,7 @@ impl Memory {
 
     pub(crate) fn try_select(&self, text: &str, args: &str) -> Result<Vec<Value>, DqlError> {
         let Plan::Select(plan) = self.bind(text, args)? else { panic!("no SELECT: {text}") };
-        Ok(self.rows(&plan)?.items.into_iter().map(|i| i.into_value()).collect())
+        Ok(self.rows(&plan)?.items.iter().map(|i| i.value()).collect())
     }
 
     /// Result rows as JSON text.

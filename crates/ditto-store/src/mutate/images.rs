@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
-use ditto_dql::{CollectionRef, Item, Row, RunContext, SelectPlan, Source, TermScan};
+use ditto_dql::{CollectionRef, Items, Row, RunContext, SelectPlan, Source, TermScan};
 use ditto_types::DocId;
 
 use crate::StoreError;
@@ -28,8 +28,8 @@ impl<'p> Images<'p> {
     }
 
     /// The rows of RETURNING; none without.
-    pub(super) fn rows(&self, cx: &RunContext<'_>) -> Result<Vec<Item>, StoreError> {
-        let Some(plan) = self.plan else { return Ok(Vec::new()) };
+    pub(super) fn rows(&self, cx: &RunContext<'_>) -> Result<Items, StoreError> {
+        let Some(plan) = self.plan else { return Ok(Items::default()) };
         Ok(plan.run(self, cx)?.items)
     }
 }

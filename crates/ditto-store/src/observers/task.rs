@@ -153,13 +153,15 @@ impl Task {
             request.poll()?;
             let plan = Arc::new(bind(shared, &query.prepared, &query.args, query.plan.is_strict())?);
             request.show(&Arc::new(Plan::Select((*plan).clone())));
+            let spill = shared.spill.for_run(&request.settings);
             let run = |db: &Db| {
                 let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
                 let source = source.interrupted_by(&**request);
-                let cx = RunContext { interrupt: Some(&**request), ..RunContext::default() };
+                let cx =
+                    RunContext { interrupt: Some(&**request), spill: Some(&spill), ..RunContext::default() };
                 let seen = meta::head(db)?;
                 if !query.incremental {
-                    return Ok((None, seen, Items::from(plan.run(&source, &cx)?.items)));
+                    return Ok((None, seen, plan.run(&source, &cx)?.items));
                 }
                 let mut live = LiveResult::run(plan.clone(), &source, &cx)?;
                 let items = live.items();

@@ -156,7 +156,7 @@ impl Run<'_> {
         if let Plan::Select(plan) = &**plan {
             let Rows { mut items, profile: stats } = self.read(plan, profile)?;
             if profile {
-                items.push(row(items.len(), stats).into());
+                items = items.with(row(items.len(), stats).into());
             }
             return Ok(QueryResult::rows(items));
         }
@@ -172,7 +172,9 @@ impl Run<'_> {
     fn read(&self, plan: &SelectPlan, profile: bool) -> Result<Rows, StoreError> {
         let (shared, request) = (&self.store.shared, self.request);
         let nanos = || nanos(request.elapsed());
-        let context = RunContext { interrupt: Some(&**request), profile, nanos: Some(&nanos) };
+        let spill = shared.spill.for_run(&request.settings);
+        let context =
+            RunContext { interrupt: Some(&**request), profile, nanos: Some(&nanos), spill: Some(&spill) };
         let rows = |db: &Db| {
             let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
             plan.run(&source.interrupted_by(&**request), &context)

@@ -59,6 +59,9 @@ pub struct Settings {
     pub peer_certificate_revocation_check_enabled: bool,
     /// Seconds from one run of the collector of attachments to the next.
     pub attachment_gc_interval_seconds: u64,
+    /// Bytes that ORDER BY, GROUP BY, DISTINCT and the result of a statement may each hold before a temporary file in the
+    /// directory of the store takes over.
+    pub dql_spill_threshold_bytes: u64,
     /// `dql_default_directives` as the planner reads them.
     pub(crate) directives: Directives,
     /// Without effect; for trying ALTER SYSTEM.
@@ -90,6 +93,7 @@ impl Default for Settings {
             disable_replication_gc_on_evict: false,
             peer_certificate_revocation_check_enabled: true,
             attachment_gc_interval_seconds: 600,
+            dql_spill_threshold_bytes: 16 << 20,
             directives: Directives::default(),
             example_parameter: 42,
         }

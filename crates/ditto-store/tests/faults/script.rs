@@ -178,8 +178,17 @@ pub(crate) fn fill(dir: &Path, ballast: &Path) {
         ids.sort_unstable();
         assert!(ids.iter().eq(acknowledged.iter().map(|n| *n as i64).collect::<Vec<_>>().iter()), "{ids:?}");
     };
-    // Reading goes on while there is no space.
+    // Reading goes on while there is no space; only what needs a temporary file fails.
     all_there();
+    let none = Object::new();
+    store.execute("ALTER SYSTEM SET dql_spill_threshold_bytes = 65536", &none).unwrap();
+    const LARGE: &str = "SELECT * FROM c ORDER BY text";
+    match store.execute(LARGE, &none) {
+        Ok(_) => panic!("there is room for a temporary file of all documents"),
+        Err(e) => say("large", Err(e)),
+    }
+    store.execute("ALTER SYSTEM RESET dql_spill_threshold_bytes", &none).unwrap();
+    assert_eq!(store.execute(LARGE, &none).unwrap().item_count(), acknowledged.len());
     std::fs::remove_file(ballast).unwrap();
     insert(5000).unwrap();
     store.execute("DELETE FROM c WHERE _id = 5000", &Object::new()).unwrap();

@@ -1,0 +1,135 @@
+//! Statements that need temporary files, on a real store.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use ditto_testkit::{temp_dir, workload_document};
+use ditto_types::{DatabaseId, ErrorKind, Object, Value, json};
+
+use super::FOLDER;
+use crate::{Store, StoreOptions, TransactionOptions};
+
+fn open(dir: &Path) -> Store {
+    Store::open(StoreOptions::new(dir, DatabaseId::DEFAULT)).unwrap()
+}
+
+/// A store with documents of about 2 MB of JSON, and so little memory for statements as is allowed.
+fn filled(dir: &Path) -> Store {
+    let store = open(dir);
+    let documents = (0..6000).map(|i| Value::Object(workload_document(i)));
+    let args = Object::from([("d".into(), Value::Array(documents.collect()))]);
+    store.execute("INSERT INTO docs DOCUMENTS (:d)", &args).unwrap();
+    bound(&store, 65_536);
+    store
+}
+
+fn bound(store: &Store, bytes: u64) {
+    let args = Object::from([("n".into(), Value::from(bytes))]);
+    store.execute("ALTER SYSTEM SET dql_spill_threshold_bytes = :n", &args).unwrap();
+}
+
+fn rows(store: &Store, text: &str) -> Vec<String> {
+    store.execute(text, &Object::new()).unwrap().iter().map(|row| json::to_string(&row)).collect()
+}
+
+/// Names of what is in the folder, if there is one.
+fn names(dir: &Path) -> Option<Vec<String>> {
+    let entries = std::fs::read_dir(dir.join(FOLDER)).ok()?;
+    Some(entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect())
+}
+
+#[test]
+fn a_large_statement_gives_the_same_from_files() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    for text in [
+        "SELECT * FROM docs",
+        "SELECT * FROM docs ORDER BY customer, _id DESC",
+        "SELECT _id, customer FROM docs ORDER BY ts LIMIT 3000 OFFSET 2000",
+        "SELECT DISTINCT _id, qty FROM docs ORDER BY qty, _id",
+        "SELECT customer, COUNT(*) AS n, SUM(qty) AS s, COUNT(DISTINCT store) AS d FROM docs GROUP BY customer, _id",
+        "SELECT MEDIAN(qty) AS m, COUNT(DISTINCT ts) AS n FROM docs",
+    ] {
+        bound(&store, 65_536);
+        let from_files = rows(&store, text);
+        bound(&store, 1 << 30);
+        assert_eq!(from_files, rows(&store, text), "{text}");
+    }
+    // PROFILE adds its row behind those of the file.
+    bound(&store, 65_536);
+    let profiled = rows(&store, "PROFILE SELECT * FROM docs ORDER BY _id");
+    assert_eq!(profiled[..6000], rows(&store, "SELECT * FROM docs ORDER BY _id"));
+    assert!(profiled[6000].contains("~request_profile"), "{}", profiled[6000]);
+    assert!(names(dir.path()).is_some(), "no statement used a file");
+}
+
+#[test]
+fn files_have_no_name_and_results_outlive_the_store() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    assert_eq!(names(dir.path()), None, "there is a folder before it is needed");
+    let result = store.execute("SELECT * FROM docs ORDER BY _id", &Object::new()).unwrap();
+    if cfg!(unix) {
+        assert_eq!(names(dir.path()), Some(vec![]));
+    }
+    let want = rows(&store, "SELECT * FROM docs ORDER BY _id LIMIT 100 OFFSET 5000");
+    store.close();
+    let item = result.lazy_items().get(5000).unwrap().into_owned();
+    let got: Vec<String> =
+        (5000..5100).map(|i| json::to_string(&result.lazy_items().get(i).unwrap().value())).collect();
+    assert_eq!(got, want);
+    drop(result);
+    // A row lives on without the result.
+    assert_eq!(json::to_string(&item.value()), want[0]);
+}
+
+#[test]
+fn what_a_crash_left_is_deleted_by_the_next_open() {
+    let dir = temp_dir();
+    open(dir.path()).close();
+    let folder = dir.path().join(FOLDER);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("left"), vec![0; 1000]).unwrap();
+    let store = filled(dir.path());
+    assert_eq!(names(dir.path()), None);
+    assert_eq!(rows(&store, "SELECT * FROM docs").len(), 6000);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_an_error_of_large_statements_only() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    std::fs::write(dir.path().join(FOLDER), b"in the way").unwrap();
+    let error = store.execute("SELECT * FROM docs ORDER BY qty", &Object::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::IoAlreadyExists, "{error}");
+    assert_eq!(rows(&store, "SELECT * FROM docs ORDER BY qty LIMIT 10").len(), 10);
+    std::fs::remove_file(dir.path().join(FOLDER)).unwrap();
+    assert_eq!(rows(&store, "SELECT * FROM docs ORDER BY qty").len(), 6000);
+}
+
+#[test]
+fn transactions_and_observers_use_files_too() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    let none = Object::new();
+    for read_only in [true, false] {
+        let t = store.begin(TransactionOptions { read_only, hint: None }).unwrap();
+        assert_eq!(t.execute("SELECT * FROM docs ORDER BY ts", &none).unwrap().item_count(), 6000);
+        t.commit().unwrap();
+    }
+    let (sender, results) = channel();
+    let callback = Box::new(move |result| sender.send(result).unwrap_or(()));
+    let text = "SELECT DISTINCT _id, qty FROM docs ORDER BY _id";
+    let observer = store.observe(text, &none, callback).unwrap();
+    let next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(next().item_count(), 6000);
+    store
+        .execute(
+            "DELETE FROM docs WHERE _id = :id",
+            &Object::from([("id".into(), workload_document(0)["_id"].clone())]),
+        )
+        .unwrap();
+    assert_eq!(next().item_count(), 5999);
+    observer.cancel();
+}
