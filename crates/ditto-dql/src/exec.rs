@@ -7,15 +7,15 @@ mod ranked;
 mod select;
 mod stats;
 
-use ditto_types::{ErrorKind, Value};
+use ditto_types::ErrorKind;
 
 use crate::error::DqlError;
-use crate::items::Items;
 use crate::spill::SharedSpill;
 
 pub(crate) use output::{is_whole, project};
 pub(crate) use select::select;
-pub(crate) use stats::Stats;
+pub use stats::RunStats;
+pub(crate) use stats::TermStats;
 
 /// Memory that a run without [`Spill`](crate::Spill) may hold for sorting, and again for groups and for the rows of DISTINCT, in
 /// bytes.
@@ -43,27 +43,32 @@ pub trait Interrupt: Send + Sync {
     fn poll(&self) -> Result<(), DqlError>;
 }
 
+/// Who wants to know how a run went: PROFILE.
+pub trait Profiler: Send + Sync {
+    /// Nanoseconds of a clock that never goes back; this crate reads no clock.
+    fn nanos(&self) -> u64;
+
+    /// Takes what a run did, when it is over: for [`Plan::profile`](crate::Plan::profile).
+    fn report(&self, stats: RunStats);
+}
+
 /// How a statement is run.
 #[derive(Clone, Copy, Default)]
 pub struct RunContext<'a> {
     /// Who may end it early.
     pub interrupt: Option<&'a dyn Interrupt>,
-    /// Whether the plan with statistics is wanted.
-    pub profile: bool,
-    /// Nanoseconds of a clock that never goes back, for the times of the profile; this crate reads no clock.
-    pub nanos: Option<&'a dyn Fn() -> u64>,
+    /// Who is told what it did.
+    pub profiler: Option<&'a dyn Profiler>,
     /// Where the run puts what memory does not hold. Without it a run fails beyond [`MAX_BUFFER_BYTES`], and holds its result
     /// whatever that takes.
     pub spill: Option<&'a SharedSpill>,
 }
 
-/// The result of a SELECT.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    /// The rows in order.
-    pub items: Items,
-    /// The plan whose operators have `#stats`, when it was asked for.
-    pub profile: Option<Value>,
+impl RunContext<'_> {
+    /// The time, if somebody measures.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.profiler.map_or(0, Profiler::nanos)
+    }
 }
 
 /// Counts rows and asks the [`Interrupt`] now and then.

@@ -9,8 +9,8 @@ use ditto_types::{Object, SmolStr, Value};
 
 use crate::bind::{Chosen, Selecting};
 use crate::eval::Cx;
-use crate::exec::Stats;
-use crate::plan::{CreateIndexPlan, DeletePlan, DropIndexPlan, Head, Plan, SelectPlan};
+use crate::exec::RunStats;
+use crate::plan::{CreateIndexPlan, DropIndexPlan, Head, Plan, SelectPlan};
 use texts::Texts;
 
 /// An operator with its members.
@@ -56,33 +56,28 @@ fn sequence(operators: Vec<Operator>) -> Value {
     Value::Object(Operator::new("sequence").with("children", children).0)
 }
 
-/// The plan of a statement.
-pub(crate) fn plan(plan: &Plan) -> Value {
+/// The plan of a statement, with statistics after a run.
+pub(crate) fn plan(plan: &Plan, stats: Option<&RunStats>) -> Value {
     match plan {
-        Plan::Select(p) => select(p, None),
-        Plan::Update(p) => targets(p.chosen(), "update"),
-        Plan::Delete(p) => removal(p, "delete"),
-        Plan::Evict(p) => removal(p, "evict"),
+        Plan::Select(p) => sequence(select_operators(p, stats)),
+        Plan::Update(p) => targets(p.chosen(), "update", stats),
+        Plan::Delete(p) => targets(p.chosen(), "delete", stats),
+        Plan::Evict(p) => targets(p.chosen(), "evict", stats),
         Plan::Insert(p) => {
             let mut operators = match p.rows() {
-                Some(source) => select_operators(source, None),
+                Some(source) => select_operators(source, stats),
                 None => Vec::new(),
             };
             let insert = Operator::new("insert").with("collection", p.collection());
-            operators.push(insert.with("policy", format!("{:?}", p.policy())));
+            operators.push(written(insert.with("policy", format!("{:?}", p.policy())), stats));
             sequence(operators)
         }
         Plan::CreateIndex(p) => sequence(vec![create_index(p)]),
         Plan::DropIndex(p) => sequence(vec![drop_index(p)]),
-        Plan::Profile(inner) => self::plan(inner),
+        Plan::Profile(inner) => self::plan(inner, stats),
         Plan::Advise(p) => sequence(vec![Operator::new("advise").with("provision", !p.create.is_empty())]),
         Plan::AlterSystem(_) | Plan::Show(_) | Plan::Explain(_) | Plan::ClearHistory => sequence(Vec::new()),
     }
-}
-
-/// The plan of a SELECT, with statistics after a run.
-pub(crate) fn select(plan: &SelectPlan, stats: Option<&Stats>) -> Value {
-    sequence(select_operators(plan, stats))
 }
 
 fn create_index(p: &CreateIndexPlan) -> Operator {
@@ -96,24 +91,32 @@ fn drop_index(p: &DropIndexPlan) -> Operator {
     operator.with("if_exists", p.if_present)
 }
 
-fn removal(p: &DeletePlan, name: &'static str) -> Value {
-    targets(p.chosen(), name)
+/// The operator that changes documents.
+fn written(operator: Operator, stats: Option<&RunStats>) -> Operator {
+    operator.stats(stats.map(|s| (s.rows, s.rows)), stats.map_or(0, |s| s.write_ns), 0)
 }
 
 /// The plan of UPDATE, DELETE and EVICT.
-fn targets<T: Selecting + 'static>(chosen: &Chosen<T>, name: &'static str) -> Value {
+fn targets<T: Selecting + 'static>(
+    chosen: &Chosen<T>,
+    name: &'static str,
+    stats: Option<&RunStats>,
+) -> Value {
     let texts = Texts::of(&chosen.bound.text, &[&chosen.template.choice().head]);
     let cx = Cx::constant(&chosen.bound);
-    let mut out =
-        scan::operators(&chosen.template.choice().head, &chosen.route, (&cx, &chosen.limits), None, 0);
-    out.extend(filter(&texts, None));
+    let visited = stats.and_then(|s| s.terms.first()).map(|t| t.visited);
+    let nanos = stats.map_or(0, |s| s.source_ns);
+    let head = &chosen.template.choice().head;
+    let mut out = scan::operators(head, &chosen.route, (&cx, &chosen.limits), visited, nanos);
+    let rows = visited.zip(stats.map(|s| s.matched));
+    out.extend(filter(&texts, rows).map(|f| f.stats(rows, stats.map_or(0, |s| s.rows_ns), 0)));
     let order = if chosen.is_ordered() { Vec::new() } else { texts.order.clone() };
-    out.extend(tail(order, chosen, None));
-    out.push(Operator::new(name).with("collection", &*chosen.collection().name));
+    out.extend(tail(order, chosen, stats));
+    out.push(written(Operator::new(name).with("collection", &*chosen.collection().name), stats));
     sequence(out)
 }
 
-fn select_operators(plan: &SelectPlan, stats: Option<&Stats>) -> Vec<Operator> {
+fn select_operators(plan: &SelectPlan, stats: Option<&RunStats>) -> Vec<Operator> {
     let chosen = &plan.chosen;
     let template = &*chosen.template;
     let heads: Vec<&Head> = template.heads().collect();
@@ -177,7 +180,7 @@ fn filter(texts: &Texts, rows: Option<(u64, u64)>) -> Option<Operator> {
 fn tail<T: Selecting + 'static>(
     order: Vec<Value>,
     chosen: &Chosen<T>,
-    stats: Option<&Stats>,
+    stats: Option<&RunStats>,
 ) -> Vec<Operator> {
     let mut out = Vec::new();
     if !order.is_empty() {

@@ -49,7 +49,7 @@
 //! let prepared = prepare("SELECT _id FROM cars WHERE seats > :n")?;
 //! let args = Object::from([("n".into(), Value::Int(4))]);
 //! let Plan::Select(plan) = prepared.bind(&args, &BindContext::bare())? else { unreachable!() };
-//! let rows = plan.run(&cars, &RunContext::default())?.items;
+//! let rows = plan.run(&cars, &RunContext::default())?;
 //! assert_eq!(rows.len(), 1);
 //! let first = rows.iter().next().map(|row| row.value());
 //! assert_eq!(first.as_ref().and_then(|row| row.get("_id")), Some(&Value::Int(2)));
@@ -122,7 +122,7 @@ pub use directives::{Directives, NO_DIRECTIVES};
 pub use env::Env;
 pub use error::{DqlError, Position};
 pub use eval::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
-pub use exec::{Interrupt, MAX_BUFFER_BYTES, Rows, RunContext};
+pub use exec::{Interrupt, MAX_BUFFER_BYTES, Profiler, RunContext, RunStats};
 pub use item::{Item, LazyItem};
 pub use items::{Items, Iter as ItemsIter};
 pub use key::{KeyError, KeySpan, decode_key, encode_key};

@@ -20,6 +20,7 @@ use crate::directives::Directives;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
+use crate::exec::RunStats;
 use crate::order::Number;
 use crate::planner::{Cond, UseIds, conditions};
 use crate::scalar::{At, Scalar};
@@ -72,7 +73,12 @@ pub enum Plan {
 impl Plan {
     /// How it is carried out, as EXPLAIN shows it.
     pub fn explain(&self) -> Value {
-        crate::explain::plan(self)
+        crate::explain::plan(self, None)
+    }
+
+    /// How it was carried out: operators have `#stats`.
+    pub fn profile(&self, stats: &RunStats) -> Value {
+        crate::explain::plan(self, Some(stats))
     }
 }
 

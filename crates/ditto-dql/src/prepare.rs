@@ -245,7 +245,7 @@ impl Prepared {
             None => self.bind_body(args, cx)?,
             Some(PrefixKind::Profile) => Plan::Profile(Box::new(self.bind_body(args, cx)?)),
             Some(PrefixKind::Explain) => {
-                let plan = explain::plan(&self.bind_body(args, cx)?);
+                let plan = explain::plan(&self.bind_body(args, cx)?, None);
                 Plan::Explain(ExplainPlan { row: Value::Object(Object::from([("plan".into(), plan)])) })
             }
             // The advice does not depend on values, and a join that needs an index cannot be bound before it has one.
@@ -254,7 +254,7 @@ impl Prepared {
                 if !explain {
                     return Ok(advice);
                 }
-                let plan = explain::plan(&advice);
+                let plan = explain::plan(&advice, None);
                 Plan::Explain(ExplainPlan { row: Value::Object(Object::from([("plan".into(), plan)])) })
             }
         })

@@ -6,9 +6,10 @@ mod harness;
 #[path = "support/memory.rs"]
 mod memory;
 
-use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ditto_dql::{Directives, Plan, RunContext};
+use ditto_dql::{Directives, Plan, Profiler, Row, RunContext, RunStats};
 use ditto_types::{Value, json};
 use harness::value;
 use memory::Memory;
@@ -159,6 +160,82 @@ fn the_inner_side_of_a_join() {
     assert_eq!(spans[0].as_array().unwrap()[0].get("range"), Some(&value(range)));
 }
 
+/// Takes what a run did; a clock that goes on by `step` at each look.
+struct Recorder {
+    step: u64,
+    nanos: AtomicU64,
+    stats: Mutex<Option<RunStats>>,
+}
+
+impl Recorder {
+    fn new(step: u64) -> Self {
+        Self { step, nanos: AtomicU64::new(0), stats: Mutex::default() }
+    }
+
+    fn context(&self) -> RunContext<'_> {
+        RunContext { profiler: Some(self), ..RunContext::default() }
+    }
+
+    fn profile(&self, plan: &Plan) -> Value {
+        let stats = self.stats.lock().unwrap().take();
+        plan.profile(&stats.expect("statistics").written_in(7 * self.step))
+    }
+}
+
+impl Profiler for Recorder {
+    fn nanos(&self) -> u64 {
+        self.nanos.fetch_add(self.step, Ordering::Relaxed)
+    }
+
+    fn report(&self, stats: RunStats) {
+        assert!(self.stats.lock().unwrap().replace(stats).is_none(), "two reports");
+    }
+}
+
+fn stats(profile: &Value, name: &str, member: &str) -> Option<Value> {
+    operator(profile, name).get("#stats").and_then(|s| s.get(member)).cloned()
+}
+
+#[test]
+fn profile_of_a_mutation() {
+    let db = orders();
+    let keep = |row: &dyn Row| Ok(row.id().clone());
+    for (text, name, source) in [
+        ("UPDATE orders SET x = 1 WHERE status = 'open' AND ts > 1", "update", "indexScan"),
+        ("UPDATE orders SET x = 1 WHERE x IS MISSING ORDER BY ts LIMIT 1", "update", "scan"),
+        ("DELETE FROM orders WHERE x IS MISSING LIMIT 1", "delete", "scan"),
+        ("EVICT FROM orders WHERE status = 'open' AND ts > 1", "evict", "indexScan"),
+    ] {
+        let plan = db.bind(text, "{}").unwrap();
+        let recorder = Recorder::new(1);
+        let cx = recorder.context();
+        let chosen = match &plan {
+            Plan::Update(p) => p.targets(&db, &cx, keep),
+            Plan::Delete(p) | Plan::Evict(p) => p.targets(&db, &cx, keep),
+            p => panic!("{p:?}"),
+        };
+        assert_eq!(chosen.unwrap().len(), 1, "{text}");
+        let profile = recorder.profile(&plan);
+        assert!(stats(&profile, source, "documentsOut").is_some(), "{text}: {profile:?}");
+        assert!(stats(&profile, "filter", "documentsOut").is_some(), "{text}");
+        assert_eq!(stats(&profile, name, "documentsIn"), Some(Value::Int(1)), "{text}");
+        let exec = stats(&profile, name, "phaseTimes").and_then(|t| t.get("exec").cloned());
+        assert_eq!(exec, Some(Value::Int(7)), "{text}");
+    }
+    for (text, rows) in [
+        ("INSERT INTO o2 SELECT * FROM orders", db.select("SELECT COUNT(*) AS n FROM orders", "{}")),
+        ("INSERT INTO o2 DOCUMENTS ({'a': 1}), ({'a': 2})", r#"[{"n":2}]"#.to_owned()),
+    ] {
+        let Plan::Insert(plan) = db.bind(text, "{}").unwrap() else { panic!("{text}") };
+        let recorder = Recorder::new(1);
+        plan.documents(&db, &recorder.context()).unwrap();
+        let profile = recorder.profile(&Plan::Insert(plan));
+        let inserted = stats(&profile, "insert", "documentsIn").unwrap();
+        assert_eq!(format!(r#"[{{"n":{}}}]"#, inserted.as_i64().unwrap()), rows, "{text}");
+        assert_eq!(text.contains("SELECT"), json::to_string(&profile).contains("scan"), "{text}");
+    }
+}
+
 #[test]
 fn profile() {
     let db = orders();
@@ -166,29 +243,20 @@ fn profile() {
         db.bind("PROFILE SELECT * FROM orders WHERE status = 'open' AND ts > 1 ORDER BY c", "{}").unwrap();
     let Plan::Profile(plan) = bound else { panic!("{bound:?}") };
     let Plan::Select(plan) = *plan else { panic!("{plan:?}") };
-    // A clock that goes on by one at each look.
-    let ticks = Cell::new(0);
-    let nanos = || {
-        ticks.set(ticks.get() + 1);
-        ticks.get()
-    };
-    let rows =
-        plan.run(&db, &RunContext { profile: true, nanos: Some(&nanos), ..RunContext::default() }).unwrap();
-    assert_eq!(rows.items.len(), 1);
-    let profile = rows.profile.unwrap();
-    let stats = |name: &str, member: &str| {
-        operator(&profile, name).get("#stats").and_then(|s| s.get(member)).cloned()
-    };
-    assert_eq!(stats("indexScan", "documentsOut"), Some(Value::Int(1)));
-    assert_eq!(stats("filter", "documentsIn"), Some(Value::Int(1)));
-    assert_eq!(stats("filter", "documentsOut"), Some(Value::Int(1)));
-    assert_eq!(stats("sort", "documentsOut"), Some(Value::Int(1)));
-    let exec = stats("indexScan", "phaseTimes").and_then(|t| t.get("exec").cloned());
+    let recorder = Recorder::new(1);
+    let rows = plan.run(&db, &recorder.context()).unwrap();
+    assert_eq!(rows.len(), 1);
+    let profile = recorder.profile(&Plan::Select(plan.clone()));
+    assert_eq!(stats(&profile, "indexScan", "documentsOut"), Some(Value::Int(1)));
+    assert_eq!(stats(&profile, "filter", "documentsIn"), Some(Value::Int(1)));
+    assert_eq!(stats(&profile, "filter", "documentsOut"), Some(Value::Int(1)));
+    assert_eq!(stats(&profile, "sort", "documentsOut"), Some(Value::Int(1)));
+    let exec = stats(&profile, "indexScan", "phaseTimes").and_then(|t| t.get("exec").cloned());
     assert!(matches!(exec, Some(Value::Int(n)) if n > 0), "{exec:?}");
-    // Without a clock there are no times, and nobody who did not ask gets a profile.
-    let rows = plan.run(&db, &RunContext { profile: true, ..RunContext::default() }).unwrap();
-    assert!(!json::to_string(&rows.profile.unwrap()).contains("phaseTimes"));
-    assert!(plan.run(&db, &RunContext::default()).unwrap().profile.is_none());
+    // Without a clock there are no times.
+    let recorder = Recorder::new(0);
+    plan.run(&db, &recorder.context()).unwrap();
+    assert!(!json::to_string(&recorder.profile(&Plan::Select(plan))).contains("phaseTimes"));
     assert!(matches!(db.bind("PROFILE DELETE FROM orders", "{}"), Ok(Plan::Profile(_))));
 }
 

@@ -314,7 +314,7 @@ fn a_statement_is_bound_many_times() {
         let args = [("s".into(), Value::from(s)), ("n".into(), Value::Int(n))].into();
         let Plan::Select(plan) = prepared.bind(&args, &cx).unwrap() else { panic!() };
         db.visited.set(0);
-        assert_eq!(plan.run(&db, &RunContext::default()).unwrap().items.len(), want);
+        assert_eq!(plan.run(&db, &RunContext::default()).unwrap().len(), want);
         assert_eq!(db.visited.get(), want);
     }
 }

@@ -324,7 +324,7 @@ fn rows_stop_when_enough() {
     let Plan::Select(plan) = bind("SELECT * FROM c WHERE a > 1 LIMIT 2", "{}").unwrap() else { panic!() };
     let d = docs(r#"[{"a":1},{"a":2},{"a":3},{"a":4}]"#);
     let source = Counting(Docs(&d), Default::default());
-    assert_eq!(plan.run(&source, &RunContext::default()).unwrap().items.len(), 2);
+    assert_eq!(plan.run(&source, &RunContext::default()).unwrap().len(), 2);
     assert_eq!(source.1.get(), 3);
 }
 

@@ -245,8 +245,12 @@ impl Core {
 
     /// How a statement is run here: its request may end it.
     pub(crate) fn context(&self) -> RunContext<'_> {
-        let interrupt = self.request.as_deref().map(|r| r as &dyn Interrupt);
-        RunContext { interrupt, ..RunContext::default() }
+        let request = self.request.as_deref();
+        RunContext {
+            interrupt: request.map(|r| r as &dyn Interrupt),
+            profiler: request.and_then(Request::profiler),
+            ..RunContext::default()
+        }
     }
 
     /// Sizes above which a local write is warned of, and fails, in bytes of the stored form.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ditto_dql::{DqlError, Interrupt, Plan};
+use ditto_dql::{DqlError, Interrupt, Plan, Profiler, RunStats};
 use ditto_types::{DatabaseId, ErrorKind, Object, Value};
 
 use crate::StoreError;
@@ -99,6 +99,10 @@ pub(crate) struct Request {
     plan: Mutex<Option<Arc<Plan>>>,
     /// Whether the plan may outlive the request: its arguments are small.
     keeps_plan: AtomicBool,
+    /// Whether somebody wants to know what the run does: PROFILE.
+    measures: AtomicBool,
+    /// What it did until the documents were chosen, and when that was.
+    measured: Mutex<Option<(RunStats, u64)>>,
 }
 
 /// A request that has ended.
@@ -127,6 +131,22 @@ impl Request {
     /// Notes how the statement is carried out.
     pub(crate) fn show(&self, plan: &Arc<Plan>) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
+    }
+
+    /// From now on runs tell what they do.
+    pub(crate) fn measure(&self) {
+        self.measures.store(true, Ordering::Release);
+    }
+
+    /// Who is told what a run does, if anybody wants to know.
+    pub(crate) fn profiler(&self) -> Option<&dyn Profiler> {
+        self.measures.load(Ordering::Acquire).then_some(self as &dyn Profiler)
+    }
+
+    /// What the run did that has just ended.
+    pub(crate) fn measured(&self) -> Option<RunStats> {
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
+        measured.map(|(stats, at)| stats.written_in(Profiler::nanos(self).saturating_sub(at)))
     }
 
     /// Notes what the plan will hold.
@@ -192,6 +212,16 @@ impl Request {
                 "slow request"
             );
         }
+    }
+}
+
+impl Profiler for Request {
+    fn nanos(&self) -> u64 {
+        nanos(self.elapsed())
+    }
+
+    fn report(&self, stats: RunStats) {
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, Profiler::nanos(self)));
     }
 }
 
@@ -289,6 +319,8 @@ impl Requests {
             warned: AtomicU64::new(0),
             plan: Mutex::default(),
             keeps_plan: AtomicBool::new(false),
+            measures: AtomicBool::new(false),
+            measured: Mutex::default(),
         });
         self.active().push(request.clone());
         request

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ditto_dql::Items;
+use ditto_dql::{Item, Items};
 use ditto_types::{DocId, Value};
 
 /// The immutable result of one statement (API-054).
@@ -43,8 +43,8 @@ impl QueryResult {
     }
 
     /// With one row more.
-    pub(crate) fn with_row(self, row: Value) -> Self {
-        let items = self.items.lazy.with(row.into());
+    pub(crate) fn with_row(self, row: Item) -> Self {
+        let items = self.items.lazy.with(row);
         Self { mutated: self.mutated, commit: self.commit, ..Self::rows(items) }
     }
 
@@ -104,7 +104,6 @@ impl QueryResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ditto_dql::Item;
 
     #[test]
     fn items_are_moved_out_of_the_last_handle() {

@@ -30,7 +30,7 @@ type Visit<'v> = dyn FnMut(&dyn Row) -> Result<bool, StoreError> + 'v;
 
 /// Runs a SELECT.
 pub(crate) fn select(source: &StoreSource<'_>, plan: &SelectPlan) -> Result<Items, StoreError> {
-    Ok(plan.run(source, &RunContext::default())?.items)
+    plan.run(source, &RunContext::default())
 }
 
 /// What a connection sees, as a source of rows: a snapshot, or what the writer has done so far.

@@ -117,6 +117,3 @@ fn failure(action: &str, folder: &Path, e: &std::io::Error) -> DqlError {
     let message = format!("failed to {action} a temporary file in {}: {e}", folder.display());
     DqlError::new(ErrorKind::of_io(e), message)
 }
-
-#[cfg(test)]
-mod tests;

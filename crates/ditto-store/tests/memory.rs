@@ -75,11 +75,14 @@ fn child() {
     say("group");
     // What is larger than memory goes through files: all documents as the result, sorted and not, and a group for each.
     assert_eq!(count("SELECT * FROM docs"), DOCUMENTS as usize);
+    say("large result");
     assert_eq!(count("SELECT * FROM docs ORDER BY customer"), DOCUMENTS as usize);
+    say("large sort");
     assert_eq!(count("SELECT DISTINCT * FROM docs"), DOCUMENTS as usize);
+    say("large DISTINCT");
     assert_eq!(count("SELECT _id, MEDIAN(qty) AS m FROM docs GROUP BY _id"), DOCUMENTS as usize);
     assert_eq!(count("SELECT MEDIAN(qty) AS m, COUNT(DISTINCT _id) AS n FROM docs"), 1);
-    say("files");
+    say("large groups");
     // Observers of a few rows and of a thousand.
     let (sender, results) = channel();
     for text in [

@@ -114,7 +114,7 @@ fn rows_can_be_kept_beyond_their_result_and_their_store() {
     let f = Fixture::new();
     f.insert("c", r#"{"_id":{"k":1},"a":[1,{"b":1.0}],"s":"\"é\n","big":18446744073709551615}"#);
     let result = f.run("SELECT * FROM c");
-    let item = result.lazy_items()[0].clone();
+    let item = result.lazy_items().get(0).unwrap().into_owned();
     let expected = r#"{"_id":{"k":1},"a":[1,{"b":1.0}],"big":18446744073709551615,"s":"\"é\n"}"#;
     drop(result);
     f.run("DELETE FROM c");

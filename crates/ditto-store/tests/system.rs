@@ -329,7 +329,7 @@ fn settings_are_set_shown_and_reset_by_statements() {
         (Some(&Value::Int(42)), Some(&Value::Int(168)))
     );
     let all = one(&f, "SHOW ALL");
-    assert_eq!(all.as_object().unwrap().len(), 23);
+    assert_eq!(all.as_object().unwrap().len(), 24);
     assert_eq!(f.rows("SHOW ALL LIKE 'document%soft%'"), [r#"{"document_size_soft_limit_bytes":262144}"#]);
     assert_eq!(f.rows("SHOW ALL LIKE 'EXAMPLE%'"), ["{}"]);
     assert_eq!(f.rows("SHOW ALL ILIKE 'EXAMPLE%'"), [r#"{"example_parameter":42}"#]);
@@ -524,7 +524,15 @@ fn profile_adds_one_row() {
             assert!(matches!(times.get(member), Some(Value::Int(ns)) if *ns > 0), "{text}: {member}");
         }
         assert_eq!(times.get("start"), Some(&Value::from("2027-01-15T08:00:00.000Z")));
-        assert!(!operators(profile.get("plan").unwrap()).is_empty());
+        let plan = profile.get("plan").unwrap();
+        assert!(!operators(plan).is_empty());
+        if query_type == "update" {
+            let last = plan.get("children").and_then(|c| c.as_array()?.last().cloned()).unwrap();
+            let stats = last.get("#stats").unwrap_or_else(|| panic!("{}", json(plan)));
+            assert_eq!(stats.get("documentsIn"), Some(&Value::Int(1)), "{}", json(plan));
+            let exec = stats.get("phaseTimes").and_then(|t| t.get("exec"));
+            assert!(matches!(exec, Some(Value::Int(ns)) if *ns > 0), "{}", json(plan));
+        }
         assert_eq!(result.commit_id().is_some(), query_type == "update");
     }
     let stats = one(&f, "PROFILE SELECT * FROM c WHERE false");

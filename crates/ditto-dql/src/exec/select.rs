@@ -8,8 +8,8 @@ use super::distinct::Distinct;
 use super::groups::Groups;
 use super::output::{is_whole, names, project};
 use super::ranked::Ranked;
-use super::stats::{Stats, TermStats};
-use super::{Poll, Rows, RunContext};
+use super::stats::{RunStats, TermStats};
+use super::{Poll, RunContext};
 use crate::bind::{Chosen, needs};
 use crate::error::DqlError;
 use crate::eval::Cx;
@@ -26,7 +26,7 @@ pub(crate) fn select<S: Source>(
     plan: &SelectPlan,
     source: &S,
     cx: &RunContext<'_>,
-) -> Result<Rows, S::Error> {
+) -> Result<(Items, RunStats), S::Error> {
     let mut run = Run::new(plan, cx);
     if run.sink.wants_more() {
         run.visit(source)?;
@@ -39,39 +39,32 @@ struct Run<'p, 'c> {
     cx: &'c RunContext<'c>,
     poll: Poll<'c>,
     sink: Sink<'p, 'c>,
-    stats: Stats,
+    stats: RunStats,
 }
 
 impl<'p, 'c> Run<'p, 'c> {
     fn new(plan: &'p SelectPlan, cx: &'c RunContext<'c>) -> Self {
         let terms = vec![TermStats::default(); 1 + plan.inner.len()];
-        let stats = Stats { terms, ..Stats::default() };
+        let stats = RunStats { terms, ..RunStats::default() };
         Self { plan, cx, poll: Poll::new(cx), sink: Sink::new(plan, cx), stats }
-    }
-
-    fn nanos(&self) -> u64 {
-        match self.cx.nanos {
-            Some(nanos) if self.cx.profile => nanos(),
-            _ => 0,
-        }
     }
 
     fn visit<S: Source>(&mut self, source: &S) -> Result<(), S::Error> {
         let chosen = &self.plan.chosen;
-        let mut last = self.nanos();
+        let mut last = self.cx.nanos();
         if self.plan.is_count() {
             self.poll.row()?;
             let count = source.count(chosen.collection())?;
             self.sink.count = Some(count);
             self.stats.terms[0] = TermStats { visited: count, kept: count };
-            self.stats.source_ns = self.nanos().saturating_sub(last);
+            self.stats.source_ns = self.cx.nanos().saturating_sub(last);
             return Ok(());
         }
-        let timed = self.cx.profile && self.cx.nanos.is_some();
+        let timed = self.cx.profiler.is_some();
         let alone = self.plan.inner.is_empty();
         let narrowed;
         let mut scan = chosen.scan();
-        if self.cx.profile {
+        if self.cx.profiler.is_some() {
             // It counts the rows that WHERE excludes.
             scan.filter = None;
         } else if let Some(bar) = self.sink.bar() {
@@ -80,20 +73,20 @@ impl<'p, 'c> Run<'p, 'c> {
         }
         source.visit(&scan, &mut |row| {
             if timed {
-                let now = self.nanos();
+                let now = self.cx.nanos();
                 self.stats.source_ns += now.saturating_sub(last);
                 last = now;
             }
             self.poll.row()?;
             let go_on = if alone { self.row(row)? } else { self.outer_row(source, row)? };
             if timed {
-                let now = self.nanos();
+                let now = self.cx.nanos();
                 self.stats.rows_ns += now.saturating_sub(last);
                 last = now;
             }
             Ok(go_on)
         })?;
-        self.stats.source_ns += self.nanos().saturating_sub(last);
+        self.stats.source_ns += self.cx.nanos().saturating_sub(last);
         Ok(())
     }
 
@@ -186,15 +179,14 @@ impl<'p, 'c> Run<'p, 'c> {
         Ok(go_on)
     }
 
-    fn finish(mut self) -> Result<Rows, DqlError> {
-        let before = self.nanos();
+    fn finish(mut self) -> Result<(Items, RunStats), DqlError> {
+        let before = self.cx.nanos();
         let sink = std::mem::replace(&mut self.sink, Sink::new(self.plan, self.cx));
         let items;
         (items, self.stats.groups, self.stats.projected) = sink.finish()?;
         self.stats.rows = items.len() as u64;
-        self.stats.finish_ns = self.nanos().saturating_sub(before);
-        let profile = self.cx.profile.then(|| crate::explain::select(self.plan, Some(&self.stats)));
-        Ok(Rows { items, profile })
+        self.stats.finish_ns = self.cx.nanos().saturating_sub(before);
+        Ok((items, self.stats))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a run did, for PROFILE.
 
 /// Counts and times of one run. Times are in nanoseconds and 0 without a clock.
-#[derive(Debug, Default)]
-pub(crate) struct Stats {
+#[derive(Clone, Debug, Default)]
+pub struct RunStats {
     /// By the number of the term.
     pub(crate) terms: Vec<TermStats>,
     /// Rows that fulfil all conditions.
@@ -11,7 +11,7 @@ pub(crate) struct Stats {
     pub(crate) projected: u64,
     /// Groups before HAVING.
     pub(crate) groups: u64,
-    /// Rows of the result.
+    /// Rows of the result, or documents that a mutation chose.
     pub(crate) rows: u64,
     /// Time in the source, for the first term.
     pub(crate) source_ns: u64,
@@ -19,6 +19,16 @@ pub(crate) struct Stats {
     pub(crate) rows_ns: u64,
     /// Time for groups, order and cutting after the last row.
     pub(crate) finish_ns: u64,
+    /// Time in which the chosen documents were changed.
+    pub(crate) write_ns: u64,
+}
+
+impl RunStats {
+    /// With the time that it took to change the documents which were chosen.
+    #[must_use]
+    pub fn written_in(self, nanos: u64) -> Self {
+        Self { write_ns: nanos, ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,7 +12,8 @@ use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::exec::{Rows, RunContext};
+use crate::exec::{RunContext, RunStats};
+use crate::items::Items;
 use crate::scalar::{At, Scalar};
 use crate::source::Source;
 
@@ -117,15 +118,21 @@ impl InsertPlan {
         cx: &RunContext<'_>,
     ) -> Result<Vec<NewDocument<'_>>, S::Error> {
         let mut out = Documents::default();
+        let mut stats = RunStats::default();
         match (&self.template.source, &self.rows) {
             (InsertSource::Documents(documents), _) => self.given(documents, &mut out)?,
             (InsertSource::Rows(_, at), Some(select)) => {
-                let rows = select.run(source, cx)?;
-                self.selected(rows, *at, &Cx::constant(&self.bound), &mut out)?;
+                let rows;
+                (rows, stats) = crate::exec::select(select, source, cx)?;
+                self.selected(&rows, *at, &Cx::constant(&self.bound), &mut out)?;
             }
             (InsertSource::Rows(..), None) => {}
         }
         out.refuse_duplicates(&Cx::constant(&self.bound))?;
+        if let Some(profiler) = cx.profiler {
+            stats.rows = out.documents.len() as u64;
+            profiler.report(stats);
+        }
         Ok(out.documents)
     }
 
@@ -163,9 +170,9 @@ impl InsertPlan {
         Ok(())
     }
 
-    fn selected(&self, rows: Rows, at: At, cx: &Cx<'_>, out: &mut Documents<'_>) -> Result<(), DqlError> {
+    fn selected(&self, rows: &Items, at: At, cx: &Cx<'_>, out: &mut Documents<'_>) -> Result<(), DqlError> {
         let mut bytes = 0usize;
-        for item in &rows.items {
+        for item in rows {
             bytes = bytes.saturating_add(item.weight());
             if bytes > MAX_SELECTED_BYTES {
                 let message = format!("the rows to insert exceed the limit of {MAX_SELECTED_BYTES} bytes");

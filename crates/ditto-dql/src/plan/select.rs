@@ -12,8 +12,9 @@ use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::exec::{Rows, RunContext, is_whole, project};
+use crate::exec::{RunContext, is_whole, project};
 use crate::item::Item;
+use crate::items::Items;
 use crate::planner::{Cond, Route, Wish};
 use crate::scalar::Scalar;
 use crate::sort::Window;
@@ -208,8 +209,12 @@ impl SelectPlan {
     ///
     /// Those of the source and of the interrupt; [`ErrorKind::SizeLimitExceeded`] for an expression that builds too
     /// much, and for more than [`MAX_BUFFER_BYTES`](crate::MAX_BUFFER_BYTES) that have to be held.
-    pub fn run<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Rows, S::Error> {
-        crate::exec::select(self, source, cx)
+    pub fn run<S: Source>(&self, source: &S, cx: &RunContext<'_>) -> Result<Items, S::Error> {
+        let (items, stats) = crate::exec::select(self, source, cx)?;
+        if let Some(profiler) = cx.profiler {
+            profiler.report(stats);
+        }
+        Ok(items)
     }
 }
 

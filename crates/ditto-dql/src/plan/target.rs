@@ -8,7 +8,7 @@ use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::exec::{Poll, RunContext};
+use crate::exec::{Poll, RunContext, RunStats, TermStats};
 use crate::sort::{Sorter, Window};
 use crate::source::{Access, Row, Source};
 use crate::truth::Truth;
@@ -96,20 +96,43 @@ pub(super) fn targets<P: Selecting + 'static, S: Source, T>(
     if !rows.wants_more() {
         return Ok(Vec::new());
     }
-    source.visit(&chosen.scan(), &mut |row| {
+    let (mut term, mut stats) = (TermStats::default(), RunStats::default());
+    let mut scan = chosen.scan();
+    if cx.profiler.is_some() {
+        // It counts the rows that WHERE excludes.
+        scan.filter = None;
+    }
+    let run = cx;
+    let mut last = run.nanos();
+    source.visit(&scan, &mut |row| {
         poll.row()?;
+        let now = run.nanos();
+        stats.source_ns += now.saturating_sub(last);
+        term.visited += 1;
         let cx = Cx::row(row, &chosen.bound);
         let matches = match &choice.filter {
             None => true,
             Some(f) => f.test(&cx)? == Truth::True,
         };
         if matches {
+            term.kept += 1;
             let keys = if rows.sorts() { choice.tail.keys(&cx)? } else { Vec::new() };
             if rows.accepts(&keys) {
                 rows.push(keys, keep(row)?, 0)?;
             }
         }
+        last = run.nanos();
+        stats.rows_ns += last.saturating_sub(now);
         Ok(rows.wants_more())
     })?;
-    Ok(rows.finish())
+    let before = run.nanos();
+    stats.source_ns += before.saturating_sub(last);
+    let chosen = rows.finish();
+    if let Some(profiler) = run.profiler {
+        stats.finish_ns = run.nanos().saturating_sub(before);
+        (stats.matched, stats.projected, stats.rows) = (term.kept, term.kept, chosen.len() as u64);
+        stats.terms = vec![term];
+        profiler.report(stats);
+    }
+    Ok(chosen)
 }

@@ -78,7 +78,8 @@ impl<'c> Runs<'c> {
         let start = self.held.bytes.len();
         let key_end = write(&mut self.held.bytes);
         self.held.places.push((start, key_end, self.held.bytes.len()));
-        if self.held.weight() > self.spill.memory() { self.flush() } else { Ok(()) }
+        // Half of it, because a vector that grows is there twice.
+        if self.held.weight() > self.spill.memory() / 2 { self.flush() } else { Ok(()) }
     }
 
     /// Writes what is held in memory.

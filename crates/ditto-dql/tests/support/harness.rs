@@ -62,7 +62,7 @@ impl Source for Docs<'_> {
 /// Result rows of a plan.
 pub(crate) fn run(plan: &SelectPlan, docs: &[Doc]) -> Result<Vec<Value>, DqlError> {
     let rows = plan.run(&Docs(docs), &RunContext::default())?;
-    Ok(rows.items.iter().map(|i| i.value()).collect())
+    Ok(rows.iter().map(|i| i.value()).collect())
 }
 
 pub(crate) fn value(text: &str) -> Value {

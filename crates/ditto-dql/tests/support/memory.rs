@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ditto_dql::{
-    Access, BindContext, Catalog, CollectionRef, Directives, DqlError, IndexDef, IndexKey, IndexScan,
-    Namespace, Needs, Plan, Row, Rows, RunContext, SelectPlan, Source, TermScan, decode_key, prepare,
+    Access, BindContext, Catalog, CollectionRef, Directives, DqlError, IndexDef, IndexKey, IndexScan, Items,
+    Namespace, Needs, Plan, Row, RunContext, SelectPlan, Source, TermScan, decode_key, prepare,
 };
 use ditto_types::{DocId, Path, SmolStr, Value, json};
 
@@ -91,13 +91,13 @@ impl Memory {
         }
     }
 
-    pub(crate) fn rows(&self, plan: &SelectPlan) -> Result<Rows, DqlError> {
+    pub(crate) fn rows(&self, plan: &SelectPlan) -> Result<Items, DqlError> {
         plan.run(self, &RunContext::default())
     }
 
     pub(crate) fn try_select(&self, text: &str, args: &str) -> Result<Vec<Value>, DqlError> {
         let Plan::Select(plan) = self.bind(text, args)? else { panic!("no SELECT: {text}") };
-        Ok(self.rows(&plan)?.items.iter().map(|i| i.value()).collect())
+        Ok(self.rows(&plan)?.iter().map(|i| i.value()).collect())
     }
 
     /// Result rows as JSON text.

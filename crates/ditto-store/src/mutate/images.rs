@@ -30,7 +30,8 @@ impl<'p> Images<'p> {
     /// The rows of RETURNING; none without.
     pub(super) fn rows(&self, cx: &RunContext<'_>) -> Result<Items, StoreError> {
         let Some(plan) = self.plan else { return Ok(Items::default()) };
-        Ok(plan.run(self, cx)?.items)
+        // A profile is about the documents that were chosen.
+        plan.run(self, &RunContext { profiler: None, ..*cx })
     }
 }
 

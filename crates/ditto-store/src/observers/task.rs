@@ -161,7 +161,7 @@ impl Task {
                     RunContext { interrupt: Some(&**request), spill: Some(&spill), ..RunContext::default() };
                 let seen = meta::head(db)?;
                 if !query.incremental {
-                    return Ok((None, seen, plan.run(&source, &cx)?.items));
+                    return Ok((None, seen, plan.run(&source, &cx)?));
                 }
                 let mut live = LiveResult::run(plan.clone(), &source, &cx)?;
                 let items = live.items();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, BindContext, Env, Namespace, Plan, Rows, RunContext, SelectPlan};
+use ditto_dql::{Access, BindContext, Env, Item, Items, Namespace, Plan, RunContext, SelectPlan};
 use ditto_types::Object;
 
 use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos, other};
@@ -152,29 +152,32 @@ impl Run<'_> {
     fn documents(&self, plan: &Arc<Plan>, profile: bool) -> Result<QueryResult, StoreError> {
         self.request.show(plan);
         let requests = &self.store.shared.requests;
-        let row = |rows: usize, plan| system::profile(requests, self.request, rows as u64, plan);
+        if profile {
+            self.request.measure();
+        }
+        let row = |rows: usize| {
+            let stats = self.request.measured();
+            let plan = stats.map_or_else(|| plan.explain(), |stats| plan.profile(&stats));
+            Item::from(system::profile(requests, self.request, rows as u64, plan))
+        };
         if let Plan::Select(plan) = &**plan {
-            let Rows { mut items, profile: stats } = self.read(plan, profile)?;
-            if profile {
-                items = items.with(row(items.len(), stats).into());
-            }
-            return Ok(QueryResult::rows(items));
+            let items = self.read(plan)?;
+            return Ok(QueryResult::rows(if profile { items.with(row(items.len())) } else { items }));
         }
         let result = self.write(plan.clone())?;
         if !profile {
             return Ok(result);
         }
         let rows = result.item_count();
-        Ok(result.with_row(row(rows, Some(plan.explain()))))
+        Ok(result.with_row(row(rows)))
     }
 
     /// Runs a statement that reads documents.
-    fn read(&self, plan: &SelectPlan, profile: bool) -> Result<Rows, StoreError> {
+    fn read(&self, plan: &SelectPlan) -> Result<Items, StoreError> {
         let (shared, request) = (&self.store.shared, self.request);
-        let nanos = || nanos(request.elapsed());
         let spill = shared.spill.for_run(&request.settings);
         let context =
-            RunContext { interrupt: Some(&**request), profile, nanos: Some(&nanos), spill: Some(&spill) };
+            RunContext { interrupt: Some(&**request), profiler: request.profiler(), spill: Some(&spill) };
         let rows = |db: &Db| {
             let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
             plan.run(&source.interrupted_by(&**request), &context)

@@ -93,7 +93,7 @@ impl Default for Settings {
             disable_replication_gc_on_evict: false,
             peer_certificate_revocation_check_enabled: true,
             attachment_gc_interval_seconds: 600,
-            dql_spill_threshold_bytes: 16 << 20,
+            dql_spill_threshold_bytes: 8 << 20,
             directives: Directives::default(),
             example_parameter: 42,
         }

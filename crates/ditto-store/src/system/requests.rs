@@ -41,14 +41,12 @@ fn finished(requests: &Requests, Entry { request: f, qualifier }: &Entry) -> Obj
 }
 
 /// The row that PROFILE adds: `{"~request_profile": {…}}`. `plan` is the plan with statistics.
-pub(crate) fn profile(requests: &Requests, r: &Request, rows: u64, plan: Option<Value>) -> Value {
+pub(crate) fn profile(requests: &Requests, r: &Request, rows: u64, plan: Value) -> Value {
     let mut row = request(requests, r, nanos(r.elapsed()));
     put(&mut row, "state", "completed");
     // Also when there was none: it is what a profile is asked for.
     put(&mut row, "resultCount", rows);
-    if let Some(plan) = plan {
-        put(&mut row, "plan", plan);
-    }
+    put(&mut row, "plan", plan);
     Value::Object(Object::from([("~request_profile".into(), Value::Object(row))]))
 }
 

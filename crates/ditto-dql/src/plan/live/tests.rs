@@ -117,7 +117,7 @@ impl Watched {
     /// What running the statement gives.
     fn again(&self) -> Vec<String> {
         let rows = self.plan.run(&self.store, &RunContext::default()).unwrap();
-        rows.items.iter().map(|i| json::to_string(&i.value())).collect()
+        rows.iter().map(|i| json::to_string(&i.value())).collect()
     }
 }
 

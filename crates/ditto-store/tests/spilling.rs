@@ -1,14 +1,16 @@
 //! Statements that need temporary files, on a real store.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use ditto_store::{Store, StoreOptions, TransactionOptions};
 use ditto_testkit::{temp_dir, workload_document};
 use ditto_types::{DatabaseId, ErrorKind, Object, Value, json};
 
-use super::FOLDER;
-use crate::{Store, StoreOptions, TransactionOptions};
+/// Folder of the temporary files.
+const FOLDER: &str = "spill";
 
 fn open(dir: &Path) -> Store {
     Store::open(StoreOptions::new(dir, DatabaseId::DEFAULT)).unwrap()
