@@ -93,7 +93,8 @@ impl<'c> Ranked<'c> {
         let (mut key, mut payload) = (Vec::new(), Vec::new());
         runs.add(|push| {
             for (keys, row) in rows {
-                (key.clear(), payload.clear());
+                key.clear();
+                payload.clear();
                 for (value, descending) in keys.iter().zip(&self.descending) {
                     push_component(value.as_ref(), *descending, &mut key);
                 }

@@ -65,11 +65,11 @@ pub(super) fn read(
         let mut r = Reader::new(&record.payload);
         let len = r.len(record.key.len()).map_err(|_| damaged())?;
         let (key, rest) = record.key.split_at(len);
-        if current.as_ref().is_none_or(|c| c.key != key) {
-            if let Some(done) = current.replace(Merging::new(grouping, key, spill)) {
-                number += 1;
-                each(done.slots()?)?;
-            }
+        if current.as_ref().is_none_or(|c| c.key != key)
+            && let Some(done) = current.replace(Merging::new(grouping, key, spill))
+        {
+            number += 1;
+            each(done.slots()?)?;
         }
         let Some(group) = &mut current else { return Err(damaged()) };
         group.take(record, rest, &mut r)?;
