@@ -193,7 +193,7 @@ fn plan(text: &str) -> SelectPlan {
 }
 
 fn run(text: &str, docs: &Docs, spill: Option<&SharedSpill>) -> Result<Items, DqlError> {
-    Ok(plan(text).run(docs, &RunContext { spill, ..RunContext::default() })?)
+    plan(text).run(docs, &RunContext { spill, ..RunContext::default() })
 }
 
 fn shown(items: &Items) -> Vec<String> {
