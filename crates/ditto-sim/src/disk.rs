@@ -28,7 +28,8 @@ pub(crate) struct Image {
 /// The directory of one device.
 pub(crate) struct Disk {
     directory: PathBuf,
-    /// The files when the store had just been opened, which forces its log to disk.
+    /// The files when the store had just been opened. That forces its log to disk, unless the store was closed cleanly: then
+    /// the log is empty, and the first commit forces it.
     forced: Option<Image>,
 }
 
@@ -101,6 +102,9 @@ impl Disk {
         let Some(frame) = frame_size(&image.wal) else { return (image.clone(), 0) };
         let same_log = forced.wal.get(..WAL_HEADER) == image.wal.get(..WAL_HEADER);
         let floor = match (same_log, forced.db == image.db) {
+            (false, true) if forced.wal.len() <= WAL_HEADER => first_commit(&image.wal, frame),
+            // Pages were moved, and whether the log began anew since is not known here.
+            (false, false) if forced.wal.len() <= WAL_HEADER => image.wal.len(),
             (true, true) => forced.wal.len(),
             // Pages were moved into the file meanwhile, for which the log was forced; how far is not known here.
             (true, false) => image.wal.len(),
@@ -112,6 +116,13 @@ impl Disk {
         let wal = image.wal[..(WAL_HEADER + kept * frame).min(image.wal.len())].to_vec();
         (Image { db: image.db.clone(), wal }, (all - kept) as u64)
     }
+}
+
+/// Where the first commit of a log ends: in the header of its last frame stands the size of the database.
+fn first_commit(wal: &[u8], frame: usize) -> usize {
+    let frames = wal.get(WAL_HEADER..).unwrap_or_default().chunks_exact(frame);
+    let before = frames.clone().take_while(|f| f[4..8] == [0; 4]).count();
+    WAL_HEADER + (before + 1).min(frames.len()) * frame
 }
 
 /// Bytes of one frame of a log, from its header.

@@ -18,7 +18,7 @@ use crate::keys;
 use crate::meta::{self, State};
 use crate::options::{RandomSource, WallClock};
 use crate::request::Request;
-use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
+use crate::schema::{self, FLAG_DEAD, by_id, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -217,7 +217,16 @@ impl Core {
             meta::save(&self.db, &self.state)?;
         }
         self.counts.write(&self.db)?;
+        let unmarked = self.state.unmarked.take();
+        if let Some(durability) = unmarked {
+            meta::mark(&self.db, durability, &self.clock.boot_id())?;
+        }
         self.db.exec("COMMIT", &[])?;
+        if let Some(durability) = unmarked
+            && let Err(e) = schema::set_durability(&self.db, durability)
+        {
+            tracing::warn!(error = %e, "commits go on to wait for the disk");
+        }
         self.dict.committed();
         self.counts.committed();
         self.shared.indexes.set(&self.indexes);

@@ -44,22 +44,35 @@ pub(crate) struct State {
     pub(crate) site: SiteId,
     /// Whether the next local write must begin a new incarnation.
     pub(crate) site_stale: bool,
+    /// Set until the file says that it is in use: how durable commits are. The first commit carries the [`mark`].
+    pub(crate) unmarked: Option<Durability>,
 }
 
-/// Reads or makes the meta rows of a file that was just opened, and marks it as in use.
+/// Reads the meta rows of a file that was just opened, or makes them. Writes nothing to a file that was closed cleanly.
+///
+/// That a store is in use must be on the disk before anything else is: if a power cut could lose it together with
+/// commits, the store would look cleanly closed and reuse sequence numbers. So the first commit carries the [`mark`]
+/// and waits for the disk whatever the durability; until then there is nothing to lose, and opening costs no write.
+/// A file whose last owner was killed is marked at once: what it left may be in the log and not on the disk, the mark of
+/// that owner included, and peers are told of it.
 pub(crate) fn open(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
-    // This mark must reach the disk before anything else does: if a power cut could lose it together with the
-    // commits after it, the store would look cleanly closed and reuse sequence numbers.
+    match get(db, DATABASE)? {
+        None => durably(db, options.durability, || create(db, options)),
+        Some(found) => reopen(db, options, &found),
+    }
+}
+
+/// Runs `f` in a transaction that has reached the disk on return.
+fn durably<T>(
+    db: &Db,
+    durability: Durability,
+    f: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     schema::set_durability(db, Durability::Full)?;
     db.batch("BEGIN IMMEDIATE")?;
-    let opened = match get(db, DATABASE)? {
-        None => create(db, options),
-        Some(found) => reopen(db, options, &found),
-    };
-    match opened {
+    match f().and_then(|out| db.batch("COMMIT").map(|()| out)) {
         Ok(out) => {
-            db.batch("COMMIT")?;
-            schema::set_durability(db, options.durability)?;
+            schema::set_durability(db, durability)?;
             Ok(out)
         }
         Err(e) => {
@@ -97,10 +110,10 @@ pub(crate) fn clock(db: &Db) -> Result<Hlc, StoreError> {
     Ok(state_row(db)?.1)
 }
 
-/// Marks the store as cleanly closed, on the disk.
+/// Marks the store as cleanly closed, on the disk. A store that was not written to since is so already.
 pub(crate) fn close(db: &Db) -> Result<(), StoreError> {
     schema::set_durability(db, Durability::Full)?;
-    put(db, CLEAN, &[1])
+    if array::<1>(db, CLEAN)? == [1] { Ok(()) } else { put(db, CLEAN, &[1]) }
 }
 
 fn create(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
@@ -110,13 +123,14 @@ fn create(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), Sto
         clock: HlcClock::default(),
         site: SiteId { id: random(&*options.random), incarnation: 0 },
         site_stale: false,
+        unmarked: None,
     };
     put(db, DATABASE, options.database.as_bytes())?;
     put(db, STORE_ID, &identity.store_id)?;
     put(db, EPOCH, &identity.epoch)?;
     save_site(db, &state)?;
     save(db, &state)?;
-    mark_open(db, options)?;
+    mark(db, options.durability, &options.clock.boot_id())?;
     Ok((identity, state))
 }
 
@@ -135,8 +149,13 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
     let mut r = Reader::new(&site_bytes);
     let site =
         SiteId::decode(&mut r).and_then(|s| r.finish().map(|()| s)).map_err(|e| damaged(db, SITE, &e))?;
-    let mut state =
-        State { head, clock: HlcClock::new(last), site, site_stale: array::<1>(db, SITE_STALE)? != [0] };
+    let mut state = State {
+        head,
+        clock: HlcClock::new(last),
+        site,
+        site_stale: array::<1>(db, SITE_STALE)? != [0],
+        unmarked: None,
+    };
     let guard = guard(db.file());
     let kept = get(db, GUARD)?.unwrap_or_default();
     if !guard.is_empty() && !kept.is_empty() && guard != kept {
@@ -146,18 +165,21 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
         identity = StoreIdentity { store_id: random(&*options.random), epoch: random(&*options.random) };
         state.site = SiteId { id: random(&*options.random), incarnation: 0 };
         state.site_stale = false;
-        put(db, STORE_ID, &identity.store_id)?;
-        put(db, EPOCH, &identity.epoch)?;
-        save_site(db, &state)?;
+    } else if array::<1>(db, CLEAN)? == [1] {
+        state.unmarked = Some(options.durability);
+        return Ok((identity, state));
     } else if sequence_may_have_gone_back(db, &options.clock.boot_id())? {
         tracing::info!("the machine stopped while the store was open; its epoch is renewed");
         // Commits may be lost that peers have: their times must not be given out again under the same name (rule D3).
         state.site_stale = true;
-        save_site(db, &state)?;
         identity.epoch = random(&*options.random);
-        put(db, EPOCH, &identity.epoch)?;
     }
-    mark_open(db, options)?;
+    durably(db, options.durability, || {
+        put(db, STORE_ID, &identity.store_id)?;
+        put(db, EPOCH, &identity.epoch)?;
+        save_site(db, &state)?;
+        mark(db, options.durability, &options.clock.boot_id())
+    })?;
     Ok((identity, state))
 }
 
@@ -171,10 +193,12 @@ fn sequence_may_have_gone_back(db: &Db, now: &[u8]) -> Result<bool, StoreError> 
     Ok(!clean && !full && !same_boot)
 }
 
-fn mark_open(db: &Db, options: &StoreOptions) -> Result<(), StoreError> {
+/// Says in the file that it is in use, inside the transaction that is open. `boot`: see
+/// [`WallClock::boot_id`](crate::WallClock::boot_id).
+pub(crate) fn mark(db: &Db, durability: Durability, boot: &[u8]) -> Result<(), StoreError> {
     put(db, CLEAN, &[0])?;
-    put(db, DURABILITY, &[u8::from(options.durability == Durability::Full)])?;
-    put(db, BOOT, &options.clock.boot_id())?;
+    put(db, DURABILITY, &[u8::from(durability == Durability::Full)])?;
+    put(db, BOOT, boot)?;
     put(db, GUARD, &guard(db.file()))
 }
 
@@ -259,20 +283,29 @@ mod tests {
         (db, identity, state)
     }
 
+    /// As after the first commit.
+    fn open_and_commit(dir: &Path, durability: Durability) -> (Db, StoreIdentity, State) {
+        let (db, identity, state) = open_in(dir, durability);
+        if let Some(durability) = state.unmarked {
+            mark(&db, durability, &options(dir, durability).clock.boot_id()).unwrap();
+        }
+        (db, identity, state)
+    }
+
     #[test]
     fn epoch_changes_only_when_commits_may_be_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let (db, first, _) = open_in(dir.path(), Durability::Normal);
+        let (db, first, _) = open_and_commit(dir.path(), Durability::Normal);
         drop(db);
         // A killed process on a machine that stayed up lost nothing.
-        let (db, second, kept) = open_in(dir.path(), Durability::Normal);
+        let (db, second, kept) = open_and_commit(dir.path(), Durability::Normal);
         if cfg!(target_os = "linux") {
             assert_eq!(second, first);
             assert!(!kept.site_stale);
         }
         put(&db, BOOT, b"another boot").unwrap();
         drop(db);
-        let (db, third, renewed) = open_in(dir.path(), Durability::Normal);
+        let (db, third, renewed) = open_and_commit(dir.path(), Durability::Normal);
         assert_eq!(third.store_id, second.store_id);
         assert_ne!(third.epoch, second.epoch);
         assert!(renewed.site_stale, "lost commits must not have their stamps given out again");
@@ -280,13 +313,37 @@ mod tests {
         close(&db).unwrap();
         put(&db, BOOT, b"another boot").unwrap();
         drop(db);
-        let (db, fourth, _) = open_in(dir.path(), Durability::Full);
+        let (db, fourth, _) = open_and_commit(dir.path(), Durability::Full);
         assert_eq!(fourth, third);
         // And so is a crash when every commit waited for the disk.
         put(&db, BOOT, b"another boot").unwrap();
         drop(db);
-        let (_, fifth, _) = open_in(dir.path(), Durability::Normal);
+        let (_, fifth, _) = open_and_commit(dir.path(), Durability::Normal);
         assert_eq!(fifth, fourth);
+    }
+
+    #[test]
+    fn only_a_cleanly_closed_file_is_marked_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, first, state) = open_in(dir.path(), Durability::Normal);
+        assert_eq!(state.unmarked, None, "a new file is marked at once");
+        close(&db).unwrap();
+        drop(db);
+        // Closed cleanly, opened, and then the machine stops before anything was written.
+        let (db, _, state) = open_in(dir.path(), Durability::Normal);
+        assert_eq!(state.unmarked, Some(Durability::Normal));
+        assert_eq!(array::<1>(&db, CLEAN).unwrap(), [1]);
+        put(&db, BOOT, b"another boot").unwrap();
+        drop(db);
+        let (db, second, _) = open_and_commit(dir.path(), Durability::Normal);
+        assert_eq!(second, first);
+        drop(db);
+        // Killed: what there is may not have reached the disk, so it is marked again at once.
+        let (db, _, state) = open_in(dir.path(), Durability::Full);
+        assert_eq!(state.unmarked, None);
+        assert_eq!((array(&db, CLEAN).unwrap(), array(&db, DURABILITY).unwrap()), ([0], [1]));
+        close(&db).unwrap();
+        assert_eq!(array::<1>(&db, CLEAN).unwrap(), [1]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::commit::Commit;
 use crate::core::{Core, panic_text};
 use crate::lock::DirectoryLock;
 use crate::meta::{self, State};
+use crate::options::Durability;
+use crate::schema;
 use crate::shared::Shared;
 use crate::unit::Unit;
 
@@ -92,6 +94,10 @@ impl Writer {
 
     /// Begins a transaction of the engine and the unit of what will be done in it.
     pub(crate) fn begin(&mut self) -> Result<Unit, StoreError> {
+        if self.core.state.unmarked.is_some() {
+            // The commit that marks the file as in use waits for the disk.
+            schema::set_durability(&self.core.db, Durability::Full)?;
+        }
         self.core.db.exec("BEGIN IMMEDIATE", &[])?;
         self.before = Some(self.core.state);
         Ok(Unit::new(self.core.state.head + 1))

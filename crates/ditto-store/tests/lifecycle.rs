@@ -105,6 +105,21 @@ fn closing_leaves_one_file_and_no_log() {
 }
 
 #[test]
+fn opening_and_reading_write_nothing() {
+    let f = Fixture::new();
+    f.insert("c", r#"{"_id":"a"}"#);
+    f.store.close();
+    let file = f.dir.path().join("store.db");
+    let before = std::fs::read(&file).unwrap();
+    let store = Store::open(options(f.dir.path(), &f.clock)).unwrap();
+    assert_eq!(store.execute("SELECT * FROM c", &Object::new()).unwrap().item_count(), 1);
+    let log = std::fs::metadata(f.dir.path().join("store.db-wal")).map_or(0, |m| m.len());
+    assert_eq!(log, 0, "opening wrote to the log");
+    store.close();
+    assert!(std::fs::read(&file).unwrap() == before, "opening or closing wrote to the file");
+}
+
+#[test]
 fn identity_survives_reopening() {
     let mut f = Fixture::new();
     let identity = f.store.identity();

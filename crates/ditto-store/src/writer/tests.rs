@@ -58,6 +58,35 @@ fn a_full_disk_fails_statements_and_harms_nothing() {
     assert!(report.is_clean(), "{:?}", report.problems);
 }
 
+/// 1 when the file says that it was closed cleanly, as another connection sees it.
+fn says_clean(dir: &std::path::Path) -> u8 {
+    let db = crate::schema::open_reader(&dir.join(crate::schema::DB_FILE), false).unwrap();
+    crate::meta::get(&db, "clean").unwrap().unwrap()[0]
+}
+
+#[test]
+fn the_first_commit_marks_the_file_and_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close();
+    let store = open(dir.path());
+    assert_eq!(count(&store), 0);
+    assert_eq!(says_clean(dir.path()), 1);
+    let synchronous = |store: &Store| {
+        let mut level = 0;
+        store.with_core(|core| level = core.db.int_pragma("synchronous").unwrap());
+        level
+    };
+    // What is taken back leaves no mark, and the next one waits again.
+    let t = store.begin(TransactionOptions::default()).unwrap();
+    t.execute("INSERT INTO c DOCUMENTS ({'_id': 1})", &Object::new()).unwrap();
+    t.rollback().unwrap();
+    assert_eq!((says_clean(dir.path()), synchronous(&store)), (1, 2));
+    insert(&store, 1, 1).unwrap();
+    assert_eq!((says_clean(dir.path()), synchronous(&store)), (0, 1));
+    store.close();
+    assert_eq!(says_clean(dir.path()), 1);
+}
+
 #[test]
 fn a_lost_group_fails_for_everyone_in_it() {
     let dir = tempfile::tempdir().unwrap();

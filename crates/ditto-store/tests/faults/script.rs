@@ -98,6 +98,7 @@ enum Known {
 
 /// Checks a store after a run. `forgets`: the last acknowledged commits may be lost, but none before a kept one.
 pub(crate) fn verify(dir: &Path, run: &Run, forgets: bool, what: &str) {
+    let clean = forgets && says_clean(dir);
     let store = open(dir, Durability::Normal).unwrap_or_else(|e| panic!("{what}: {e}"));
     let report = store.check().unwrap_or_else(|e| panic!("{what}: {e}"));
     assert!(report.is_clean(), "{what}: {:#?}", report.problems);
@@ -118,6 +119,11 @@ pub(crate) fn verify(dir: &Path, run: &Run, forgets: bool, what: &str) {
         let kept = acknowledged.iter().take_while(|s| survived(s)).count();
         let later: Vec<_> = acknowledged[kept..].iter().filter(|s| there(**s)).collect();
         assert!(later.is_empty(), "{what}: kept {kept} of {acknowledged:?}, and then {later:?}");
+        // Else the next start of the machine would keep the epoch, and peers would see numbers used twice.
+        assert!(
+            kept == acknowledged.len() || !clean,
+            "{what}: kept {kept} of {acknowledged:?}, marked as closed"
+        );
     } else {
         let mut known = [Known::Absent; STEPS + 1];
         for (step, ack) in &run.steps {
@@ -146,6 +152,19 @@ pub(crate) fn verify(dir: &Path, run: &Run, forgets: bool, what: &str) {
     // It works on.
     store.execute("INSERT INTO c DOCUMENTS ({'_id': 'after', 'step': 99})", &Object::new()).unwrap();
     store.close();
+}
+
+/// Whether the file says that it was closed cleanly; looked up in a copy.
+fn says_clean(dir: &Path) -> bool {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["store.db", "store.db-wal"] {
+        if dir.join(name).exists() {
+            std::fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+        }
+    }
+    let Ok(db) = rusqlite::Connection::open(copy.path().join("store.db")) else { return false };
+    let row = db.query_row("SELECT value FROM meta WHERE key = 'clean'", (), |r| r.get::<_, Vec<u8>>(0));
+    row.is_ok_and(|value| value == [1])
 }
 
 /// Writes until the file system is full, makes room, and writes on.
