@@ -23,6 +23,8 @@ pub struct Directives {
     pub max_serial_ranges: Option<u64>,
     /// `#max_joins`: most joined terms (10).
     pub max_joins: Option<u64>,
+    /// `#reprepare`: the text is parsed and checked at each execution, whatever is kept of earlier ones (false).
+    pub reprepare: Option<bool>,
     /// `#index` for the rows of one collection or alias. No names force a scan of the collection.
     pub index: BTreeMap<SmolStr, Vec<SmolStr>>,
 }
@@ -36,6 +38,7 @@ pub static NO_DIRECTIVES: Directives = Directives {
     max_inlist: None,
     max_serial_ranges: None,
     max_joins: None,
+    reprepare: None,
     index: BTreeMap::new(),
 };
 
@@ -52,6 +55,7 @@ impl Directives {
             max_inlist: self.max_inlist.or(other.max_inlist),
             max_serial_ranges: self.max_serial_ranges.or(other.max_serial_ranges),
             max_joins: self.max_joins.or(other.max_joins),
+            reprepare: self.reprepare.or(other.reprepare),
             index,
         }
     }
@@ -71,6 +75,7 @@ impl Directives {
                 "#max_inlist" => out.max_inlist = number,
                 "#max_serial_ranges" => out.max_serial_ranges = number,
                 "#max_joins" => out.max_joins = number,
+                "#reprepare" => out.reprepare = flag,
                 _ if name.starts_with('#') => {}
                 _ => {
                     if let Some(names) = value.get("#index").and_then(index_names) {

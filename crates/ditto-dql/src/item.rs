@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ditto_types::{Value, json};
+use ditto_types::{Value, cbor, json};
 
 /// A row of a result. Cheap to clone when it is lazy.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub trait LazyItem: Send + Sync {
     fn value(&self) -> Value;
     /// Appends the row as JSON.
     fn write_json(&self, out: &mut String);
+    /// Appends the row as CBOR.
+    fn write_cbor(&self, out: &mut Vec<u8>);
     /// Approximate bytes of memory it holds.
     fn weight(&self) -> usize;
     /// Appends bytes from which [`Spill::restore`](crate::Spill::restore) makes the row again. `false` and nothing written when
@@ -60,6 +62,14 @@ impl Item {
         }
     }
 
+    /// Appends the row as CBOR.
+    pub fn write_cbor(&self, out: &mut Vec<u8>) {
+        match self {
+            Item::Value(v) => out.extend(cbor::to_vec(v)),
+            Item::Lazy(lazy) => lazy.write_cbor(out),
+        }
+    }
+
     /// Approximate bytes of memory the row holds.
     pub fn weight(&self) -> usize {
         match self {
@@ -79,6 +89,10 @@ impl LazyItem for Shared {
 
     fn write_json(&self, out: &mut String) {
         out.push_str(&json::to_string(&self.0));
+    }
+
+    fn write_cbor(&self, out: &mut Vec<u8>) {
+        out.extend(cbor::to_vec(&self.0));
     }
 
     fn weight(&self) -> usize {

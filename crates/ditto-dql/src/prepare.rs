@@ -9,6 +9,7 @@ use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
 use crate::advise::advise;
 use crate::ast::{Body, PrefixKind, ProjectionItem, Select, Statement, UseClause};
 use crate::bind::BindContext;
+use crate::directives::Directives;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::explain;
@@ -170,6 +171,16 @@ impl Prepared {
             Template::Insert(t) => t.rows().map(|s| &s.choice.tail),
             other => other.choice().map(|c| &c.tail),
         }
+    }
+
+    /// Whether directives, its own or else `defaults`, ask that a kept statement is not used again (`#reprepare`).
+    pub fn asks_anew(&self, defaults: &Directives) -> bool {
+        let head = match &self.template {
+            Template::Insert(t) => t.rows().map(|s| &s.choice.head),
+            other => other.choice().map(|c| &c.head),
+        };
+        let own = head.and_then(|h| h.hints.directives.reprepare);
+        own.or(defaults.reprepare).unwrap_or(false)
     }
 
     /// The text it was prepared from.

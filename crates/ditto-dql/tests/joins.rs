@@ -6,6 +6,8 @@ mod harness;
 #[path = "support/memory.rs"]
 mod memory;
 
+use ditto_dql::Plan;
+use ditto_types::json;
 use memory::Memory;
 
 fn shop() -> Memory {
@@ -122,6 +124,39 @@ fn rows_of_a_join() {
             r#"[{"c":{"_id":"c2","name":"Bob"}}]"#,
         ),
     ]);
+}
+
+/// `#max_scans` counts for the statement: what the first term uses up, a later one has not, unless it needs it.
+#[test]
+fn index_scans_are_counted_for_the_whole_statement() {
+    let db = Memory::default()
+        .with("t", r#"[{"_id":"1","a":1,"b":2,"x":3},{"_id":"2","a":7,"b":2,"x":4}]"#)
+        .with("u", r#"[{"_id":"9","x":3,"y":5,"z":6},{"_id":"8","x":4,"y":6,"z":6}]"#)
+        .index("t", "ta", &["a"])
+        .index("t", "tb", &["b"])
+        .index("u", "ux", &["x"])
+        .index("u", "uy", &["y"])
+        .index("u", "uz", &["z"]);
+    let scans = |max: &str, on: &str| {
+        let text = format!(
+            r##"SELECT /*+ {{"#max_scans": {max}}} */ t._id AS t, u._id AS u FROM t JOIN u ON {on} WHERE t.a = 1 OR t.b = 2 ORDER BY t, u"##
+        );
+        let rows = db.select(&text, "{}");
+        let Plan::Explain(plan) = db.bind(&format!("EXPLAIN {text}"), "{}").unwrap() else {
+            panic!("{text}")
+        };
+        (json::to_string(&plan.row).matches("\"indexScan\"").count(), rows)
+    };
+    // Both terms as they like; the inner one may intersect.
+    let (both, rows) = scans("5", "u.x = t.x AND u.z = 6");
+    assert_eq!(rows, r#"[{"t":"1","u":"9"},{"t":"2","u":"8"}]"#);
+    assert_eq!(both, 4);
+    // Two for the first term leave one.
+    assert_eq!(scans("3", "u.x = t.x AND u.z = 6"), (3, rows.clone()));
+    assert_eq!(scans("2", "u.x = t.x AND u.z = 6"), (3, rows));
+    // It cannot do with one.
+    let (needed, rows) = scans("2", "u.x = t.x OR u.y = t.x");
+    assert_eq!((needed, rows.as_str()), (4, r#"[{"t":"1","u":"9"},{"t":"2","u":"8"}]"#));
 }
 
 /// The inner term is looked up, not scanned; LIMIT stops the outer one.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ditto_dql::{DqlError, Prepared, StatementKind};
+use ditto_dql::{Directives, DqlError, Prepared, StatementKind};
 
 /// Statements kept.
 const CAPACITY: usize = 512;
@@ -82,13 +82,20 @@ struct Inner {
 }
 
 impl StatementCache {
-    /// The prepared form of `text`, and whether it was there already.
-    pub(crate) fn get(&self, text: &str, now_ms: u64) -> Result<(Arc<Statement>, bool), DqlError> {
+    /// The prepared form of `text`, and whether it was there already. `defaults` are the directives of the settings.
+    pub(crate) fn get(
+        &self,
+        text: &str,
+        now_ms: u64,
+        defaults: &Directives,
+    ) -> Result<(Arc<Statement>, bool), DqlError> {
         {
             let mut inner = self.lock();
             inner.tick += 1;
             let tick = inner.tick;
-            if let Some((statement, used)) = inner.statements.get_mut(text) {
+            if let Some((statement, used)) = inner.statements.get_mut(text)
+                && !statement.prepared.asks_anew(defaults)
+            {
                 *used = tick;
                 return Ok((statement.clone(), true));
             }
@@ -144,21 +151,24 @@ fn contains_ignoring_case(text: &str, ascii: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ditto_dql::NO_DIRECTIVES;
+    use ditto_types::{Object, Value};
+
     use super::*;
 
     #[test]
     fn equal_texts_share_a_statement_until_it_is_pushed_out() {
         let cache = StatementCache::default();
-        let (first, known) = cache.get("SELECT * FROM c", 5).unwrap();
+        let (first, known) = cache.get("SELECT * FROM c", 5, &NO_DIRECTIVES).unwrap();
         assert!(!known);
-        let (again, known) = cache.get("SELECT * FROM c", 6).unwrap();
+        let (again, known) = cache.get("SELECT * FROM c", 6, &NO_DIRECTIVES).unwrap();
         assert!(known && Arc::ptr_eq(&first, &again));
         assert_eq!(again.prepared_ms, 5);
         for i in 0..CAPACITY * 2 {
-            cache.get(&format!("SELECT * FROM c WHERE n = {i}"), 7).unwrap();
+            cache.get(&format!("SELECT * FROM c WHERE n = {i}"), 7, &NO_DIRECTIVES).unwrap();
             assert!(cache.statements().len() <= CAPACITY);
         }
-        assert!(!cache.get("SELECT * FROM c", 8).unwrap().1);
+        assert!(!cache.get("SELECT * FROM c", 8, &NO_DIRECTIVES).unwrap().1);
         assert_eq!(&*cache.statements()[0].text, "SELECT * FROM c");
     }
 
@@ -167,18 +177,41 @@ mod tests {
         let cache = StatementCache::default();
         let long = |i: usize, len: usize| format!("SELECT * FROM c WHERE n = {i} -- {}", "x".repeat(len));
         for i in 0..300 {
-            cache.get(&long(i, 12 * 1024), 0).unwrap();
+            cache.get(&long(i, 12 * 1024), 0, &NO_DIRECTIVES).unwrap();
         }
         let bytes: usize = cache.statements().iter().map(|s| s.text.len()).sum();
         assert!(bytes <= MAX_BYTES && bytes > 0, "{bytes}");
-        cache.get(&long(999, MAX_TEXT), 0).unwrap();
-        assert!(!cache.get(&long(999, MAX_TEXT), 0).unwrap().1);
+        cache.get(&long(999, MAX_TEXT), 0, &NO_DIRECTIVES).unwrap();
+        assert!(!cache.get(&long(999, MAX_TEXT), 0, &NO_DIRECTIVES).unwrap().1);
     }
 
     #[test]
     fn errors_are_not_kept() {
         let cache = StatementCache::default();
-        assert!(cache.get("SELECT", 0).is_err());
+        assert!(cache.get("SELECT", 0, &NO_DIRECTIVES).is_err());
         assert!(cache.statements().is_empty());
+    }
+
+    #[test]
+    fn a_statement_that_asks_for_it_is_prepared_anew() {
+        let cache = StatementCache::default();
+        let known = |text: &str, defaults: &Directives| {
+            cache.get(text, 0, defaults).unwrap();
+            cache.get(text, 0, defaults).unwrap().1
+        };
+        let on = Directives::from_object(&Object::from([("#reprepare".into(), Value::Bool(true))]));
+        let asking = r##"SELECT /*+ {"#reprepare": true} */ * FROM c"##;
+        let declining = r##"INSERT INTO d SELECT /*+ {"#reprepare": false} */ * FROM c"##;
+        for (text, defaults, want) in [
+            ("SELECT * FROM c", &NO_DIRECTIVES, true),
+            ("SELECT * FROM c", &on, false),
+            ("UPDATE c SET a = 1", &on, false),
+            (asking, &NO_DIRECTIVES, false),
+            (declining, &on, true),
+        ] {
+            assert_eq!(known(text, defaults), want, "{text}");
+        }
+        // The cache has each text once all the same.
+        assert_eq!(cache.statements().len(), 4);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ditto_crdt::{DecodeError, Doc, DocView, FieldRef, Trail};
 use ditto_dql::{Item, LazyItem, Row, RowFilter, TypeDecls, ValueRef};
+use ditto_types::cbor::CborBytes;
 use ditto_types::codec::Scalar;
 use ditto_types::json::JsonText;
 use ditto_types::wire::{Reader, put_varint};
@@ -257,6 +258,13 @@ impl LazyItem for Kept {
         if let Some((id, view)) = self.view() {
             // Verified when the row was captured, so that it cannot fail.
             let _ = view.visit(id, &mut JsonText::new(out));
+        }
+    }
+
+    fn write_cbor(&self, out: &mut Vec<u8>) {
+        out.reserve(self.bytes.len());
+        if let Some((id, view)) = self.view() {
+            let _ = view.visit(id, &mut CborBytes::new(out));
         }
     }
 

@@ -116,6 +116,10 @@ fn rows_can_be_kept_beyond_their_result_and_their_store() {
     let result = f.run("SELECT * FROM c");
     let item = result.lazy_items().get(0).unwrap().into_owned();
     let expected = r#"{"_id":{"k":1},"a":[1,{"b":1.0}],"big":18446744073709551615,"s":"\"é\n"}"#;
+    // CBOR too comes from the stored form, and is that of the value.
+    let mut cbor = Vec::new();
+    item.write_cbor(&mut cbor);
+    assert_eq!(cbor, ditto_types::cbor::to_vec(&item.value()));
     drop(result);
     f.run("DELETE FROM c");
     f.store.close();

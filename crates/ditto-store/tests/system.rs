@@ -223,6 +223,14 @@ fn system_info_keeps_the_last_ten_values_of_a_fact() {
          ('fs_usage_total', 'fs_usage_store', 'enabled', 'minimum_level', 'ditto_sdk_version', 'page_size')",
     );
     assert_eq!(keys.len(), 6);
+    let space = |key: &str| {
+        let text = format!(
+            "SELECT value FROM system:system_info WHERE key = '{key}' ORDER BY timestamp DESC LIMIT 1"
+        );
+        one(&f, &text).get("value").and_then(Value::as_i64).unwrap()
+    };
+    let (available, total) = (space("fs_device_available"), space("fs_device_total"));
+    assert!(0 <= available && available <= total && total > 0, "{available} of {total}");
     assert_eq!(
         f.rows("SELECT COUNT(*) AS n FROM system:system_info WHERE key = 'fs_usage_store' AND value > 0 GROUP BY key").len(),
         1

@@ -2,6 +2,10 @@
 //!
 //! Output is deterministic: definite lengths, object fields in byte order.
 
+mod write;
+
+pub use write::CborBytes;
+
 use crate::value::Value;
 
 /// The bytes are not the CBOR of a value, or nested deeper than [`crate::MAX_DEPTH`].
@@ -31,7 +35,9 @@ pub fn from_slice(bytes: &[u8]) -> Result<Value, CborError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json;
+    use crate::value::Object;
+    use crate::wire::Reader;
+    use crate::{codec, json};
 
     #[test]
     fn round_trip_keeps_kinds() {
@@ -42,5 +48,38 @@ mod tests {
         assert!(from_slice(&[0x01, 0x01]).is_err());
         assert!(from_slice(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(from_slice(&[0x81; 1000]).is_err());
+    }
+
+    /// The value by way of its stored form.
+    fn walked(v: &Value) -> Vec<u8> {
+        let mut out = vec![7];
+        let stored = codec::to_vec(v);
+        codec::visit(&mut Reader::new(&stored), &mut CborBytes::new(&mut out)).unwrap();
+        assert_eq!(out.remove(0), 7, "what stood there stays");
+        out
+    }
+
+    #[test]
+    fn a_walk_writes_what_the_value_gives() {
+        // Around the lengths at which the form of a header changes.
+        for n in [0, 1, 23, 24, 25, 255, 256, 257, 65_535, 65_536, 70_000] {
+            let array = Value::Array(vec![Value::Int(1); n]);
+            let object: Object = (0..n).map(|i| (format!("{i}").into(), Value::Null)).collect();
+            for v in [array, Value::Object(object), "é".repeat(n).into(), Value::Bytes(vec![5; n])] {
+                let nested = Value::Array(vec![v.clone(), Value::Object([("k".into(), v)].into())]);
+                assert_eq!(walked(&nested), to_vec(&nested), "{n}");
+            }
+        }
+        for v in
+            [0.0, -0.0, 1.0, 1.5, 0.1, 1e300, 65_504.0, 65_505.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE]
+        {
+            assert_eq!(walked(&Value::Float(v)), to_vec(&Value::Float(v)), "{v}");
+        }
+        for v in [0, -1, 23, 24, -24, -25, 255, 256, 65_536, i64::MAX, i64::MIN] {
+            assert_eq!(walked(&Value::Int(v)), to_vec(&Value::Int(v)), "{v}");
+        }
+        for v in [Value::UInt(u64::MAX), Value::Null, Value::Bool(true), Value::Bool(false)] {
+            assert_eq!(walked(&v), to_vec(&v));
+        }
     }
 }

@@ -189,7 +189,13 @@ impl QueryResultItem {
     pub fn cbor_data(&self) -> Vec<u8> {
         match self.decoded.get() {
             Some(value) => cbor::to_vec(value),
-            None => cbor::to_vec(&decode(&self.rows, self.index)),
+            None => {
+                let mut out = Vec::new();
+                if let Some(row) = self.rows.lazy_items().get(self.index) {
+                    row.write_cbor(&mut out);
+                }
+                out
+            }
         }
     }
 

@@ -229,8 +229,16 @@ fn joined(chosen: &Chosen<SelectTemplate>, context: &BindContext<'_>) -> Result<
         return Err(DqlError::at(ErrorKind::QueryInvalid, message, text, join.head.at.0));
     }
     let mut out = Vec::with_capacity(template.joins.len());
+    let mut limits = chosen.limits;
+    let mut left = limits.max_scans.saturating_sub(chosen.route.scans());
     for join in &template.joins {
-        let route = route(&join.head, &join.search, false, &chosen.limits, context);
+        // The bound is one of the statement, but a join without an index would not run at all: what it needs it may have.
+        limits.max_scans = left.max(1).min(chosen.limits.max_scans);
+        let mut route = self::route(&join.head, &join.search, false, &limits, context);
+        if matches!(route, Route::Scan) && left < chosen.limits.max_scans {
+            route = self::route(&join.head, &join.search, false, &chosen.limits, context);
+        }
+        left = left.saturating_sub(route.scans());
         if !is_supported(join, &route, chosen, context) {
             let message = format!(
                 "Joining to \"{}\" disallowed without appropriate index support. Please run ADVISE for recommendations.",

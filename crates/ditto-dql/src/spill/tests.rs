@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ditto_types::{DocId, ErrorKind, Object, SmolStr, Value, json};
+use ditto_types::{DocId, ErrorKind, Object, SmolStr, Value, cbor, json};
 
 use super::{SharedSpill, Spill, SpillFile};
 use crate::{
@@ -106,6 +106,10 @@ impl LazyItem for Kept {
 
     fn write_json(&self, out: &mut String) {
         out.push_str(&json::to_string(&self.0));
+    }
+
+    fn write_cbor(&self, out: &mut Vec<u8>) {
+        out.extend(cbor::to_vec(&self.0));
     }
 
     fn weight(&self) -> usize {

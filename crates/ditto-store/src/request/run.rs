@@ -45,7 +45,7 @@ pub(crate) fn execute(
     let requests = &store.shared.requests;
     let settings = requests.settings.snapshot();
     let (started, started_ms) = (requests.clock.monotonic(), requests.clock.now_ms());
-    let (statement, known) = match requests.statements.get(text, started_ms) {
+    let (statement, known) = match requests.statements.get(text, started_ms, &settings.directives) {
         Ok(found) => found,
         Err(e) => {
             let e = StoreError::from(e);

@@ -95,6 +95,11 @@ fn facts(shared: &Shared, db: &Db) -> Result<BTreeMap<Name, Value>, StoreError> 
     put("core", "fs_usage_replication", Value::from(0u64));
     put("core", "fs_usage_attachment", Value::from(attachments));
     put("core", "fs_usage_auth", Value::from(0u64));
+    // Where the system does not say, there is no row.
+    if let Some(space) = db.file().parent().and_then(|directory| fs4::statvfs(directory).ok()) {
+        put("core", "fs_device_available", Value::from(space.available_space()));
+        put("core", "fs_device_total", Value::from(space.total_space()));
+    }
     for (name, n) in collections::stored(shared, db)? {
         put("store", &format!("collection_num_docs[{name}]"), Value::from(n));
     }
