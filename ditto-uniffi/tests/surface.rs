@@ -8,6 +8,9 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use ditto_uniffi::config::{DittoConfig, DittoConfigConnect, Durability};
+use ditto_uniffi::connection::{
+    ConnectionPriority, ConnectionRequest, ConnectionRequestAuthorization, ConnectionRequestHandler,
+};
 use ditto_uniffi::differ::{Diff, Differ};
 use ditto_uniffi::error::DittoError;
 use ditto_uniffi::instance::Ditto;
@@ -278,4 +281,69 @@ fn bus_messages_to_nobody_are_errors_and_receivers_end() {
     let waiting = std::thread::spawn(move || run(messages.next()).is_none());
     run(ditto.shutdown()).unwrap();
     assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn connection_control_crosses() {
+    /// Denies the first request, fails at the second, and allows the others.
+    struct Door(Mutex<Sender<ConnectionRequest>>, Mutex<u32>);
+    impl ConnectionRequestHandler for Door {
+        fn on_connection_request(
+            &self,
+            request: ConnectionRequest,
+        ) -> Result<ConnectionRequestAuthorization, DittoError> {
+            self.0.lock().unwrap().send(request).unwrap();
+            let mut count = self.1.lock().unwrap();
+            *count += 1;
+            match *count {
+                1 => Ok(ConnectionRequestAuthorization::Deny),
+                2 => Err(DittoError::Closed { reason: "of a test".into(), code: "lifecycle/closed".into() }),
+                _ => Ok(ConnectionRequestAuthorization::Allow),
+            }
+        }
+    }
+    let ((_a_dir, a), (_b_dir, b)) = (open(), open());
+    let (seen, requests) = channel();
+    a.presence()
+        .set_connection_request_handler(Some(Arc::new(Door(Mutex::new(seen), Mutex::default()))))
+        .unwrap();
+    a.presence().set_connection_request_timeout_ms(10_000).unwrap();
+    assert!(matches!(
+        a.set_priority_for_peer(ConnectionPriority::High, "nobody".into()),
+        Err(DittoError::Sync { .. })
+    ));
+    a.set_priority_for_peer(ConnectionPriority::High, b.peer_key()).unwrap();
+    a.set_priority_for_query_overlap_group(ConnectionPriority::DontConnect, 3).unwrap();
+    a.set_query_overlap_group(3).unwrap();
+    let events = a.connection_events();
+    for (ditto, address) in [(&a, None), (&b, Some(&a))] {
+        let before = ditto.transport_config();
+        let mut after = before.clone();
+        after.peer_to_peer.lan.enabled = false;
+        after.listen.tcp.enabled = address.is_none();
+        after.listen.tcp.interface_ip = "127.0.0.1".into();
+        after.listen.tcp.port = 0;
+        after.connect.tcp_servers = address.and_then(|a| a.sync().listen_address()).into_iter().collect();
+        assert!(run(ditto.replace_transport_config(before, after)).unwrap());
+        run(ditto.sync().start()).unwrap();
+    }
+    let mut kinds = Vec::new();
+    while kinds.last().is_none_or(|(kind, _, _)| kind != "connected") {
+        let record = run(events.next()).unwrap();
+        kinds.push((record.kind, record.reason, record.by_us));
+    }
+    let denied = ("refused".to_owned(), Some("denied".to_owned()), Some(true));
+    assert_eq!(kinds.iter().filter(|k| **k == denied).count(), 2, "{kinds:?}");
+    let asked: Vec<ConnectionRequest> = requests.try_iter().collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|r| r.peer_key == b.peer_key() && r.connection_type == "AccessPoint"));
+    assert_eq!((&*asked[0].peer_metadata_json, &*asked[0].identity_service_metadata_json), ("{}", "{}"));
+    let now: serde_json::Value = serde_json::from_str(&a.transport_diagnostics_json().unwrap()).unwrap();
+    assert_eq!(now["transports"][0]["connected"][0]["peerKey"], b.peer_key());
+    assert!(a.recent_connection_events().iter().any(|r| r.kind == "connected"));
+    b.network_changed().unwrap();
+    a.presence().set_connection_request_handler(None).unwrap();
+    run(b.shutdown()).unwrap();
+    run(a.shutdown()).unwrap();
+    while run(events.next()).is_some() {}
 }

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from ._bus import MAX_RELIABLE_BYTES, MAX_UNRELIABLE_BYTES, Bus, BusMessage, BusMessages
 from ._config import DittoConfig, DittoConfigConnect, DittoConfigConnectSmallPeersOnly, Durability
+from ._connections import (
+    ConnectionEvents,
+    ConnectionPriority,
+    ConnectionRecord,
+    ConnectionRequest,
+    ConnectionRequestAuthorization,
+    ConnectionRequestHandler,
+    Experimental,
+    TransportDiagnostics,
+    TransportPeer,
+    TransportSnapshot,
+)
 from ._differ import Diff, Differ, DiffMove
 from ._errors import (
     DittoBusError,
@@ -96,6 +108,12 @@ __all__ = [
     "BusMessages",
     "Connect",
     "Connection",
+    "ConnectionEvents",
+    "ConnectionPriority",
+    "ConnectionRecord",
+    "ConnectionRequest",
+    "ConnectionRequestAuthorization",
+    "ConnectionRequestHandler",
     "ConnectionType",
     "DeliverOn",
     "Diff",
@@ -139,6 +157,7 @@ __all__ = [
     "DittoUnsupportedError",
     "DittoValidationError",
     "Durability",
+    "Experimental",
     "Global",
     "HttpListenConfig",
     "LanConfig",
@@ -174,6 +193,9 @@ __all__ = [
     "TransactionInfo",
     "TransactionScope",
     "TransportConfig",
+    "TransportDiagnostics",
+    "TransportPeer",
+    "TransportSnapshot",
     "WifiAwareConfig",
     "__version__",
 ]

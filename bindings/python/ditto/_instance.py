@@ -12,6 +12,13 @@ from typing import Any
 from . import _config, _ffi, _transport_config
 from ._bus import Bus
 from ._config import DittoConfig
+from ._connections import (
+    ConnectionEvents,
+    ConnectionRecord,
+    Experimental,
+    TransportDiagnostics,
+    record_from_native,
+)
 from ._errors import native_errors
 from ._handles import Handles
 from ._presence import Presence
@@ -67,6 +74,7 @@ class Ditto:
         self._sync = Sync(self, native.sync())
         self._presence = Presence(self, native.presence())
         self._bus = Bus(self, native.bus())
+        self._experimental = Experimental(self, native)
 
     @staticmethod
     def open(config: DittoConfig) -> DittoOpening:
@@ -146,6 +154,26 @@ class Ditto:
     def bus(self) -> Bus:
         """Messages to other peers."""
         return self._bus
+
+    @property
+    def experimental(self) -> Experimental:
+        """Features that may change or vanish."""
+        return self._experimental
+
+    @property
+    def transport_diagnostics(self) -> TransportDiagnostics:
+        """What the transports are doing now."""
+        with native_errors:
+            return TransportDiagnostics._parse(self._native.transport_diagnostics_json())
+
+    def connection_events(self) -> ConnectionEvents:
+        """What happens to connections from now on, as an async iterator."""
+        return ConnectionEvents(self, self._native.connection_events())
+
+    @property
+    def recent_connection_events(self) -> list[ConnectionRecord]:
+        """The last 256 things that happened to connections, oldest first."""
+        return [record_from_native(record) for record in self._native.recent_connection_events()]
 
     @property
     def config(self) -> DittoConfig:

@@ -8,11 +8,13 @@ import inspect
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
+from ._connections import ConnectionRequestHandler, RequestDelivery
 from ._errors import native_errors
 from ._handles import DeliverOn, Gate, delivery_loop, post
 
@@ -70,6 +72,7 @@ class Peer:
         is_connected_to_server: Whether it has a link to a server.
         is_compatible: Whether it speaks our protocol, ``None`` while unknown.
         ditto_sdk_version: Version of its library, ``None`` while unknown.
+        query_overlap_group: The group that its app has put it into.
         peer_metadata: What its app says about itself.
         identity_service_metadata: What an authentication service says about it.
     """
@@ -81,6 +84,7 @@ class Peer:
     is_connected_to_server: bool = False
     is_compatible: bool | None = None
     ditto_sdk_version: str | None = None
+    query_overlap_group: int = 0
     peer_metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     identity_service_metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -121,6 +125,7 @@ def _peer(fields: Mapping[str, Any]) -> Peer:
         is_connected_to_server=bool(fields.get("isConnectedToDittoServer", False)),
         is_compatible=fields.get("isCompatible"),
         ditto_sdk_version=fields.get("dittoSdkVersion"),
+        query_overlap_group=fields.get("queryOverlapGroup", 0),
         peer_metadata=fields.get("peerMetadata") or {},
         identity_service_metadata=fields.get("identityServiceMetadata") or {},
     )
@@ -336,6 +341,24 @@ class Presence:
         """`set_peer_metadata` from the text of a JSON object."""
         with native_errors:
             self._native.set_peer_metadata_json(metadata)
+
+    def set_connection_request_handler(
+        self, handler: ConnectionRequestHandler | None, *, timeout: timedelta = timedelta(seconds=10)
+    ) -> None:
+        """Asks the handler about every incoming connection from now on, also while syncing.
+
+        It is asked once per peer and transport, for as long as the peer stays connected, and never about peers that
+        are refused anyway. What it raises, and no answer in time, denies. Connections that exist stay.
+
+        Args:
+            handler: A coroutine function runs on the event loop that is running now, any other callable on a thread
+                of the library, where it may block. ``None`` takes it away.
+            timeout: The time that it has.
+        """
+        native = None if handler is None else RequestDelivery(handler, timeout)
+        with native_errors:
+            self._native.set_connection_request_timeout_ms(timeout // timedelta(milliseconds=1))
+            self._native.set_connection_request_handler(native)
 
     @property
     def peer_metadata(self) -> dict[str, Any]:

@@ -86,6 +86,14 @@ class Sync:
         """Connections that come and go and the progress of sync, from now on, as an async iterator."""
         return SyncEvents(self._ditto, self._native.events())
 
+    def network_changed(self) -> None:
+        """Says that the device is on another network: what could not be reached is tried again at once.
+
+        Changes of the device's addresses are noticed without it, within seconds.
+        """
+        with native_errors:
+            self._ditto._native.network_changed()
+
     @property
     def subscriptions(self) -> frozenset[SyncSubscription]:
         """The subscriptions that are active now."""
