@@ -3,6 +3,7 @@
 //! Everybody can reach it, so everything has an end: a connection must bring a request within ten seconds, read its answer
 //! without stalling, and find one of few places until it is a WebSocket, which the mesh then watches.
 
+mod certificate;
 mod files;
 mod stall;
 
@@ -16,6 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use ditto_mesh::transport::NetEvent;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,15 +27,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use self::certificate::Certificate;
 use self::files::Files;
 use self::stall::WriteLimit;
 use crate::error::NetError;
 use crate::listener::Taken;
 use crate::sink::EventSink;
 use crate::table::LinkTable;
-use crate::tls::server_config;
 use crate::websocket::{Upgrade, is_upgrade};
 
+/// Name of the listener in `Condition` events.
+pub(crate) const HTTP_SOURCE: &str = "Http";
 /// Connections that are not WebSockets.
 const MAX_CONNECTIONS: usize = 256;
 /// Time for TLS, and for the head of each request.
@@ -57,7 +61,7 @@ pub struct HttpConfig {
     pub tls: Option<TlsFiles>,
 }
 
-/// PEM files of a certificate and its key.
+/// PEM files of a certificate and its key. A listener follows them when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, then those that lead from it to a root.
@@ -70,18 +74,17 @@ pub struct TlsFiles {
 pub(crate) struct Service {
     websocket: bool,
     files: Option<Files>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
 }
 
 impl Service {
     /// Looks at the files that the config names.
     pub(crate) async fn load(config: HttpConfig) -> Result<Arc<Self>, NetError> {
         let load = move || {
-            let tls = config.tls.as_ref().map(|t| server_config(&t.certificate, &t.key)).transpose()?;
             Ok(Arc::new(Self {
                 websocket: config.websocket,
+                tls: config.tls.map(Certificate::load).transpose()?.map(Arc::new),
                 files: config.static_content.map(Files::open).transpose()?,
-                tls: tls.map(TlsAcceptor::from),
             }))
         };
         match tokio::task::spawn_blocking(load).await {
@@ -144,13 +147,25 @@ impl Server {
         };
         let accepted = tokio::select! {
             () = self.sink.stopped() => return,
-            accepted = timeout(HEAD_TIMEOUT, tls.accept(stream)) => accepted,
+            accepted = timeout(HEAD_TIMEOUT, async { self.acceptor(tls).await.accept(stream).await }) => accepted,
         };
         match accepted {
             Ok(Ok(stream)) => self.requests(stream, remote).await,
             Ok(Err(e)) => tracing::debug!(%remote, error = %e, "TLS of an HTTP connection"),
             Err(_) => tracing::debug!(%remote, "TLS of an HTTP connection took too long"),
         }
+    }
+
+    /// What TLS goes on with, after a look whether the certificate's files have changed.
+    async fn acceptor(&self, certificate: Arc<Certificate>) -> TlsAcceptor {
+        if certificate.is_due() {
+            let looking = certificate.clone();
+            let told = tokio::task::spawn_blocking(move || looking.look()).await.ok().flatten();
+            if let Some(text) = told {
+                self.sink.emit(NetEvent::Condition { source: HTTP_SOURCE.to_owned(), text }).await;
+            }
+        }
+        certificate.acceptor()
     }
 
     async fn requests(

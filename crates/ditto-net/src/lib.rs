@@ -56,4 +56,5 @@ pub use multicast::{
 };
 pub use net::{Net, NetConfig};
 pub use table::NetStats;
+pub use tls::parse_root_certificates;
 pub use websocket::check_websocket_url;

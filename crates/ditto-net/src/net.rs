@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::discovery::{Discovery, Source};
 use crate::error::NetError;
-use crate::http::{HttpConfig, Server, Service};
+use crate::http::{HTTP_SOURCE, HttpConfig, Server, Service};
 use crate::listener::{Listener, accept_loop, in_use};
 use crate::mdns::{self, MdnsConfig};
 use crate::multicast::{self, MulticastConfig};
@@ -31,7 +31,6 @@ const TCP: &str = "TCP";
 /// The same in `Condition` events.
 const TCP_SOURCE: &str = "Tcp";
 const HTTP: &str = "HTTP";
-const HTTP_SOURCE: &str = "Http";
 
 /// What runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

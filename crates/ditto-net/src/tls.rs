@@ -18,6 +18,29 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// Longest text of root certificates, in bytes.
+const MAX_ROOTS_TEXT: usize = 256 << 10;
+
+/// The certificates in PEM text, in DER form, each of which can be trusted as a root.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn parse_root_certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+    if pem.len() > MAX_ROOTS_TEXT {
+        return Err(format!("{} bytes, the limit is {MAX_ROOTS_TEXT}", pem.len()));
+    }
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes()).take(MAX_CERTIFICATES + 1);
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+    if found.is_empty() || found.len() > MAX_CERTIFICATES {
+        return Err(format!("{} certificates in PEM form, not 1 to {MAX_CERTIFICATES}", found.len()));
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in &found {
+        roots.add(certificate.clone()).map_err(|e| e.to_string())?;
+    }
+    Ok(found.iter().map(|c| c.to_vec()).collect())
+}
+
 /// For dialling servers whose certificate leads to one of these roots.
 pub(crate) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider())

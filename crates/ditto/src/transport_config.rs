@@ -102,6 +102,12 @@ pub struct Connect {
     pub tcp_servers: BTreeSet<String>,
     /// `ws://` or `wss://` URL of each peer to dial. Taking one out closes its connection.
     pub websocket_urls: BTreeSet<String>,
+    /// PEM text of certificates that are trusted for `wss://` beside those of the system, as that of an organisation's own
+    /// authority; each entry has 1 to 32. A change counts for the next connection. Those of the system are replaced by
+    /// what the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Who may sync is decided by the shared key, whatever is
+    /// trusted here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub extra_roots: BTreeSet<String>,
     /// Longest time between attempts, 5 s by default, from 100 ms to a day; jitter is added. The first attempts after
     /// a connection was lost come sooner. Whole milliseconds.
     #[serde(with = "codec::milliseconds")]
@@ -113,6 +119,7 @@ impl Default for Connect {
         Self {
             tcp_servers: BTreeSet::new(),
             websocket_urls: BTreeSet::new(),
+            extra_roots: BTreeSet::new(),
             retry_interval: Duration::from_secs(5),
         }
     }
@@ -169,7 +176,8 @@ pub struct HttpListenConfig {
     /// PEM file of the key. Needs the certificate too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_key_path: Option<PathBuf>,
-    /// PEM file of the certificate and what leads from it to a root. Needs the key too.
+    /// PEM file of the certificate and what leads from it to a root. Needs the key too. When the files change, connections
+    /// that come later see the new certificate; files that cannot be used change nothing, and a condition event says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_certificate_path: Option<PathBuf>,
 }
@@ -231,6 +239,12 @@ impl TransportConfig {
     /// Adds a `host:port` to dial (API-228).
     pub fn add_tcp_server(&mut self, address: impl Into<String>) -> &mut Self {
         self.connect.tcp_servers.insert(address.into());
+        self
+    }
+
+    /// Trusts the certificates in a PEM text for `wss://` beside those of the system.
+    pub fn add_extra_root(&mut self, pem: impl Into<String>) -> &mut Self {
+        self.connect.extra_roots.insert(pem.into());
         self
     }
 

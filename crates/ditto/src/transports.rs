@@ -68,8 +68,14 @@ pub(crate) fn net_config(
         radios: radio::in_use(config, radios, database, token),
         http: http_config(config),
         routing_hint: config.global.routing_hint,
-        ..NetConfig::default()
+        extra_roots: extra_roots(config),
     }
+}
+
+fn extra_roots(config: &TransportConfig) -> Vec<Vec<u8>> {
+    // Validation has refused what is no certificate.
+    let texts = config.connect.extra_roots.iter();
+    texts.filter_map(|pem| ditto_net::parse_root_certificates(pem).ok()).flatten().collect()
 }
 
 fn http_config(config: &TransportConfig) -> Option<HttpConfig> {

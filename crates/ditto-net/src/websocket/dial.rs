@@ -71,19 +71,28 @@ pub(crate) trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for S {}
 
-/// The certificates of the system, or those of Mozilla where the system has none.
+/// Names of the variables that replace the certificates of the system, as in other programs.
+const ROOT_VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// What is trusted: the certificates of the system or those that the environment names instead, and the extra ones. Mozilla's
+/// stand in where the system has none.
 async fn load(extra: Vec<Vec<u8>>) -> Result<Arc<ClientConfig>, String> {
     let load = move || {
         let mut roots = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
         for e in &native.errors {
-            tracing::debug!(error = %e, "load certificates of the system");
+            tracing::warn!(error = %e, "load certificates of the system");
         }
         let (_, ignored) = roots.add_parsable_certificates(native.certs);
         if ignored > 0 {
             tracing::debug!(ignored, "certificates of the system that are not understood");
         }
         if roots.is_empty() {
+            // Who names his own certificates does not want others to be trusted in their place.
+            if let Some(named) = ROOT_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
+                let faults: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
+                return Err(format!("no certificate could be read from {named}: {}", faults.join("; ")));
+            }
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         for root in extra {

@@ -13,6 +13,8 @@ use crate::DittoError;
 const MAX_ADDRESS: usize = 2_048;
 /// Addresses and URLs of each kind.
 const MAX_ADDRESSES: usize = 256;
+/// Texts of certificates.
+const MAX_ROOTS: usize = 32;
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -24,12 +26,18 @@ impl TransportConfig {
     /// [`ErrorKind::InvalidConfig`]; the reason begins with the path of the field.
     pub fn validate(&self) -> Result<(), DittoError> {
         let connect = &self.connect;
-        for (field, count) in [
-            ("connect.tcp_servers", connect.tcp_servers.len()),
-            ("connect.websocket_urls", connect.websocket_urls.len()),
+        for (field, count, limit) in [
+            ("connect.tcp_servers", connect.tcp_servers.len(), MAX_ADDRESSES),
+            ("connect.websocket_urls", connect.websocket_urls.len(), MAX_ADDRESSES),
+            ("connect.extra_roots", connect.extra_roots.len(), MAX_ROOTS),
         ] {
-            if count > MAX_ADDRESSES {
-                return invalid(field, format!("{count} entries, the limit is {MAX_ADDRESSES}"));
+            if count > limit {
+                return invalid(field, format!("{count} entries, the limit is {limit}"));
+            }
+        }
+        for pem in &connect.extra_roots {
+            if let Err(reason) = ditto_net::parse_root_certificates(pem) {
+                return invalid("connect.extra_roots", reason);
             }
         }
         for server in &connect.tcp_servers {

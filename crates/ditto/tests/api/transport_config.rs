@@ -130,6 +130,9 @@ fn api_228_229_257_266_274_275_values_that_cannot_work_are_refused_by_name() {
     for bad in ["", "a", "http://a", "wss://", "ws://u:p@a", "ws://a:0"] {
         assert!(refusal(|c| done(c.add_websocket_url(bad))).starts_with("connect.websocket_urls"), "{bad:?}");
     }
+    for bad in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert!(refusal(|c| done(c.add_extra_root(bad))).starts_with("connect.extra_roots"), "{bad:?}");
+    }
     assert!(!refusal(|c| done(c.add_websocket_url("http://a/?token=secret"))).contains("secret"));
     for bad in [Duration::ZERO, Duration::from_millis(99), Duration::from_secs(86_401), Duration::MAX] {
         assert!(refusal(|c| c.connect.retry_interval = bad).starts_with("connect.retry_interval"), "{bad:?}");
@@ -361,4 +364,44 @@ async fn api_237_259_a_new_sync_group_lets_go_of_those_who_are_not_configured() 
     }
     a.ditto.close().await.unwrap();
     b.ditto.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_ones_own_is_trusted_for_websockets() {
+    let (a, b) = (peer().await, peer().await);
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issued = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let issued = issued.signed_by(&key, &root).unwrap();
+    let (cert_file, key_file) = (a.directory.path().join("cert.pem"), a.directory.path().join("key.pem"));
+    std::fs::write(&cert_file, issued.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let listen = |c: &mut TransportConfig| {
+        c.enable_http_listen("127.0.0.1", 0, true).set_http_tls(&cert_file, &key_file);
+    };
+    a.ditto.update_transport_config(listen).await.unwrap();
+    a.ditto.sync().start().await.unwrap();
+    let url = format!("wss://{}/", a.ditto.sync().http_listen_address().unwrap());
+    let mut events = b.ditto.connection_events();
+    b.ditto.update_transport_config(|c| done(c.add_websocket_url(&url))).await.unwrap();
+    b.ditto.sync().start().await.unwrap();
+    let refused = async {
+        loop {
+            let event = events.next().await.unwrap().event;
+            if event.name() == "dial_failed" {
+                return event.to_string();
+            }
+        }
+    };
+    let refused = tokio::time::timeout(crate::fixture::PATIENCE, refused).await.unwrap();
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
+    // Live, and in the form that is stored.
+    let mut config = b.ditto.transport_config();
+    config.add_extra_root(root.pem());
+    let stored = config.to_json().unwrap();
+    assert_eq!(TransportConfig::from_cbor(&config.to_cbor().unwrap()).unwrap(), config);
+    b.ditto.set_transport_config(TransportConfig::from_json(&stored).unwrap()).await.unwrap();
+    until("connected", || sees(&a.ditto, &b.ditto) && sees(&b.ditto, &a.ditto)).await;
 }
