@@ -12,6 +12,8 @@
 //! | [`store`], [`transaction`], [`observer`], [`result`], [`differ`] | local data |
 //! | [`sync_status`] | how far sync is |
 //! | [`sync`], [`presence`], [`connection`], [`bus`] | the mesh |
+//! | [`radio`] | drivers of the platform for Bluetooth and the like |
+//! | [`tools`] | keys, checks, and what helps to find faults |
 //! | `json` | documents and arguments as text |
 
 pub mod bus;
@@ -23,10 +25,12 @@ pub mod instance;
 mod json;
 pub mod observer;
 pub mod presence;
+pub mod radio;
 pub mod result;
 pub mod store;
 pub mod sync;
 pub mod sync_status;
+pub mod tools;
 pub mod transaction;
 pub mod transport_config;
 

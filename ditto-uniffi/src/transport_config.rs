@@ -69,6 +69,9 @@ pub struct Connect {
     pub tcp_servers: Vec<String>,
     /// The ws or wss URL of each peer to dial, in order of text and each once.
     pub websocket_urls: Vec<String>,
+    /// PEM text of certificates that are trusted for wss beside those of the system, as that of an organisation's own
+    /// authority; each entry has 1 to 32. In order of text and each once.
+    pub extra_roots: Vec<String>,
     /// Longest time between attempts in milliseconds, from 100 to a day; jitter is added.
     pub retry_interval_ms: u64,
 }
@@ -153,6 +156,7 @@ impl From<&ditto::TransportConfig> for TransportConfig {
             connect: Connect {
                 tcp_servers: c.connect.tcp_servers.iter().cloned().collect(),
                 websocket_urls: c.connect.websocket_urls.iter().cloned().collect(),
+                extra_roots: c.connect.extra_roots.iter().cloned().collect(),
                 retry_interval_ms: u64::try_from(c.connect.retry_interval.as_millis()).unwrap_or(u64::MAX),
             },
             listen: Listen {
@@ -187,6 +191,7 @@ impl TransportConfig {
         c.peer_to_peer.lan.mdns_enabled = self.peer_to_peer.lan.mdns_enabled;
         c.connect.tcp_servers = self.connect.tcp_servers.iter().cloned().collect();
         c.connect.websocket_urls = self.connect.websocket_urls.iter().cloned().collect();
+        c.connect.extra_roots = self.connect.extra_roots.iter().cloned().collect();
         c.connect.retry_interval = Duration::from_millis(self.connect.retry_interval_ms);
         c.listen.tcp.enabled = self.listen.tcp.enabled;
         c.listen.tcp.interface_ip = self.listen.tcp.interface_ip.clone();
@@ -226,6 +231,7 @@ mod tests {
             tls_certificate_path: Some("certificate".into()),
         };
         config.connect.websocket_urls = vec!["wss://a/".into()];
+        config.connect.extra_roots = vec!["a certificate".into()];
         config.peer_to_peer.lan.multicast_enabled = false;
         config.peer_to_peer.awdl.enabled = true;
         config.peer_to_peer.wifi_aware.enabled = true;

@@ -6,6 +6,7 @@ what you show. Devices of the same database find each other and keep the subscri
 
 from __future__ import annotations
 
+from . import radio
 from ._bus import MAX_RELIABLE_BYTES, MAX_UNRELIABLE_BYTES, Bus, BusMessage, BusMessages
 from ._config import DittoConfig, DittoConfigConnect, DittoConfigConnectSmallPeersOnly, Durability
 from ._connections import (
@@ -59,6 +60,7 @@ from ._handles import DeliverOn
 from ._instance import Ditto, DittoOpening
 from ._observers import QueryHandler, QueryResults, SignalNext, StoreObserver
 from ._presence import (
+    MAX_PEER_METADATA_BYTES,
     Connection,
     ConnectionType,
     Peer,
@@ -81,6 +83,7 @@ from ._sync_status import (
     SyncProgress,
     SyncState,
 )
+from ._tools import InterfaceReport, StoreCheckReport, generate_shared_key, interface_reports
 from ._transaction import Transaction, TransactionCompletionAction, TransactionInfo, TransactionScope
 from ._transport_config import (
     AwdlConfig,
@@ -99,6 +102,7 @@ from ._transport_config import (
 __version__ = Ditto.version()
 
 __all__ = [
+    "MAX_PEER_METADATA_BYTES",
     "MAX_RELIABLE_BYTES",
     "MAX_UNRELIABLE_BYTES",
     "AwdlConfig",
@@ -160,6 +164,7 @@ __all__ = [
     "Experimental",
     "Global",
     "HttpListenConfig",
+    "InterfaceReport",
     "LanConfig",
     "Listen",
     "Peer",
@@ -179,6 +184,7 @@ __all__ = [
     "QueryResults",
     "SignalNext",
     "Store",
+    "StoreCheckReport",
     "StoreObserver",
     "Sync",
     "SyncEvent",
@@ -198,4 +204,7 @@ __all__ = [
     "TransportSnapshot",
     "WifiAwareConfig",
     "__version__",
+    "generate_shared_key",
+    "interface_reports",
+    "radio",
 ]

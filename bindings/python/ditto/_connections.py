@@ -174,8 +174,8 @@ class TransportDiagnostics:
 class ConnectionEvents(AsyncIterator[ConnectionRecord]):
     """What happens to connections as an async iterator.
 
-    It ends when the instance is closed; cancel the task that iterates to end it before. A reader that falls more than
-    1,024 events behind misses the oldest.
+    It ends when the instance is closed; cancel the task that iterates to end it before. A reader that falls more
+    than 1,024 events behind misses the oldest.
     """
 
     def __init__(self, ditto: Ditto, native: _ffi.ConnectionEvents) -> None:
@@ -247,10 +247,13 @@ class RequestDelivery(_ffi.ConnectionRequestHandler):
                 identity_service_metadata=_json.decode(native.identity_service_metadata_json),
             )
         )
-        if self._loop is None:
-            return answer
         if not inspect.iscoroutine(answer):
-            raise TypeError("the connection request handler must return a coroutine")
+            return answer
+        if self._loop is None or self._loop.is_closed():
+            answer.close()
+            raise RuntimeError(
+                "the loop of the connection request handler is closed, or it is no coroutine function"
+            )
         asked = asyncio.run_coroutine_threadsafe(answer, self._loop)
         try:
             return asked.result(self._patience.total_seconds())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any
 
-from . import _config, _ffi, _transport_config
+from . import _config, _ffi, _transport_config, radio
 from ._bus import Bus
 from ._config import DittoConfig
 from ._connections import (
@@ -265,6 +265,21 @@ class Ditto:
             current.global_ = wanted.global_
 
         await self.update_transport_config(replace)
+
+    async def attach_radio(self, transport: radio.RadioTransport, shim: radio.RadioShim) -> None:
+        """Hands over the driver of a radio. Of each transport there is at most one: it replaces an earlier one.
+
+        It is used while sync runs and the transport is on in `transport_config`. Other transports and their
+        connections go on. A driver that cannot start does not fail this call: a connection event says why, and
+        it is started again later.
+        """
+        with native_errors:
+            await self._native.attach_radio(_ffi.RadioTransport[transport.name], radio.Driver(shim))
+
+    async def detach_radio(self, transport: radio.RadioTransport) -> None:
+        """Takes the driver of a radio back; it is stopped and its links end. Without one nothing happens."""
+        with native_errors:
+            await self._native.detach_radio(_ffi.RadioTransport[transport.name])
 
     @staticmethod
     def default_root_directory() -> str:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ._instance import Ditto
 
 
+MAX_PEER_METADATA_BYTES = 4096
+"""Largest metadata of a peer, as JSON."""
+
+
 class PeerOS(str, Enum):
     """Operating system of a peer; one that this release does not know reads as ``GENERIC``."""
 
@@ -347,12 +351,12 @@ class Presence:
     ) -> None:
         """Asks the handler about every incoming connection from now on, also while syncing.
 
-        It is asked once per peer and transport, for as long as the peer stays connected, and never about peers that
-        are refused anyway. What it raises, and no answer in time, denies. Connections that exist stay.
+        It is asked once per peer and transport, for as long as the peer stays connected, and never about peers
+        that are refused anyway. What it raises, and no answer in time, denies. Connections that exist stay.
 
         Args:
-            handler: A coroutine function runs on the event loop that is running now, any other callable on a thread
-                of the library, where it may block. ``None`` takes it away.
+            handler: A coroutine function runs on the event loop that is running now, any other callable on a
+                thread of the library, where it may block. ``None`` takes it away.
             timeout: The time that it has.
         """
         native = None if handler is None else RequestDelivery(handler, timeout)

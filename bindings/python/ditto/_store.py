@@ -10,6 +10,7 @@ from ._errors import native_errors
 from ._handles import DeliverOn
 from ._observers import QueryHandler, QueryResults, SignalNext, StoreObserver
 from ._result import QueryResult
+from ._tools import StoreCheckReport
 from ._transaction import Transaction, TransactionCompletionAction, TransactionScope, refuse_nested
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class Store:
             if value is TransactionCompletionAction.ROLLBACK:
                 await transaction.rollback()
         return value
+
+    async def check(self) -> StoreCheckReport:
+        """Recomputes every digest, index entry and sequence number. It reads the whole database."""
+        with native_errors:
+            return StoreCheckReport._of(await self._native.check())
 
     @property
     def ditto(self) -> Ditto:

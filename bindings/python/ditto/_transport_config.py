@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from . import _ffi
-from ._errors import DittoInvalidConfigError
+from ._errors import DittoInvalidConfigError, native_errors
 
 
 @dataclass(slots=True)
@@ -61,6 +61,10 @@ class Connect:
     """The ``host:port`` of each peer to dial."""
     websocket_urls: set[str] = field(default_factory=set)
     """The ``ws://`` or ``wss://`` URL of each peer to dial."""
+    extra_roots: set[str] = field(default_factory=set)
+    """PEM text of certificates that are trusted for ``wss://`` beside those of the system, as that of an
+    organisation's own authority. The variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace those of the system.
+    """
     retry_interval: timedelta = timedelta(seconds=5)
     """Longest time between attempts, from 100 ms to a day; jitter is added."""
 
@@ -92,7 +96,8 @@ class HttpListenConfig:
     tls_key_path: str | None = None
     """PEM file of the key. Needs the certificate too."""
     tls_certificate_path: str | None = None
-    """PEM file of the certificate and what leads from it to a root. Needs the key too."""
+    """PEM file of the certificate and what leads from it to a root. Needs the key too. Renewed files are
+    noticed."""
 
 
 @dataclass(slots=True)
@@ -125,6 +130,23 @@ class TransportConfig:
     listen: Listen = field(default_factory=Listen)
     global_: Global = field(default_factory=Global)
 
+    def to_json(self) -> str:
+        """JSON text with the field names as keys, the same in every language; times in milliseconds."""
+        with native_errors:
+            text: str = _ffi.transport_config_to_json(to_native(self))
+        return text
+
+    @classmethod
+    def from_json(cls, text: str) -> TransportConfig:
+        """The config of what `to_json` made, here or elsewhere. Absent keys stand for the default.
+
+        Raises:
+            DittoValidationError: The text is not JSON, or longer than 1 MiB.
+            DittoInvalidConfigError: A value is of the wrong kind or out of its range.
+        """
+        with native_errors:
+            return from_native(_ffi.transport_config_from_json(text))
+
     def enable_all_peer_to_peer(self) -> TransportConfig:
         """Switches on every peer-to-peer transport that this platform has."""
         native = _ffi.peer_to_peer_transport_config().peer_to_peer
@@ -141,6 +163,11 @@ class TransportConfig:
     def add_tcp_server(self, address: str) -> TransportConfig:
         """Adds a ``host:port`` to dial."""
         self.connect.tcp_servers.add(address)
+        return self
+
+    def add_extra_root(self, pem: str) -> TransportConfig:
+        """Trusts the certificates in a PEM text for ``wss://`` beside those of the system."""
+        self.connect.extra_roots.add(pem)
         return self
 
     def add_websocket_url(self, url: str) -> TransportConfig:
@@ -220,6 +247,7 @@ def to_native(config: TransportConfig) -> _ffi.TransportConfig:
         connect=_ffi.Connect(
             tcp_servers=sorted(config.connect.tcp_servers),
             websocket_urls=sorted(config.connect.websocket_urls),
+            extra_roots=sorted(config.connect.extra_roots),
             retry_interval_ms=retry // timedelta(milliseconds=1),
         ),
         listen=_ffi.Listen(
@@ -257,6 +285,7 @@ def from_native(config: _ffi.TransportConfig) -> TransportConfig:
         connect=Connect(
             tcp_servers=set(config.connect.tcp_servers),
             websocket_urls=set(config.connect.websocket_urls),
+            extra_roots=set(config.connect.extra_roots),
             retry_interval=timedelta(milliseconds=config.connect.retry_interval_ms),
         ),
         listen=Listen(

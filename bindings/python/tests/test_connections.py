@@ -79,7 +79,7 @@ async def test_a_handler_that_fails_or_hesitates_denies(opener: Opener) -> None:
     def broken(request: ConnectionRequest) -> ConnectionRequestAuthorization:
         raise RuntimeError(f"of a test, about {request.connection_type}")
 
-    async def slow(request: ConnectionRequest) -> ConnectionRequestAuthorization:
+    async def slow(_: ConnectionRequest) -> ConnectionRequestAuthorization:
         await asyncio.Event().wait()
         return ConnectionRequestAuthorization.ALLOW
 
@@ -111,7 +111,7 @@ async def test_a_handler_may_block_and_be_taken_away(opener: Opener, eventually:
     assert asked == [b.peer_key]
 
 
-async def test_diagnostics_and_events_tell_what_links_do(opener: Opener, eventually: Eventually) -> None:
+async def test_diagnostics_and_events_tell_what_links_do(opener: Opener) -> None:
     a, b = await opener("a"), await opener("b")
     assert a.transport_diagnostics.transports == ()
     events = a.connection_events()
@@ -137,9 +137,11 @@ async def test_diagnostics_and_events_tell_what_links_do(opener: Opener, eventua
     assert gone.peer_key == b.peer_key
     assert gone.time >= connected.time
     await a.close()
-    with pytest.raises(StopAsyncIteration):
-        while True:
-            await asyncio.wait_for(anext(events), 20)
+
+    async def rest() -> int:
+        return len([record async for record in events])
+
+    assert await asyncio.wait_for(rest(), 20) >= 0, "a closed instance has no more events"
 
 
 async def test_a_peer_that_is_not_wanted_is_not_dialled(opener: Opener, eventually: Eventually) -> None:

@@ -1,10 +1,46 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from ditto import Ditto, DittoInvalidConfigError, DittoIoError, LanConfig, TcpListenConfig, TransportConfig
+
+# An authority that was made for this test, and its certificate for 127.0.0.1.
+AUTHORITY = """\
+-----BEGIN CERTIFICATE-----
+MIIBVzCB/6ADAgECAgEBMAoGCCqGSM49BAMCMBsxGTAXBgNVBAMMEGEgdGVzdCBh
+dXRob3JpdHkwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBsxGTAX
+BgNVBAMMEGEgdGVzdCBhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAT5x39vVaRabhK3qguEuzLJhlsRQhz1tU4T19FqkTz7OicYmr7a8D+g7S9q1qkc
+Gmbb5cnWt162Wdb8jRvNIgisozIwMDAPBgNVHRMBAf8EBTADAQH/MB0GA1UdDgQW
+BBQBTm9Ft45kw1jXx8wqfjGoJlN5njAKBggqhkjOPQQDAgNHADBEAiBQxp26cict
+eU9tW2h55OONMQNO0TzHLMuYg3Ebk32WWwIgLOvpvx5bn8PLuQ2UvUF+qOLn8G34
+ca4skAvEAZqz5KA=
+-----END CERTIFICATE-----
+"""
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBfjCCASSgAwIBAgIBAjAKBggqhkjOPQQDAjAbMRkwFwYDVQQDDBBhIHRlc3Qg
+YXV0aG9yaXR5MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjAwMTAxMDAwMDAwWjAUMRIw
+EAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATUyAnR
+QDb1L/QBAaWus55jBU+zMD6C2pIxBAFp+sM/opvUyu6JLYMuHc06e9Y6skxS+ATR
+MpxKBR7J4GaGMd8ro14wXDAJBgNVHRMEAjAAMA8GA1UdEQQIMAaHBH8AAAEwHQYD
+VR0OBBYEFJUeiWkpsqg/cIAbAqHphE6FJZgeMB8GA1UdIwQYMBaAFAFOb0W3jmTD
+WNfHzCp+MagmU3meMAoGCCqGSM49BAMCA0gAMEUCIQC2Q6j7CPOCE9BruGvW2Mec
+71MrL4oIymaFGRziswEyTgIgaGPjYEpMQ9KpD+oSW2wHBMgCQtjFwfmjszz8shmp
+ZK8=
+-----END CERTIFICATE-----
+"""
+KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgZ767Qc7fr7PM7rJu
+DJXkKcyDO1MyLUg1+TSukRKLngqhRANCAATUyAnRQDb1L/QBAaWus55jBU+zMD6C
+2pIxBAFp+sM/opvUyu6JLYMuHc06e9Y6skxS+ATRMpxKBR7J4GaGMd8r
+-----END PRIVATE KEY-----
+"""
 
 
 def test_a_fresh_value_has_everything_off() -> None:
@@ -93,3 +129,32 @@ async def test_a_listener_that_cannot_be_opened_is_an_error(opener: object) -> N
         await b.sync.start()
     assert not b.sync.is_active
     assert b.sync.listen_address is None
+
+
+async def test_an_own_authority_is_trusted_for_wss(
+    tmp_path: Path,
+    opener: Callable[..., Awaitable[Ditto]],
+    eventually: Callable[..., Awaitable[None]],
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_text(CERTIFICATE)
+    key.write_text(KEY)
+    a, b = await opener("a"), await opener("b")
+    config = TransportConfig().enable_http_listen("127.0.0.1", 0, True)
+    await a.set_transport_config(config.set_http_tls(str(certificate), str(key)))
+    await a.sync.start()
+    url = f"wss://{a.sync.http_listen_address}/"
+    events = b.connection_events()
+    await b.set_transport_config(TransportConfig().add_websocket_url(url))
+    await b.sync.start()
+    async for event in events:
+        if event.kind == "dial_failed":
+            assert "UnknownIssuer" in event.text
+            break
+    with pytest.raises(DittoInvalidConfigError, match="extra_roots"):
+        await b.update_transport_config(lambda t: t.add_extra_root("nonsense"))
+    await b.update_transport_config(lambda t: t.add_extra_root(AUTHORITY))
+    assert b.transport_config.connect.extra_roots == {AUTHORITY}
+    await eventually(lambda: len(b.presence.graph.remote_peers) == 1, "the connection")
+    [connection] = b.presence.graph.local_peer.connections
+    assert connection.connection_type == "WebSocket"
