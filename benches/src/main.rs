@@ -4,6 +4,7 @@
 
 mod engine;
 mod measure;
+mod mesh;
 mod plain;
 mod row;
 mod sync;
@@ -22,7 +23,7 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-const USAGE: &str = "usage: ditto-benches engine|engine:WORKLOAD|sync [--quick] [--json FILE]";
+const USAGE: &str = "usage: ditto-benches engine|engine:WORKLOAD|sync|mesh|mesh:PART [--quick] [--json FILE]";
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut options = Options { group: args.next().ok_or(USAGE)?, quick: false, json: None };
@@ -46,6 +47,8 @@ async fn run() -> Outcome<()> {
     match options.group.as_str() {
         "engine" => engine::run(&mut report, options.quick)?,
         part if part.starts_with(engine::PART) => engine::part(&mut report, part, options.quick).await?,
+        "mesh" => mesh::run(&mut report, options.quick).await?,
+        part if part.starts_with("mesh:") => mesh::part(&mut report, part, options.quick).await?,
         "sync" => sync::run(&mut report, options.quick).await?,
         _ => return Err(USAGE.into()),
     }

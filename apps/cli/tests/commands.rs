@@ -199,7 +199,10 @@ fn doctor_connects_to_itself_and_looks_at_keys() {
     let find = |report: &Value, check: &str| -> Value {
         report["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).cloned().unwrap()
     };
-    let args = ["doctor", "--json", "--wait", "0", "--listen", "127.0.0.1:0", "--shared-key", text(&key)];
+    // A database of its own, so that it meets no instance of another test or of this machine.
+    let id = format!("d0c70a00-0000-4000-8000-{:012x}", std::process::id());
+    let doctor = ["doctor", "--json", "--wait", "0", "--database-id", &id];
+    let args = [&doctor[..], &["--listen", "127.0.0.1:0", "--shared-key", text(&key)]].concat();
     let report = line(&ditto(&args));
     // What the network of this machine is like is not for this test to say.
     assert_eq!(find(&report, "listener")["level"], "ok", "{report}");
@@ -222,7 +225,7 @@ fn doctor_connects_to_itself_and_looks_at_keys() {
     // A port that somebody holds, and an address where nobody is.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().to_string();
-    let out = ditto(&["doctor", "--json", "--wait", "0", "--listen", &port]);
+    let out = ditto(&[&doctor[..], &["--listen", &port]].concat());
     assert_eq!(out.status.code(), Some(1));
     assert_eq!(find(&line(&out), "listener")["level"], "fail");
 }

@@ -2,89 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+#[path = "support/peer.rs"]
+mod peer;
 
-use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use peer::Peer;
+use serde_json::json;
 
-struct Peer {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: Receiver<Value>,
-    /// Lines that came while another was awaited.
-    passed: Vec<Value>,
-    ready: Value,
-}
-
-impl Peer {
-    fn start(dir: &std::path::Path, name: &str, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ditto"))
-            .args(["peer", "--control", "--no-mdns", "--dir", dir.to_str().unwrap(), "--name", name])
-            .args(more)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (lines, output) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stdout.lines() {
-                if lines.send(serde_json::from_str(&line.unwrap()).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        let ready: Value = output.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(ready["ready"], json!(true));
-        Self { input: child.stdin.take(), child, output, passed: Vec::new(), ready }
-    }
-
-    fn key(&self) -> &str {
-        self.ready["peerKey"].as_str().unwrap()
-    }
-
-    fn wait_for(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
-        if let Some(at) = self.passed.iter().position(&mut wanted) {
-            return self.passed.remove(at);
-        }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line =
-                self.output.recv_timeout(left).unwrap_or_else(|_| panic!("no {what}: {:?}", self.passed));
-            if wanted(&line) {
-                return line;
-            }
-            self.passed.push(line);
-        }
-    }
-
-    fn say(&mut self, request: Value) {
-        writeln!(self.input.as_mut().unwrap(), "{request}").unwrap();
-    }
-
-    fn ask(&mut self, mut request: Value) -> Value {
-        // Unique enough: requests are asked one at a time.
-        let id = json!(format!("{request}"));
-        request["id"] = id.clone();
-        self.say(request);
-        self.wait_for("answer", |line| line["id"] == id)
-    }
-
-    fn execute(&mut self, statement: &str) -> Value {
-        self.ask(json!({"statement": statement}))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(dir: &Path, name: &str, more: &[&str]) -> Peer {
+    let program = Command::new(env!("CARGO_BIN_EXE_ditto"));
+    Peer::start(program, dir, name, &[&["--no-mdns"], more].concat())
 }
 
 #[test]
@@ -92,10 +21,10 @@ fn two_peers_sync_see_each_other_and_talk() {
     let dir = tempfile::tempdir().unwrap();
     let subscribe = ["--subscribe", "SELECT * FROM c"];
     let listen = ["--listen", "127.0.0.1:0"];
-    let mut a = Peer::start(&dir.path().join("a"), "first", &[&subscribe[..], &listen].concat());
+    let mut a = start(&dir.path().join("a"), "first", &[&subscribe[..], &listen].concat());
     let address = a.ready["listen"].as_str().unwrap().to_owned();
     let connect = ["--connect", &address];
-    let mut b = Peer::start(&dir.path().join("b"), "second", &[&subscribe[..], &connect, &listen].concat());
+    let mut b = start(&dir.path().join("b"), "second", &[&subscribe[..], &connect, &listen].concat());
     let b_key = b.key().to_owned();
     let connected = a.wait_for("connection", |l| l["event"] == json!("connected"));
     assert_eq!((&connected["peer"], &connected["deviceName"]), (&json!(b_key), &json!("second")));
@@ -145,7 +74,7 @@ fn two_peers_sync_see_each_other_and_talk() {
 #[test]
 fn the_end_of_stdin_closes_the_peer() {
     let dir = tempfile::tempdir().unwrap();
-    let mut peer = Peer::start(dir.path(), "alone", &["--listen", "localhost:0"]);
+    let mut peer = start(dir.path(), "alone", &["--listen", "localhost:0"]);
     peer.input = None;
     assert!(peer.child.wait().unwrap().success());
 }

@@ -324,7 +324,7 @@ impl Default for PresenceLimits {
             coalesce_bluetooth: 3_000,
             refresh: 60_000,
             ttl: 180_000,
-            grace: 3_000,
+            grace: 2_000,
             max_records: 1_024,
             origin_burst: 20,
             origin_refill: 300,

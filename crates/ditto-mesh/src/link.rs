@@ -18,6 +18,9 @@ const SUSPECT_MS: u64 = 1_000;
 /// Taken for the round trip of a link that has answered no PING yet.
 const UNMEASURED_RTT_MS: u64 = 1_000;
 
+/// Least time that a link has to answer after the network has changed.
+const VERIFY_MS: u64 = 3_000;
+
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -73,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) measured: Option<(u64, i64)>,
     rate: Rate,
     ping_at: u64,
+    /// When it is dead unless something is heard before: the network has changed.
+    verify_by: Option<u64>,
     last_rx: u64,
     missed: u8,
 }
@@ -115,6 +120,7 @@ impl Link {
             measured: None,
             rate: Rate::default(),
             ping_at: u64::MAX,
+            verify_by: None,
             last_rx: 0,
             missed: 0,
         }
@@ -211,10 +217,21 @@ impl Link {
     pub(crate) fn heard(&mut self, now: u64) {
         self.last_rx = now;
         self.missed = 0;
+        self.verify_by = None;
+    }
+
+    /// The network has changed: what does not answer soon has lost its way, of which a socket would hear nothing.
+    pub(crate) fn verify(&mut self, nonce: u64, now: u64) {
+        self.ping(nonce, now);
+        let rtt = self.measured.map_or(UNMEASURED_RTT_MS, |(rtt, _)| rtt);
+        self.verify_by = Some(now + VERIFY_MS.max(2 * rtt + SUSPECT_MS));
     }
 
     /// What the silence of the link asks for now.
     pub(crate) fn liveness(&mut self, now: u64, interval: u64) -> Liveness {
+        if self.verify_by.is_some_and(|at| at <= now) {
+            return Liveness::Dead;
+        }
         if self.phase != Phase::Ready || now < self.ping_at {
             return Liveness::Fine;
         }
@@ -233,6 +250,6 @@ impl Link {
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let ping = (self.phase == Phase::Ready).then_some(self.ping_at);
-        self.deadline.into_iter().chain(ping).min()
+        self.deadline.into_iter().chain(ping).chain(self.verify_by).min()
     }
 }

@@ -9,6 +9,7 @@ mod requests;
 mod sessions;
 mod standby;
 mod timers;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -169,7 +170,7 @@ impl Mesh {
             Input::SetConnectionPriority { selector, priority } => self.set_priority(selector, priority),
             Input::SetConnectionRequests(timeout) => self.requests.timeout = timeout,
             Input::AnswerConnectionRequest { link, allow } => self.answer_request(link, allow),
-            Input::NetworkChanged => self.dialer.network_changed(self.now),
+            Input::NetworkChanged => self.network_changed(),
             Input::CircuitOpen { circuit, target, purpose } => {
                 self.circuits(|c, cx| c.open(circuit, target, purpose, cx));
             }
@@ -198,11 +199,16 @@ impl Mesh {
         self.run_presence();
         self.run_dials();
         self.circuits(Circuits::advance);
-        self.pump_dirty();
     }
 
-    /// The next thing to do. Call until `None` after every input.
+    /// The next thing to do. Call until `None` after every input, or after several that came together.
+    ///
+    /// What sessions have to send is put on their links when nothing else is left to do: an answer that the app gives to a
+    /// message leaves in one piece with the acknowledgement of that message.
     pub fn poll(&mut self) -> Option<Action> {
+        if self.actions.is_empty() {
+            self.pump_dirty();
+        }
         self.actions.pop_front()
     }
 
@@ -277,6 +283,7 @@ impl Mesh {
 
     fn set_sync_group(&mut self, group: u32) {
         self.sync_group = group;
+        self.dialer.touch();
         self.greeter.set_sync_group(group);
         let strangers: Vec<PeerKey> = self
             .peers
@@ -313,7 +320,7 @@ impl Mesh {
                     self.event(ConnectionEvent::Lost { peer });
                 }
             }
-            NetEvent::NetworkChanged => self.dialer.network_changed(self.now),
+            NetEvent::NetworkChanged => self.network_changed(),
             NetEvent::Listening { addr } => self.event(ConnectionEvent::Listening { addr }),
             NetEvent::Condition { source, text } => self.event(ConnectionEvent::Condition { source, text }),
         }

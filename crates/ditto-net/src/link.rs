@@ -15,7 +15,7 @@ use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Role};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::sink::{EventSink, Slot};
 use crate::table::{LinkPort, LinkTable};
@@ -26,6 +26,11 @@ const READ_MAX: usize = 64 * 1024;
 const READ_MIN: usize = 4 * 1024;
 /// Most writes joined into one system call.
 const GATHER: usize = 64;
+/// Bytes written from which on the mesh is told at once, because it may wait for room.
+const REPORT_NOW: usize = 8 * 1024;
+/// How long it may take until it hears of less. On a busy session it hears of it with the bytes that come back, which saves
+/// waking it for every small message.
+const REPORT_WITHIN: Duration = Duration::from_millis(2);
 /// How long a closed link may take to send what was written before, and then to hear the other side's end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -51,12 +56,13 @@ pub(crate) async fn run_link<R, W>(
 {
     let LinkInfo { link, kind, role, remote } = info;
     let LinkPort { outbox, mut closed, queued } = port;
-    let mut outgoing = Outgoing::new(link, outbox, queued);
+    let unreported = AtomicUsize::new(0);
+    let mut outgoing = Outgoing::new(link, outbox, queued, &unreported);
     tracing::debug!(%link, %kind, %remote, "link up");
     sink.emit(NetEvent::LinkUp { link, kind, role, remote }).await;
 
     let end = {
-        let read = pin!(read_loop(&mut reader, link, sink));
+        let read = pin!(read_loop(&mut reader, link, sink, &unreported));
         let write = pin!(outgoing.run(&mut writer, sink));
         // Neither direction may starve the other while both are always ready, so their order is random.
         let traffic = async {
@@ -83,7 +89,7 @@ pub(crate) async fn run_link<R, W>(
             // The other side may have said why before it closed.
             let _ = timeout(LINGER, async {
                 tokio::select! {
-                    _ = read_loop(&mut reader, link, sink) => {}
+                    _ = read_loop(&mut reader, link, sink, &unreported) => {}
                     _ = &mut closed => {}
                 }
             })
@@ -119,7 +125,14 @@ enum End {
 }
 
 /// Reads until the end of the stream, which it explains. Waits while the consumer of the events is behind.
-async fn read_loop<R: AsyncRead + Unpin>(reader: &mut R, link: LinkId, sink: &EventSink) -> String {
+///
+/// What was written and is not yet reported goes ahead of what was read.
+async fn read_loop<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    link: LinkId,
+    sink: &EventSink,
+    unreported: &AtomicUsize,
+) -> String {
     // The buffer follows the traffic, so that idle links cost little.
     let mut size = READ_MIN;
     let mut buf = Vec::with_capacity(size);
@@ -139,6 +152,11 @@ async fn read_loop<R: AsyncRead + Unpin>(reader: &mut R, link: LinkId, sink: &Ev
                     }
                     bytes
                 };
+                if unreported.load(Ordering::Relaxed) > 0
+                    && let Some(slot) = sink.try_reserve()
+                {
+                    report(link, unreported, slot);
+                }
                 if !sink.emit(NetEvent::Bytes { link, bytes }).await {
                     return "closed here".to_owned();
                 }
@@ -151,7 +169,7 @@ async fn read_loop<R: AsyncRead + Unpin>(reader: &mut R, link: LinkId, sink: &Ev
 
 /// What a link has to send. Everything that is not yet written is in here, so that its work can be interrupted at any
 /// await and taken up again.
-struct Outgoing {
+struct Outgoing<'a> {
     link: LinkId,
     outbox: mpsc::UnboundedReceiver<Vec<u8>>,
     total: Arc<AtomicUsize>,
@@ -159,13 +177,22 @@ struct Outgoing {
     /// Bytes of the first waiting buffer that are written.
     offset: usize,
     /// Bytes written and not yet reported.
-    unreported: usize,
+    unreported: &'a AtomicUsize,
     ended: bool,
 }
 
-impl Outgoing {
-    fn new(link: LinkId, outbox: mpsc::UnboundedReceiver<Vec<u8>>, total: Arc<AtomicUsize>) -> Self {
-        Self { link, outbox, total, waiting: VecDeque::new(), offset: 0, unreported: 0, ended: false }
+impl<'a> Outgoing<'a> {
+    fn new(
+        link: LinkId,
+        outbox: mpsc::UnboundedReceiver<Vec<u8>>,
+        total: Arc<AtomicUsize>,
+        unreported: &'a AtomicUsize,
+    ) -> Self {
+        Self { link, outbox, total, waiting: VecDeque::new(), offset: 0, unreported, ended: false }
+    }
+
+    fn unreported(&self) -> usize {
+        self.unreported.load(Ordering::Relaxed)
     }
 
     /// Writes what comes out of the outbox until the outbox ends and everything is written.
@@ -179,21 +206,21 @@ impl Outgoing {
                 if self.ended {
                     writer.flush().await?;
                     if let Some(slot) = sink.try_reserve() {
-                        self.report(slot);
+                        report(self.link, self.unreported, slot);
                     }
                     return Ok(());
                 }
+                let some = self.unreported();
                 tokio::select! {
                     biased;
-                    slot = sink.reserve(), if self.unreported > 0 => match slot {
-                        Some(slot) => self.report(slot),
-                        // Nobody counts any more.
-                        None => self.unreported = 0,
-                    },
+                    slot = sink.reserve(), if some >= REPORT_NOW => self.reported(slot),
                     next = self.outbox.recv() => match next {
                         Some(bytes) => self.enqueue(bytes),
                         None => self.ended = true,
                     },
+                    slot = async { sleep(REPORT_WITHIN).await; sink.reserve().await }, if some > 0 && some < REPORT_NOW => {
+                        self.reported(slot);
+                    }
                 }
                 continue;
             }
@@ -203,9 +230,20 @@ impl Outgoing {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
-            if let Some(slot) = sink.try_reserve() {
-                self.report(slot);
+            // While something waits the report also tells how fast the link is.
+            if (!self.waiting.is_empty() || self.unreported() >= REPORT_NOW)
+                && let Some(slot) = sink.try_reserve()
+            {
+                report(self.link, self.unreported, slot);
             }
+        }
+    }
+
+    fn reported(&self, slot: Option<Slot<'_>>) {
+        match slot {
+            Some(slot) => report(self.link, self.unreported, slot),
+            // Nobody counts any more.
+            None => self.unreported.store(0, Ordering::Relaxed),
         }
     }
 
@@ -240,7 +278,7 @@ impl Outgoing {
     }
 
     fn advance(&mut self, mut n: usize) {
-        self.unreported += n;
+        self.unreported.fetch_add(n, Ordering::Relaxed);
         self.total.fetch_sub(n, Ordering::Relaxed);
         while let Some(first) = self.waiting.front() {
             let left = first.len() - self.offset;
@@ -253,11 +291,12 @@ impl Outgoing {
             self.waiting.pop_front();
         }
     }
+}
 
-    fn report(&mut self, slot: Slot<'_>) {
-        if self.unreported > 0 {
-            slot.fill(NetEvent::Written { link: self.link, bytes: std::mem::take(&mut self.unreported) });
-        }
+fn report(link: LinkId, unreported: &AtomicUsize, slot: Slot<'_>) {
+    let bytes = unreported.swap(0, Ordering::Relaxed);
+    if bytes > 0 {
+        slot.fill(NetEvent::Written { link, bytes });
     }
 }
 

@@ -5,64 +5,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use ditto_testkit::{Namespaces, ip};
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn ip(args: &[&str]) -> std::io::Result<Output> {
-    Command::new("ip").args(args).output()
-}
-
-fn must(args: &[&str]) {
-    let output = ip(args).unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Two namespaces that go away with the value.
-struct Namespaces {
-    names: [String; 2],
-}
-
-impl Namespaces {
-    /// `None` when this machine does not let us make any.
-    fn new() -> Option<Self> {
-        // The tests of one process run side by side.
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let names = [format!("ditto-a-{id}"), format!("ditto-b-{id}")];
-        let reason = match ip(&["netns", "add", &names[0]]) {
-            Ok(output) if output.status.success() => None,
-            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(e) => Some(e.to_string()),
-        };
-        if let Some(reason) = reason {
-            println!("skipped: needs root and ip ({reason})");
-            return None;
-        }
-        let this = Self { names };
-        must(&["netns", "add", &this.names[1]]);
-        let [a, b] = &this.names;
-        must(&["-n", a, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", b]);
-        for (name, host) in [(a, 1), (b, 2)] {
-            must(&["-n", name, "link", "set", "lo", "up"]);
-            must(&["-n", name, "addr", "add", &format!("198.51.100.{host}/24"), "dev", "veth0"]);
-            must(&["-n", name, "link", "set", "veth0", "up"]);
-        }
-        Some(this)
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in &self.names {
-            // There may be nothing to delete when the set-up has failed half way.
-            let _ = ip(&["netns", "delete", name]);
-        }
-    }
+/// `None` when this machine does not let us make any.
+fn namespaces() -> Option<Namespaces> {
+    Namespaces::new().map_err(|reason| println!("skipped: {reason}")).ok()
 }
 
 /// A program inside a namespace, mostly `netprobe`.
@@ -156,7 +110,7 @@ fn netprobe() -> &'static Path {
 
 #[test]
 fn peers_in_two_namespaces_find_each_other_and_talk() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -189,7 +143,7 @@ fn peers_in_two_namespaces_find_each_other_and_talk() {
 
 #[test]
 fn a_killed_process_is_found_again_at_its_new_address() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -209,16 +163,16 @@ fn a_killed_process_is_found_again_at_its_new_address() {
 
 #[test]
 fn an_interface_that_comes_up_later_is_used() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
-    must(&["-n", ns_a, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns_a, "link", "set", "veth0", "down"]);
     let service = "_dittons-late._tcp.local.";
     let mut a = Process::start(ns_a, &[service, "a", "b"]);
     assert!(a.line("condition Mdns").contains("no network interface besides loopback is up"));
     let mut b = Process::start(ns_b, &[service, "b"]);
-    must(&["-n", ns_a, "link", "set", "veth0", "up"]);
+    ip(&["-n", ns_a, "link", "set", "veth0", "up"]);
     a.line("condition Mdns ok");
     a.line("echoed");
     assert!(a.end() && b.end());
@@ -226,25 +180,25 @@ fn an_interface_that_comes_up_later_is_used() {
 
 #[test]
 fn a_device_that_moves_to_another_network_says_so() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let ns = &namespaces.names[0];
     let mut a = Process::start(ns, &["_dittons-move._tcp.local.", "a"]);
     a.line("listening");
-    must(&["-n", ns, "addr", "flush", "dev", "veth0"]);
-    must(&["-n", ns, "addr", "add", "203.0.113.9/24", "dev", "veth0"]);
+    ip(&["-n", ns, "addr", "flush", "dev", "veth0"]);
+    ip(&["-n", ns, "addr", "add", "203.0.113.9/24", "dev", "veth0"]);
     a.line("network changed");
     assert!(a.end());
 }
 
 #[test]
 fn processes_of_a_machine_without_any_network_find_each_other_over_loopback() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let ns = &namespaces.names[0];
-    must(&["-n", ns, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns, "link", "set", "veth0", "down"]);
     let service = "_dittons-lo._tcp.local.";
     let mut b = Process::start(ns, &[service, "b"]);
     b.line("listening");
@@ -255,7 +209,7 @@ fn processes_of_a_machine_without_any_network_find_each_other_over_loopback() {
 
 /// Two probes that look for each other by `by`: they find each other, talk, and say goodbye.
 fn found_by(by: &str, service: &str) -> String {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return String::new();
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -283,7 +237,7 @@ fn multicast_alone_finds_peers() {
 
 #[test]
 fn both_ways_of_discovery_make_one_instance() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -310,7 +264,7 @@ fn both_ways_of_discovery_make_one_instance() {
 
 #[test]
 fn other_scopes_are_not_found_by_multicast() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -327,16 +281,16 @@ fn other_scopes_are_not_found_by_multicast() {
 
 #[test]
 fn multicast_uses_an_interface_that_comes_up_later() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
-    must(&["-n", ns_a, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns_a, "link", "set", "veth0", "down"]);
     let service = "_dittomc-late._tcp.local.";
     let mut a = Process::start(ns_a, &["--by", "multicast", service, "a", "b"]);
     assert!(a.line("condition Multicast").contains("no network interface besides loopback is up"));
     let mut b = Process::start(ns_b, &["--by", "multicast", service, "b"]);
-    must(&["-n", ns_a, "link", "set", "veth0", "up"]);
+    ip(&["-n", ns_a, "link", "set", "veth0", "up"]);
     a.line("condition Multicast ok");
     a.line("echoed");
     assert!(a.end() && b.end());
@@ -344,7 +298,7 @@ fn multicast_uses_an_interface_that_comes_up_later() {
 
 #[test]
 fn a_partition_is_noticed_by_multicast_and_heals() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
@@ -354,10 +308,10 @@ fn a_partition_is_noticed_by_multicast_and_heals() {
     a.line("discovered b ");
     b.line("discovered a ");
     // A second machine unplugs its cable without a word.
-    must(&["-n", ns_b, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns_b, "link", "set", "veth0", "down"]);
     a.line("lost b");
     b.line("lost a");
-    must(&["-n", ns_b, "link", "set", "veth0", "up"]);
+    ip(&["-n", ns_b, "link", "set", "veth0", "up"]);
     a.line("discovered b ");
     b.line("discovered a ");
     assert!(a.end() && b.end());
@@ -365,11 +319,11 @@ fn a_partition_is_noticed_by_multicast_and_heals() {
 
 #[test]
 fn multicast_works_over_loopback_where_there_is_nothing_else() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let ns = &namespaces.names[0];
-    must(&["-n", ns, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns, "link", "set", "veth0", "down"]);
     let service = "_dittomc-lo._tcp.local.";
     let mut b = Process::start(ns, &["--by", "multicast", service, "b"]);
     b.line("listening");
@@ -380,15 +334,11 @@ fn multicast_works_over_loopback_where_there_is_nothing_else() {
 
 #[test]
 fn a_second_interface_is_a_second_way() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     let [ns_a, ns_b] = &namespaces.names;
-    must(&["-n", ns_a, "link", "add", "veth1", "type", "veth", "peer", "name", "veth1", "netns", ns_b]);
-    for (name, host) in [(ns_a, 1), (ns_b, 2)] {
-        must(&["-n", name, "addr", "add", &format!("203.0.113.{host}/24"), "dev", "veth1"]);
-        must(&["-n", name, "link", "set", "veth1", "up"]);
-    }
+    namespaces.join("veth1", "203.0.113");
     let service = "_dittomc-two._tcp.local.";
     let mut b = Process::start(ns_b, &["--by", "multicast", service, "b"]);
     let mut a = Process::start(ns_a, &["--by", "multicast", service, "a"]);
@@ -399,7 +349,7 @@ fn a_second_interface_is_a_second_way() {
         }
     }
     // The first one goes; the other one stays.
-    must(&["-n", ns_b, "link", "set", "veth0", "down"]);
+    ip(&["-n", ns_b, "link", "set", "veth0", "down"]);
     loop {
         let found = a.line("discovered b ");
         if !found.contains("198.51.100.2") && found.contains("tcp://203.0.113.2:") {
@@ -430,7 +380,7 @@ read -r _ || true
 
 #[test]
 fn avahi_sees_the_service_as_ours_and_its_end() {
-    let Some(namespaces) = Namespaces::new() else {
+    let Some(namespaces) = namespaces() else {
         return;
     };
     for program in ["avahi-daemon", "avahi-browse", "dbus-daemon", "unshare"] {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use ditto_sim::{RunOptions, Schedule, SwarmOptions, run, shrink, slow_link, swarm};
+use ditto_sim::{Fault, RunOptions, Schedule, SwarmOptions, run, shrink, slow_link, swarm};
 
 #[derive(Parser)]
 #[command(about = "Deterministic simulation of whole peers")]
@@ -23,6 +23,12 @@ enum Command {
         /// Its number.
         #[arg(long)]
         seed: u64,
+        /// The schedule about power cuts of that number.
+        #[arg(long)]
+        power_cuts: bool,
+        /// Breaks a rule on purpose: boot, epoch, own, evict, relay, split or session.
+        #[arg(long)]
+        fault: Option<String>,
         /// Only these steps, as `3,5,9-12`.
         #[arg(long)]
         only: Option<String>,
@@ -75,7 +81,15 @@ fn say(text: &str) {
 
 fn main() -> ExitCode {
     let good = match Cli::parse().command {
-        Command::Run { seed, only, trace, shrink } => one(seed, only.as_deref(), trace, shrink),
+        Command::Run { seed, power_cuts, fault, only, trace, shrink } => {
+            let schedule = if power_cuts { Schedule::power_cuts(seed) } else { Schedule::generate(seed) };
+            match fault.as_deref().map(fault_of) {
+                Some(None) => {
+                    report(Err("--fault takes boot, epoch, own, evict, relay, split or session".into()))
+                }
+                fault => one(schedule, fault.flatten(), only.as_deref(), trace, shrink),
+            }
+        }
         Command::Swarm { seed, peers, churn, lan } => {
             many(&SwarmOptions { seed, peers, churn_seconds: churn, lan_only: lan })
         }
@@ -112,8 +126,12 @@ fn list(steps: &[usize]) -> String {
     steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn one(seed: u64, only: Option<&str>, trace: bool, smaller: bool) -> bool {
-    let mut schedule = Schedule::generate(seed);
+fn fault_of(name: &str) -> Option<Fault> {
+    Fault::ALL.into_iter().find(|f| format!("{f:?}").to_lowercase() == name)
+}
+
+fn one(mut schedule: Schedule, fault: Option<Fault>, only: Option<&str>, trace: bool, smaller: bool) -> bool {
+    let seed = schedule.seed;
     if let Some(text) = only {
         let Some(keep) = numbers(text) else {
             say("--only takes numbers and ranges, as 3,5,9-12");
@@ -121,7 +139,7 @@ fn one(seed: u64, only: Option<&str>, trace: bool, smaller: bool) -> bool {
         };
         schedule = schedule.only(&keep);
     }
-    let options = RunOptions { text: trace, ..RunOptions::default() };
+    let options = RunOptions { text: trace, faults: fault.into_iter().collect() };
     let report = run(&schedule, &options);
     if trace {
         say(&report.text);
@@ -130,7 +148,7 @@ fn one(seed: u64, only: Option<&str>, trace: bool, smaller: bool) -> bool {
     say(&format!("trace {}", report.trace));
     let Some(broken) = report.broken else { return true };
     say(&format!("FAILED: {broken}"));
-    if smaller && let Some((keep, report)) = shrink(&schedule, &RunOptions::default(), 400) {
+    if smaller && let Some((keep, report)) = shrink(&schedule, &RunOptions { text: false, ..options }, 400) {
         say(&format!("{} of {} steps matter:", keep.len(), schedule.steps.len()));
         for step in &keep {
             say(&format!("  {step:>4} {:?}", schedule.steps[*step]));

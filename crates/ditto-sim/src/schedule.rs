@@ -171,6 +171,48 @@ impl Schedule {
         Self { seed, peers, links, small: rng.chance(1, 2), steps }
     }
 
+    /// A schedule about what power cuts take: a peer writes, others receive, its power fails and it has forgotten. Before
+    /// anybody talks to it again it writes about as much again, so that it gives out the same numbers for other commits.
+    pub fn power_cuts(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x0f0f);
+        let peers = 2 + rng.index(2);
+        let mut links = Vec::new();
+        for b in 1..peers {
+            links.extend((0..b).map(|a| (a, b, LinkClass::LAN)));
+        }
+        let mut steps = Vec::new();
+        let mut then = |after_ms, what| steps.push(Step { after_ms, what });
+        for node in 0..peers {
+            for query in WHOLE..QUERIES.len() {
+                then(0, What::Subscribe { node, query });
+            }
+        }
+        let put = |rng: &mut Rng, node| {
+            let (coll, id) = (usize::from(rng.chance(1, 3)), rng.below(u64::from(IDS)) as u8);
+            What::Put { node, coll, id, value: rng.below(1_000) as i64 }
+        };
+        for _ in 0..6 {
+            let node = rng.index(peers);
+            then(0, What::Rest);
+            let lost = 1 + rng.below(4);
+            for _ in 0..lost {
+                then(rng.below(30), put(&mut rng, node));
+            }
+            then(1_500, What::Set { node: (node + 1) % peers, coll: 0, id: 0, field: "b", value: 1 });
+            // Too long for others to hold on to the old session, so that the next one begins anew.
+            for other in (0..peers).filter(|other| *other != node) {
+                then(0, What::Reach { a: node.min(other), b: node.max(other), on: false, silent: false });
+            }
+            then(0, What::PowerLoss { node, keep: 0, down_ms: 0 });
+            for _ in 0..lost + rng.below(3) {
+                then(rng.below(30), put(&mut rng, node));
+            }
+            then(rng.below(3_000), What::Heal);
+        }
+        then(0, What::Rest);
+        Self { seed, peers, links, small: false, steps }
+    }
+
     /// Only the steps with these numbers.
     pub fn only(&self, keep: &[usize]) -> Self {
         let kept = |i: &usize| self.steps.get(*i).cloned();

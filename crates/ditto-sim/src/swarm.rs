@@ -14,6 +14,11 @@ use crate::world::{Broken, Event, World};
 /// Time after the last disturbance in which whoever can reach each other must be connected, in milliseconds.
 const JOIN_LIMIT_MS: u64 = 20_000;
 
+/// Time after the last change of a session in which everybody must see the same, true graph (T4.1): over LAN, and when
+/// records pass Bluetooth, in milliseconds.
+const AGREE_LAN_MS: u64 = 3_000;
+const AGREE_ANY_MS: u64 = 15_000;
+
 /// No session begins or ends for this long before the swarm counts as quiet, in milliseconds.
 const QUIET_MS: u64 = 20_000;
 
@@ -75,7 +80,7 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
 
     // From here on the graph must follow within its limit; what still changes begins the time anew.
     let mut wrong_at = world.now;
-    let every = if options.peers > 60 { 1_000 } else { 250 };
+    let every = 250;
     loop {
         if disagreement(&world).is_some() {
             wrong_at = world.now + every * 1000;
@@ -86,9 +91,7 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
         world.run_for(every)?;
     }
     let agreed_ms = wrong_at.saturating_sub(world.last_session) / 1000;
-    // T4.1 says 3 s over LAN. Who has left is shown for a grace of 3 s by design 4.3, and then it is looked at only now and
-    // then, so that departures need a little more.
-    let limit = if options.lan_only { 4_000 } else { 15_000 };
+    let limit = if options.lan_only { AGREE_LAN_MS } else { AGREE_ANY_MS };
     if agreed_ms > limit {
         let how = disagreement(&world).unwrap_or_else(|| "they do now".into());
         return Err(format!(

@@ -57,6 +57,27 @@ fn is_noticed(fault: Fault, near: &[u64]) {
     must_hold(seed);
 }
 
+/// The same with schedules of power cuts.
+fn is_noticed_after_power_cuts(fault: Fault, near: &[u64]) {
+    let options = RunOptions { faults: [fault].into(), ..RunOptions::default() };
+    let noticed = |seed: &u64| run(&Schedule::power_cuts(*seed), &options).broken.is_some();
+    let found = near.iter().copied().chain(0..60).find(noticed);
+    let seed = found.unwrap_or_else(|| panic!("no power cut needs {fault:?}"));
+    let report = run(&Schedule::power_cuts(seed), &RunOptions::default());
+    assert_eq!(report.broken, None, "power cuts, seed {seed}");
+    assert!(report.stats.frames_lost > 0, "{:?}", report.stats);
+}
+
+#[test]
+fn power_cuts_that_the_store_overlooks_are_noticed() {
+    is_noticed_after_power_cuts(Fault::Boot, &[0]);
+}
+
+#[test]
+fn a_renewed_epoch_that_peers_overlook_is_noticed() {
+    is_noticed_after_power_cuts(Fault::Epoch, &[0]);
+}
+
 #[test]
 fn a_relay_that_does_not_relay_is_noticed() {
     is_noticed(Fault::Relay, &[1]);

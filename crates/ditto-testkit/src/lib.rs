@@ -6,16 +6,19 @@
 //! | `workload` | [`workload_document`], the one document of every benchmark |
 //! | `wait` | [`wait_for`] |
 //! | `temp` | [`temp_dir`] |
+//! | `namespaces` | [`Namespaces`], two machines as far as IP can tell |
 //! | `reference` | [`mod@reference`], a slow evaluator of DQL to compare the engine with |
 //!
 //! `tests/architecture.rs` checks the rules about who may depend on whom, over the whole workspace.
 
+mod namespaces;
 pub mod reference;
 mod rng;
 mod temp;
 mod wait;
 mod workload;
 
+pub use namespaces::{Namespaces, ip};
 pub use rng::Rng;
 pub use temp::temp_dir;
 pub use tempfile::TempDir;

@@ -25,6 +25,9 @@ pub(super) struct Choice {
     stale: bool,
     /// No link is given up before this time.
     churn_at: u64,
+    /// When there is something to dial or to give up unless something changes before, and when to look again.
+    due: Option<u64>,
+    look_at: u64,
 }
 
 impl Choice {
@@ -108,10 +111,23 @@ impl Mesh {
     }
 
     /// Dials what is worth it, and gives up links for those who wait and are worth more.
+    ///
+    /// Called after every input, and with hundreds of instances around it is not cheap: so it looks only when something has
+    /// changed or is due.
     pub(super) fn run_dials(&mut self) {
-        if !self.running {
+        let is_touched = self.dialer.take_touched() || self.choice.stale;
+        if !self.running || (!is_touched && self.now < self.choice.look_at) {
             return;
         }
+        self.choose();
+        self.dialer.take_touched();
+        let due = if self.dial_room() > 0 { self.dialer.next_deadline(&self.view()) } else { None };
+        let churn = Some(self.choice.churn_at).filter(|at| *at > self.now);
+        self.choice.due = due;
+        self.choice.look_at = due.into_iter().chain(churn).min().unwrap_or(u64::MAX);
+    }
+
+    fn choose(&mut self) {
         self.refresh_choice();
         let room = self.dial_room();
         if room > 0 {
@@ -214,9 +230,6 @@ impl Mesh {
 
     /// When the next dial or change of links is due.
     pub(super) fn dial_deadline(&self) -> Option<u64> {
-        if self.choice.stale {
-            return Some(self.now);
-        }
-        if self.dial_room() > 0 { self.dialer.next_deadline(&self.view()) } else { None }
+        if self.choice.stale || self.dialer.is_touched() { Some(self.now) } else { self.choice.due }
     }
 }

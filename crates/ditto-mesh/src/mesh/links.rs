@@ -47,6 +47,7 @@ impl Mesh {
             Some(Ok(channel)) => {
                 link.open(kind, remote, channel, deadline);
                 link.since = self.now;
+                self.dialer.touch();
                 self.flush_output(id);
             }
             failed => {

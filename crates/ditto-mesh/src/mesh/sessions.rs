@@ -1,26 +1,18 @@
-//! Sessions: which link carries them, how they begin, move and end, and what they send.
+//! Sessions: which link carries them, and how they begin, move and end.
 //!
 //! The peer with the smaller key is the controller. It alone decides, by SWITCH on the chosen link; the other side
 //! answers with SWITCH. A session that neither has lost goes on where it was; else a fresh one begins.
 
-use super::{BYE_DUPLICATE, BYE_REFUSED, BYE_VIOLATION, MAX_DATAGRAM, Mesh};
-use crate::api::{Action, Lane, SendFailure};
-use crate::event::{ConnectionEvent, Refusal};
+use super::{BYE_DUPLICATE, BYE_VIOLATION, Mesh};
+use crate::api::{Action, SendFailure};
+use crate::event::ConnectionEvent;
 use crate::frame::Frame;
-use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
-use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Session, Violation};
-use crate::tls::RECORD;
+use crate::session::{DatagramFate, DatagramTag, Service, Session};
 use crate::transport::{LinkId, LinkKind, Role};
 
 /// Session id of SWITCH that says "I do not have this session".
 const NO_SESSION: [u8; 8] = [0; 8];
-
-/// Plaintext collected before it is encrypted.
-const BATCH: usize = RECORD / 2;
-
-/// Ciphertext handed to the transport in one piece.
-const WRITE: usize = 4 * RECORD;
 
 /// A peer with a session.
 pub(super) struct Peer {
@@ -34,7 +26,7 @@ pub(super) struct Peer {
     /// We have sent SWITCH on `rx` and wait for the answer.
     pub(super) awaiting: bool,
     /// The app knows.
-    announced: bool,
+    pub(super) announced: bool,
     since: u64,
     /// When the session was last given to a link.
     pub(super) moved: u64,
@@ -142,6 +134,7 @@ impl Mesh {
             moved: self.now,
         };
         self.peers.insert(*peer, p);
+        self.dialer.touch();
         self.dirty.insert(*peer);
     }
 
@@ -152,6 +145,7 @@ impl Mesh {
         p.rx = Some(id);
         p.tx = None;
         p.awaiting = true;
+        self.dialer.touch();
         let frame = Frame::Switch { session: p.session.id, frames: p.session.received() };
         if let Some(link) = self.links.get_mut(&id) {
             link.deadline = Some(self.now + self.limits.handshake_timeout);
@@ -161,7 +155,7 @@ impl Mesh {
     }
 
     /// SWITCH has arrived on a link.
-    fn on_switch(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {
+    pub(super) fn on_switch(&mut self, id: LinkId, peer: &PeerKey, session: [u8; 8], frames: u64) {
         if self.is_controller(peer) {
             self.on_switch_answer(id, peer, session, frames);
         } else {
@@ -332,209 +326,5 @@ impl Mesh {
     pub(super) fn violation(&mut self, peer: &PeerKey, reason: String) {
         self.disconnect(peer, BYE_VIOLATION, &reason);
         self.event(ConnectionEvent::Violation { peer: *peer, reason });
-    }
-
-    /// Parses the frames at the front of `plain`, which belongs to a ready link, and leaves the incomplete rest.
-    pub(super) fn read_frames(&mut self, id: LinkId, plain: &mut Vec<u8>) {
-        let mut at = 0;
-        while let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) {
-            let Some(peer) = link.peer else { break };
-            match Frame::decode(&plain[at..], self.limits.max_frame) {
-                Ok(None) => break,
-                Ok(Some((frame, used))) => {
-                    at += used;
-                    if let Err(Violation(reason)) = self.on_frame(id, &peer, frame) {
-                        self.violation(&peer, reason);
-                    }
-                }
-                Err(e) => self.violation(&peer, format!("frame: {e}")),
-            }
-        }
-        plain.drain(..at);
-    }
-
-    fn on_frame(&mut self, id: LinkId, peer: &PeerKey, frame: Frame<'_>) -> Result<(), Violation> {
-        match frame {
-            Frame::Ping { nonce } => {
-                let wall_ms = self.wall;
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.push_control(Frame::Pong { nonce, wall_ms });
-                }
-            }
-            // Every byte counts as a sign of life; this one measures.
-            Frame::Pong { nonce, wall_ms } => {
-                let (now, wall) = (self.now, self.wall);
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.pong(nonce, wall_ms, now, wall);
-                }
-            }
-            Frame::GoAway { code } if code >= BYE_REFUSED => {
-                let reason = Refusal::from_code(code - BYE_REFUSED);
-                if self.peers.get(peer).is_some_and(|p| p.rx == Some(id)) {
-                    self.drop_link(id, None, &reason.to_string());
-                } else {
-                    self.on_refused(id, reason);
-                }
-            }
-            Frame::GoAway { code } => self.drop_link(id, None, goodbye(code)),
-            Frame::Switch { session, frames } => self.on_switch(id, peer, session, frames),
-            frame => {
-                // Frames of a link that does not carry the session any more will be sent again where it goes on.
-                let Some(p) = self.peers.get_mut(peer).filter(|p| p.rx == Some(id)) else { return Ok(()) };
-                let mut out = Vec::new();
-                let outcome = p.session.on_frame(frame, self.now, &mut out);
-                self.dirty.insert(*peer);
-                self.deliver(peer, out)?;
-                outcome?;
-            }
-        }
-        Ok(())
-    }
-
-    fn deliver(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) -> Result<(), Violation> {
-        for d in deliveries {
-            match d {
-                Delivery::Message { service: Service::Presence, bytes } => {
-                    self.presence.on_message(peer, bytes, self.now);
-                }
-                Delivery::Message { service: Service::Circuits, bytes } => {
-                    self.on_circuit_message(peer, &bytes)?;
-                }
-                Delivery::Message { service, bytes } => {
-                    if let Some(lane) = service.lane() {
-                        self.actions.push_back(Action::Message { peer: *peer, lane, bytes });
-                    }
-                }
-                Delivery::Datagram { service: Service::Circuits, bytes } => {
-                    self.circuits(|c, cx| c.on_datagram(peer, &bytes, cx));
-                }
-                Delivery::Datagram { bytes, .. } => {
-                    self.actions.push_back(Action::Datagram { peer: *peer, bytes })
-                }
-                transmitted @ Delivery::Transmitted { .. } => {
-                    self.deliver_transmitted(peer, vec![transmitted]);
-                }
-                // Only inside circuits.
-                Delivery::Closed { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// What an acknowledgement says.
-    fn deliver_transmitted(&mut self, peer: &PeerKey, deliveries: Vec<Delivery>) {
-        for d in deliveries {
-            if let Delivery::Transmitted { service, tag } = d {
-                self.actions.push_back(Action::Transmitted { peer: *peer, lane: service.lane(), tag });
-            }
-        }
-    }
-
-    pub(super) fn on_send(&mut self, peer: PeerKey, lane: Lane, bytes: Vec<u8>, tag: u64) {
-        let service = Service::from(lane);
-        let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
-            return self.send_failed(peer, tag, SendFailure::NotConnected);
-        };
-        let failure = if bytes.is_empty() {
-            SendFailure::Empty
-        } else if bytes.len() > p.session.max_message(service) {
-            SendFailure::TooLarge
-        } else if p.session.queued(service) + bytes.len() > self.limits.max_queued {
-            SendFailure::QueueFull
-        } else {
-            p.session.send(service, bytes, Some(tag));
-            self.dirty.insert(peer);
-            return;
-        };
-        self.send_failed(peer, tag, failure);
-    }
-
-    pub(super) fn on_send_datagram(&mut self, peer: PeerKey, bytes: Vec<u8>, tag: u64) {
-        let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
-            return self.send_failed(peer, tag, SendFailure::NotConnected);
-        };
-        if bytes.len() > MAX_DATAGRAM {
-            return self.send_failed(peer, tag, SendFailure::TooLarge);
-        }
-        let dropped = p.session.send_datagram(Service::Bus, bytes, DatagramTag::App(tag), self.now);
-        self.dirty.insert(peer);
-        let fates = dropped.into_iter().map(|tag| DatagramFate { tag, sent: false }).collect();
-        self.report_datagrams(&peer, fates);
-    }
-
-    pub(super) fn on_consumed(&mut self, peer: PeerKey, service: Service, bytes: usize) {
-        if let Some(p) = self.peers.get_mut(&peer) {
-            p.session.consume(service, bytes);
-            self.dirty.insert(peer);
-        }
-    }
-
-    /// Sends what the sessions that were touched have to send.
-    pub(super) fn pump_dirty(&mut self) {
-        while let Some(peer) = self.dirty.pop_first() {
-            self.pump(&peer);
-            // What has left one neighbour's queue may be credit for another.
-            self.take_circuit_output();
-        }
-    }
-
-    fn pump(&mut self, peer: &PeerKey) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
-        let mut fates = Vec::new();
-        let mut failed = None;
-        if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
-            let frame = link.frame(&self.limits);
-            let mut pending = 0;
-            loop {
-                let room = link.room(&self.limits).saturating_sub(pending);
-                let mut batch = std::mem::take(&mut link.control);
-                if room > 0 {
-                    self.circuits.feed(peer, &mut p.session, room.min(BATCH), frame, self.now);
-                    p.session.fill(self.now, room.min(BATCH), frame, &mut batch, &mut fates);
-                }
-                if !batch.is_empty()
-                    && let Err(e) = link.send(&batch)
-                {
-                    failed = Some((link.id, e.to_string()));
-                    break;
-                }
-                pending += batch.len();
-                if pending >= WRITE || batch.is_empty() {
-                    let bytes = link.take_output();
-                    pending = 0;
-                    if !bytes.is_empty() {
-                        self.actions.push_back(Action::Write { link: link.id, bytes });
-                    }
-                }
-                if batch.is_empty() {
-                    break;
-                }
-            }
-        }
-        for lane in [Lane::SyncLive, Lane::SyncBulk, Lane::Bus] {
-            if let Some(bytes) = p.session.level_change(lane.into()) {
-                self.actions.push_back(Action::Queued { peer: *peer, lane, bytes });
-            }
-        }
-        self.report_datagrams(peer, fates);
-        if let Some((id, reason)) = failed {
-            self.drop_link(id, None, &reason);
-        }
-    }
-
-    /// Whether the transport keeps up with the link that carries a session.
-    pub(super) fn has_room(&self, p: &Peer) -> bool {
-        p.tx.and_then(|id| self.links.get(&id)).is_some_and(|l: &Link| l.room(&self.limits) > 0)
-    }
-}
-
-fn goodbye(code: u64) -> &'static str {
-    match code {
-        super::BYE_STOP => "the peer has stopped",
-        super::BYE_DUPLICATE => "the peer prefers another link",
-        super::BYE_VIOLATION => "the peer accuses us of breaking the protocol",
-        super::BYE_APP => "the peer has disconnected us",
-        super::BYE_ROOM => "the peer has made room for another one",
-        _ => "the peer has said goodbye",
     }
 }

@@ -16,6 +16,22 @@ impl Mesh {
         self.run_sessions();
     }
 
+    /// The device is on another network: what could not be reached may be reachable now, and what was reached may not be any
+    /// more.
+    pub(super) fn network_changed(&mut self) {
+        let now = self.now;
+        self.dialer.network_changed(now);
+        let ready: Vec<LinkId> =
+            self.links.values().filter(|l| l.phase == Phase::Ready).map(|l| l.id).collect();
+        for id in ready {
+            let nonce = self.random_u64();
+            if let Some(link) = self.links.get_mut(&id) {
+                link.verify(nonce, now);
+            }
+            self.flush_control(id);
+        }
+    }
+
     fn run_links(&mut self) {
         let now = self.now;
         let late: Vec<(LinkId, Phase)> = self

@@ -115,6 +115,23 @@ fn a_broken_link_is_dialled_again() {
 }
 
 #[test]
+fn after_a_change_of_network_what_does_not_answer_is_dropped_soon() {
+    let mut w = connected_pair(|_| {});
+    w.run(20_000);
+    w.input(0, Input::NetworkChanged);
+    w.run(10_000);
+    assert!(both_connected(&w) && w.nodes.iter().all(|n| n.connects() == 1), "what answers stays");
+    // The address is gone, and with it the way back: nobody is told.
+    w.cut.insert((0, 1));
+    w.input(0, Input::NetworkChanged);
+    w.run(4_000);
+    assert!(w.nodes[0].connected().is_empty());
+    w.cut.clear();
+    w.run(8_000);
+    assert!(both_connected(&w), "and is found again before the other side would have missed it");
+}
+
+#[test]
 fn a_silent_peer_is_dropped_after_two_missed_pings_and_found_again() {
     let mut w = connected_pair(|_| {});
     w.run(100_000);

@@ -52,7 +52,8 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ),
     ("ditto-uniffi", &["ditto"]),
     ("ditto-cli", &["ditto"]),
-    ("ditto-benches", &["ditto", "ditto-testkit"]),
+    // The mesh and the sockets are measured without the store.
+    ("ditto-benches", &["ditto", "ditto-mesh", "ditto-net", "ditto-testkit"]),
     ("ditto-testkit", &["ditto-types"]),
     // Development only: whole peers, for which it needs every part and the wiring of the SDK. Nobody names it.
     (
@@ -120,7 +121,8 @@ const RESERVED: [Reserved; 4] = [
             "tungstenite",
             "ureq",
         ],
-        members: &["ditto-net"],
+        // The benchmarks measure plain TLS as the peer.
+        members: &["ditto-net", "ditto-benches"],
         why: "only the net opens sockets",
     },
     Reserved {
