@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ditto_mesh::{Action, Input, Lane, PeerKey};
+use ditto_mesh::{Action, Input, Lane};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -73,9 +73,7 @@ struct Target {
 
 impl App for Target {
     fn on(&mut self, action: Action, inputs: &mut Vec<Input>) {
-        let peer: PeerKey;
-        let Action::Message { peer: from, lane, bytes } = action else { return };
-        peer = from;
+        let Action::Message { peer, lane, bytes } = action else { return };
         self.begun.get_or_insert_with(Instant::now);
         self.left -= bytes.len();
         inputs.push(Input::Consumed { peer, lane, bytes: bytes.len() });

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ditto::types::DatabaseId;
 use ditto_mesh::transport::{DialTarget, NetEvent, Transport};
-use ditto_mesh::{Action, Identity, Input, Mesh, MeshConfig, PeerKey};
+use ditto_mesh::{Action, Identity, Input, Mesh, MeshConfig};
 use ditto_net::{MemoryHub, Net, NetConfig};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -41,7 +41,6 @@ impl App for Tell {
 
 /// One instance. Dropping it ends its task.
 pub(crate) struct End {
-    pub(crate) key: PeerKey,
     pub(crate) address: Option<String>,
     commands: mpsc::UnboundedSender<Input>,
     task: JoinHandle<()>,
@@ -74,7 +73,7 @@ impl End {
     ) -> Self {
         let mut chance = ditto_testkit::Rng::new(number ^ 0x6d65_7368);
         let identity = Arc::new(Identity::generate(&mut |out| chance.fill(out)));
-        let (mut store_id, key) = ([0; 16], identity.peer_key());
+        let mut store_id = [0; 16];
         chance.fill(&mut store_id);
         let config = MeshConfig {
             static_targets,
@@ -84,7 +83,7 @@ impl End {
         let mesh = Mesh::new(config, Box::new(move |out| chance.fill(out)));
         let (commands, inputs) = mpsc::unbounded_channel();
         let task = tokio::spawn(drive(mesh, net, events, inputs, app));
-        let end = Self { key, address, commands, task };
+        let end = Self { address, commands, task };
         end.tell(Input::Start);
         end
     }
