@@ -18,6 +18,8 @@ pub enum Lane {
     SyncBulk,
     /// Bus messages.
     Bus,
+    /// Content of attachments, behind everything else.
+    Blobs,
 }
 
 /// What the mesh is told.

@@ -46,6 +46,10 @@ pub(crate) enum Delivery {
         service: Service,
         tag: u64,
     },
+    /// The other side does not have the service of the message.
+    Failed {
+        tag: u64,
+    },
     /// The stream of a circuit was closed by the other end, after everything it has sent.
     Closed {
         code: u64,
@@ -78,6 +82,8 @@ pub(crate) struct Violation(pub(crate) String);
 #[derive(Debug)]
 struct Channel {
     id: Option<u64>,
+    /// The other side is of a release that does not know the service.
+    refused: bool,
     send: SendSide,
     recv: RecvSide,
 }
@@ -154,6 +160,7 @@ impl Session {
     ) -> Self {
         let channel = |s: Service| Channel {
             id: None,
+            refused: false,
             send: SendSide::default(),
             recv: RecvSide::new(u64::from(limits.window), s.max_message(limits)),
         };
@@ -164,6 +171,7 @@ impl Session {
             channel(Service::SyncLive),
             channel(Service::SyncBulk),
             channel(Service::Circuits),
+            channel(Service::Blobs),
             channel(Service::Stream),
         ];
         let mut turns = vec![Maker::Datagrams];
@@ -239,6 +247,11 @@ impl Session {
         self.channels[service as usize].id.is_some()
     }
 
+    /// Whether the other side does not have a service.
+    pub(crate) fn is_refused(&self, service: Service) -> bool {
+        self.channels[service as usize].refused
+    }
+
     /// Largest message of a service.
     pub(crate) fn max_message(&self, service: Service) -> usize {
         service.max_message(&self.limits)
@@ -312,7 +325,7 @@ impl Session {
                     out.push(Delivery::Closed { code });
                     return Ok(());
                 }
-                Err(Violation(format!("reset the standing channel {channel} with code {code}")))
+                self.on_refusal(channel, code, out)
             }
             Frame::Dgram { channel, payload } => {
                 if let Some(Some(service @ (Service::Bus | Service::Circuits))) = self.by_id.get(&channel) {
@@ -345,6 +358,18 @@ impl Session {
         }
         c.id = Some(channel);
         if c.send.add_credit(window) { Ok(()) } else { Err(Violation("announced an absurd window".into())) }
+    }
+
+    /// The other side has no such service: what waits for it has failed.
+    fn on_refusal(&mut self, id: u64, code: u64, out: &mut Vec<Delivery>) -> Result<(), Violation> {
+        let service = self.by_id.get(&id).copied().flatten().filter(|_| code == RESET_UNKNOWN_SERVICE);
+        let Some(service) = service.filter(|s| s.is_optional()) else {
+            return Err(Violation(format!("reset the standing channel {id} with code {code}")));
+        };
+        let c = &mut self.channels[service as usize];
+        (c.id, c.refused) = (None, true);
+        out.extend(c.send.drain().map(|tag| Delivery::Failed { tag }));
+        Ok(())
     }
 
     fn on_data(

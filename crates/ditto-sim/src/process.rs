@@ -390,7 +390,7 @@ fn sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
     match lane {
         Lane::SyncLive => Some(ditto_sync::Lane::Live),
         Lane::SyncBulk => Some(ditto_sync::Lane::Bulk),
-        Lane::Bus => None,
+        Lane::Bus | Lane::Blobs => None,
     }
 }
 

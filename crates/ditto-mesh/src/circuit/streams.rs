@@ -253,7 +253,7 @@ impl Streams {
                         s.linger.get_or_insert(now + LINGER_MS);
                     }
                 }
-                Delivery::Transmitted { .. } | Delivery::Datagram { .. } => {}
+                Delivery::Transmitted { .. } | Delivery::Datagram { .. } | Delivery::Failed { .. } => {}
             }
         }
     }

@@ -98,6 +98,7 @@ impl Mesh {
                 transmitted @ Delivery::Transmitted { .. } => {
                     self.deliver_transmitted(peer, vec![transmitted]);
                 }
+                Delivery::Failed { tag } => self.send_failed(*peer, tag, SendFailure::NotConnected),
                 // Only inside circuits.
                 Delivery::Closed { .. } => {}
             }
@@ -119,7 +120,9 @@ impl Mesh {
         let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
             return self.send_failed(peer, tag, SendFailure::NotConnected);
         };
-        let failure = if bytes.is_empty() {
+        let failure = if p.session.is_refused(service) {
+            SendFailure::NotConnected
+        } else if bytes.is_empty() {
             SendFailure::Empty
         } else if bytes.len() > p.session.max_message(service) {
             SendFailure::TooLarge
@@ -195,7 +198,7 @@ impl Mesh {
                 }
             }
         }
-        for lane in [Lane::SyncLive, Lane::SyncBulk, Lane::Bus] {
+        for lane in [Lane::SyncLive, Lane::SyncBulk, Lane::Bus, Lane::Blobs] {
             if let Some(bytes) = p.session.level_change(lane.into()) {
                 self.actions.push_back(Action::Queued { peer: *peer, lane, bytes });
             }

@@ -9,6 +9,9 @@ pub(crate) const MAX_PRESENCE_MESSAGE: usize = 1 << 20;
 /// Largest message of the circuits channel: a piece of data or an OPEN, and its head.
 pub(crate) const MAX_CIRCUIT_MESSAGE: usize = (16 << 10) + 64;
 
+/// Largest message of the blobs channel: a chunk and its proof.
+pub(crate) const MAX_BLOB_MESSAGE: usize = (256 << 10) + (4 << 10);
+
 /// A standing channel of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
@@ -17,17 +20,18 @@ pub(crate) enum Service {
     SyncLive,
     SyncBulk,
     Circuits,
+    Blobs,
     /// The only channel of the session inside a circuit.
     Stream,
 }
 
 /// Number of services, the length of the channel table.
-pub(super) const SERVICES: usize = 6;
+pub(super) const SERVICES: usize = 7;
 
 impl Service {
     /// The standing channels between neighbours, opened by the controller as channels 1, 3, 5, and so on.
     pub(crate) const LINK: &'static [Service] =
-        &[Self::Presence, Self::Bus, Self::SyncLive, Self::SyncBulk, Self::Circuits];
+        &[Self::Presence, Self::Bus, Self::SyncLive, Self::SyncBulk, Self::Circuits, Self::Blobs];
 
     /// The one standing channel inside a circuit.
     pub(crate) const CIRCUIT: &'static [Service] = &[Self::Stream];
@@ -40,6 +44,7 @@ impl Service {
             Service::SyncLive => (2, 3),
             Service::SyncBulk => (2, 4),
             Service::Circuits => (3, 2),
+            Service::Blobs => (4, 5),
             Service::Stream => (7, 2),
         }
     }
@@ -49,8 +54,14 @@ impl Service {
             Service::Presence => MAX_PRESENCE_MESSAGE,
             Service::Bus | Service::Stream => limits.max_bus_message,
             Service::Circuits => MAX_CIRCUIT_MESSAGE,
+            Service::Blobs => MAX_BLOB_MESSAGE,
             Service::SyncLive | Service::SyncBulk => limits.max_sync_message,
         }
+    }
+
+    /// Whether a peer may be without it, because earlier releases were.
+    pub(super) fn is_optional(self) -> bool {
+        self == Service::Blobs
     }
 
     /// The lane of the app, unless the channel is the mesh's own.
@@ -60,6 +71,7 @@ impl Service {
             Service::Bus => Some(Lane::Bus),
             Service::SyncLive => Some(Lane::SyncLive),
             Service::SyncBulk => Some(Lane::SyncBulk),
+            Service::Blobs => Some(Lane::Blobs),
         }
     }
 }
@@ -70,6 +82,7 @@ impl From<Lane> for Service {
             Lane::Bus => Service::Bus,
             Lane::SyncLive => Service::SyncLive,
             Lane::SyncBulk => Service::SyncBulk,
+            Lane::Blobs => Service::Blobs,
         }
     }
 }

@@ -25,7 +25,7 @@ impl Side {
                     self.got.push((service, bytes));
                 }
                 Delivery::Transmitted { tag, .. } => self.transmitted.push(tag),
-                Delivery::Datagram { .. } | Delivery::Closed { .. } => {}
+                Delivery::Datagram { .. } | Delivery::Closed { .. } | Delivery::Failed { .. } => {}
             }
         }
     }
@@ -74,7 +74,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (any::<bool>(), 0usize..5, 1usize..9000).prop_map(|(from_a, service, size)| Step::Send { from_a, service, size }),
+        3 => (any::<bool>(), 0usize..6, 1usize..9000).prop_map(|(from_a, service, size)| Step::Send { from_a, service, size }),
         6 => (any::<bool>(), 1usize..6000).prop_map(|(from_a, budget)| Step::Write { from_a, budget }),
         6 => (any::<bool>(), 1usize..6000).prop_map(|(at_a, max)| Step::Read { at_a, max }),
         1 => Just(Step::Switch),
@@ -133,6 +133,40 @@ fn open_pair(limits: &Limits) -> (Side, Side) {
     a.write(&mut b, 0, 1000, 1000);
     b.read(0, usize::MAX);
     (a, b)
+}
+
+#[test]
+fn a_peer_of_an_earlier_release_has_no_blobs_and_stays() {
+    let limits = Limits::default();
+    let earlier = &Service::LINK[..5];
+    assert!(!earlier.contains(&Service::Blobs));
+    let mut a = Side::new(true, &limits);
+    let mut b = Side::new(false, &limits);
+    b.session =
+        Session::new([1; 8], earlier, false, &limits, limits.max_frame, limits.window.into());
+    a.session.send(Service::Blobs, vec![1; 400_000], Some(1));
+    a.session.send(Service::Blobs, vec![2; 10], Some(2));
+    a.write(&mut b, 0, 1000, 1000);
+    b.read(0, usize::MAX);
+    b.write(&mut a, 0, 1000, 1000);
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some((frame, used)) = Frame::decode(&a.inbox[at..], 64 << 10).unwrap() {
+        at += used;
+        a.session.on_frame(frame, 0, &mut out).unwrap();
+    }
+    assert_eq!(out, [Delivery::Failed { tag: 1 }, Delivery::Failed { tag: 2 }]);
+    assert!(a.session.is_refused(Service::Blobs) && !a.session.is_refused(Service::Bus));
+    // Only an optional service may be refused.
+    let channel = a.session.channels[Service::Bus as usize].id.unwrap();
+    let refusal = Frame::Reset { channel, code: RESET_UNKNOWN_SERVICE };
+    assert!(a.session.on_frame(refusal, 0, &mut Vec::new()).is_err());
+    // What was made for the channel before the refusal came is skipped.
+    a.session.send(Service::Bus, vec![3; 10], None);
+    a.inbox.clear();
+    a.write(&mut b, 0, 100_000, 1000);
+    b.read(0, usize::MAX);
+    assert_eq!(b.got, [(Service::Bus, vec![3; 10])]);
 }
 
 #[test]
