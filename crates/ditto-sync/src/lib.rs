@@ -60,12 +60,14 @@
 //! | module | owns |
 //! |---|---|
 //! | [`store`] | [`SyncStore`], what the engine needs from a store, and the shapes it exchanges with it |
+//! | [`blob`] | [`blob::BlobExchange`], the content of attachments |
 //! | [`event`] | [`Input`], [`Action`], progress and status |
 //! | [`engine`] | [`SyncEngine`], sessions, subscriptions |
 //! | [`peer`] | [`PeerId`], [`Lane`] |
 //! | [`config`] | [`SyncConfig`] |
 //! | [`query`] | [`query_hash`] |
 
+pub mod blob;
 pub mod config;
 pub mod engine;
 pub mod event;

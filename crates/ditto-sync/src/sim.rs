@@ -7,7 +7,7 @@ mod garbage;
 mod links;
 mod net;
 mod races;
-mod rng;
+pub(crate) mod rng;
 mod scenarios;
 mod schedules;
 mod store;

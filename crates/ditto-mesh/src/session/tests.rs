@@ -142,8 +142,7 @@ fn a_peer_of_an_earlier_release_has_no_blobs_and_stays() {
     assert!(!earlier.contains(&Service::Blobs));
     let mut a = Side::new(true, &limits);
     let mut b = Side::new(false, &limits);
-    b.session =
-        Session::new([1; 8], earlier, false, &limits, limits.max_frame, limits.window.into());
+    b.session = Session::new([1; 8], earlier, false, &limits, limits.max_frame, limits.window.into());
     a.session.send(Service::Blobs, vec![1; 400_000], Some(1));
     a.session.send(Service::Blobs, vec![2; 10], Some(2));
     a.write(&mut b, 0, 1000, 1000);
