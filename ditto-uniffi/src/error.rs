@@ -161,9 +161,16 @@ impl From<ditto::DittoError> for DittoError {
             | K::QueryParameter
             | K::QueryTimeout
             | K::QueryCancelled => Self::QueryFailed { reason, code, line, column },
-            K::StoreBackend | K::StoreFull | K::StoreCorrupt | K::StoreVersion | K::DocumentId => {
-                Self::Store { reason, code }
-            }
+            K::StoreBackend
+            | K::StoreFull
+            | K::StoreCorrupt
+            | K::StoreVersion
+            | K::DocumentId
+            | K::AttachmentFileNotFound
+            | K::AttachmentFilePermissionDenied
+            | K::AttachmentCreateFailed
+            | K::AttachmentTokenInvalid
+            | K::AttachmentFetchFailed => Self::Store { reason, code },
             K::TransactionReadOnly | K::TransactionClosed | K::NestedTransaction => {
                 Self::Transaction { reason, code }
             }

@@ -46,6 +46,17 @@ pub struct BlobUsage {
     pub bytes: u64,
 }
 
+/// What is here of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobHolding {
+    /// Nothing, or chunks of an earlier run that nobody has taken up.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// Some chunks: a bit for each, the lowest of the first byte first.
+    Partial(Vec<u8>),
+}
+
 /// A chunk with the proof that it belongs to its blob.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProvenChunk {
@@ -111,6 +122,17 @@ impl Blobs {
         let mut entries = self.inner.lock();
         let entry = entries.get_mut(&name).filter(|e| e.whole)?;
         Some(Blob { pin: self.inner.pin(name, entry) })
+    }
+
+    /// What is here of a blob.
+    pub fn holding(&self, id: BlobId, len: u64) -> Result<BlobHolding, StoreError> {
+        let name = Name { id, len };
+        let partial = match self.inner.lock().get(&name) {
+            None => return Ok(BlobHolding::Nothing),
+            Some(entry) if entry.whole => return Ok(BlobHolding::Whole),
+            Some(entry) => entry.partial.clone(),
+        };
+        Ok(partial.and_then(|p| partial::bits(&p)).map_or(BlobHolding::Nothing, BlobHolding::Partial))
     }
 
     /// Chunk `index` of a blob with its proof, for a peer. Also of one that is still arriving, if that chunk is here.

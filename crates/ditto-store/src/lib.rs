@@ -60,7 +60,9 @@ mod transaction;
 mod unit;
 mod writer;
 
-pub use blob::{Blob, BlobReader, BlobUsage, Blobs, CollectReport, PartialBlob, ProvenChunk, Received};
+pub use blob::{
+    Blob, BlobHolding, BlobReader, BlobUsage, Blobs, CollectReport, PartialBlob, ProvenChunk, Received,
+};
 pub use check::CheckReport;
 pub use commit::{Change, Commit, CommitFeed};
 pub use error::StoreError;

@@ -42,6 +42,16 @@ pub enum ErrorKind {
     StoreVersion,
     /// A document id is not allowed.
     DocumentId,
+    /// The file that an attachment is to be made of does not exist (API-315).
+    AttachmentFileNotFound,
+    /// The file that an attachment is to be made of may not be read (API-315).
+    AttachmentFilePermissionDenied,
+    /// An attachment could not be made (API-315).
+    AttachmentCreateFailed,
+    /// Something is no token of an attachment (API-333).
+    AttachmentTokenInvalid,
+    /// An attachment could not be fetched in the time that the app has given (API-359).
+    AttachmentFetchFailed,
     /// A mutating statement in a read-only transaction.
     TransactionReadOnly,
     /// The transaction was already committed or rolled back (API-122).
@@ -115,6 +125,11 @@ impl ErrorKind {
             ErrorKind::StoreCorrupt => "store/corrupt",
             ErrorKind::StoreVersion => "store/version",
             ErrorKind::DocumentId => "store/document-id",
+            ErrorKind::AttachmentFileNotFound => "store/attachment-file-not-found",
+            ErrorKind::AttachmentFilePermissionDenied => "store/attachment-file-permission-denied",
+            ErrorKind::AttachmentCreateFailed => "store/failed-to-create-attachment",
+            ErrorKind::AttachmentTokenInvalid => "store/attachment-token-invalid",
+            ErrorKind::AttachmentFetchFailed => "store/failed-to-fetch-attachment",
             ErrorKind::TransactionReadOnly => "store/transaction-read-only",
             ErrorKind::TransactionClosed => "store/transaction-closed",
             ErrorKind::NestedTransaction => "store/nested-transaction",

@@ -83,6 +83,18 @@ impl PartialBlob {
         self.with(here, |_| len)
     }
 
+    /// The chunks that are here: a bit for each, the lowest of the first byte first.
+    pub fn bits(&self) -> Result<Vec<u8>, StoreError> {
+        let all = |chunks: u64| {
+            let mut bits = vec![u8::MAX; usize::try_from(chunks.div_ceil(8)).unwrap_or(0)];
+            if let (Some(last), rest @ 1..) = (bits.last_mut(), chunks % 8) {
+                *last = (1 << rest) - 1;
+            }
+            bits
+        };
+        self.with(|o| o.have.clone(), all)
+    }
+
     /// Whether a chunk is here.
     pub fn has(&self, index: u64) -> Result<bool, StoreError> {
         self.with(|o| o.has(index), |chunks| index < chunks)
@@ -162,6 +174,11 @@ impl fmt::Debug for PartialBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PartialBlob({}, {} bytes)", self.pin.name.id, self.pin.name.len)
     }
+}
+
+/// The chunks that are here, if somebody has taken the blob up.
+pub(super) fn bits(state: &Mutex<State>) -> Option<Vec<u8>> {
+    lock(state).0.as_ref().map(|open| open.have.clone())
 }
 
 /// A chunk of a blob that arrives, if it is here.

@@ -19,6 +19,26 @@ impl ChunkSet {
         Self { words: vec![0; usize::try_from(chunks.div_ceil(64)).unwrap_or(0)], chunks, count: 0 }
     }
 
+    /// The chunks of a blob of `len` bytes whose bit is set, the lowest bit of the first byte first.
+    pub fn from_bits(len: u64, bits: &[u8]) -> Self {
+        let mut out = Self::new(len);
+        for (at, byte) in bits.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            (0..8).filter(|bit| byte >> bit & 1 == 1).for_each(|bit| {
+                out.insert(at as u64 * 8 + bit);
+            });
+        }
+        out
+    }
+
+    /// All chunks of a blob of `len` bytes.
+    pub fn full(len: u64) -> Self {
+        let mut out = Self::new(len);
+        (0..out.chunks).for_each(|index| {
+            out.insert(index);
+        });
+        out
+    }
+
     /// How many chunks the blob has.
     pub fn chunks(&self) -> u64 {
         self.chunks
@@ -203,6 +223,10 @@ mod tests {
             prop_assert_eq!(set.next_missing(from, u64::MAX), missing);
             let runs = set.runs();
             prop_assert!((0..450).all(|i| runs.contains(i) == plain.contains(&i)));
+            let mut bits = vec![0u8; 60];
+            plain.iter().for_each(|i| bits[*i as usize / 8] |= 1 << (i % 8));
+            prop_assert_eq!(&ChunkSet::from_bits(len, &bits), &set);
+            prop_assert_eq!(ChunkSet::full(len).count(), chunks);
             prop_assert!(runs.0.windows(2).all(|w| w[0].1 < w[1].0) && runs.0.iter().all(|r| r.0 < r.1));
         }
 

@@ -1,5 +1,7 @@
 //! The receiving side: fetches of the app, and which chunk is asked of whom.
 
+use std::collections::btree_map::Entry;
+
 use super::api::{BlobAction, BlobName, FetchEnd, FetchId, LineId, LineKind};
 use super::chunks::{ChunkSet, Held};
 use super::exchange::BlobExchange;
@@ -67,7 +69,7 @@ impl<S: BlobStore> BlobExchange<S> {
         for fetch in transfer.fetches.keys() {
             self.actions.push_back(BlobAction::Progress { fetch: *fetch, bytes });
         }
-        transfer.phase = Phase::Active(Active::new(have, start, question, now));
+        transfer.phase = Phase::Active(Box::new(Active::new(have, start, question, now)));
         let direct = self.lines.iter().filter(|(_, l)| l.is_direct());
         for line in direct.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.ask(line, name);
@@ -82,8 +84,8 @@ impl<S: BlobStore> BlobExchange<S> {
             return;
         };
         let Some(active) = transfer.active() else { return };
-        if !active.sources.contains_key(&line) {
-            active.sources.insert(line, None);
+        if let Entry::Vacant(source) = active.sources.entry(line) {
+            source.insert(None);
             self.send(line, &Message::Ask(name));
         }
     }

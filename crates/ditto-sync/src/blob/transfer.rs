@@ -28,7 +28,7 @@ pub(super) enum Phase {
     Waiting,
     /// What is here is being read.
     Loading,
-    Active(Active),
+    Active(Box<Active>),
 }
 
 /// A blob whose chunks are asked for.
