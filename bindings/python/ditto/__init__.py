@@ -7,7 +7,19 @@ what you show. Devices of the same database find each other and keep the subscri
 from __future__ import annotations
 
 from . import radio
-from ._bus import MAX_RELIABLE_BYTES, MAX_UNRELIABLE_BYTES, Bus, BusMessage, BusMessages
+from ._bus import (
+    MAX_RELIABLE_BYTES,
+    MAX_UNRELIABLE_BYTES,
+    Bus,
+    BusDelegate,
+    BusDelivery,
+    BusExecutor,
+    BusIncomingStreams,
+    BusMessage,
+    BusMessages,
+    BusStreamOpening,
+)
+from ._bus_stream import BusStream, BusStreamDelegate, BusStreamEnd, BusStreamStatistics, Reliability
 from ._config import DittoConfig, DittoConfigConnect, DittoConfigConnectSmallPeersOnly, Durability
 from ._connections import (
     ConnectionEvents,
@@ -24,8 +36,11 @@ from ._connections import (
 from ._differ import Diff, Differ, DiffMove
 from ._errors import (
     DittoBusError,
+    DittoBusOpenStreamFailedError,
     DittoBusPayloadTooLargeError,
     DittoBusQueueFullError,
+    DittoBusSendBeforeCompletionError,
+    DittoBusStreamClosedError,
     DittoClosedError,
     DittoDocumentIdError,
     DittoError,
@@ -108,8 +123,17 @@ __all__ = [
     "AwdlConfig",
     "BluetoothLEConfig",
     "Bus",
+    "BusDelegate",
+    "BusDelivery",
+    "BusExecutor",
+    "BusIncomingStreams",
     "BusMessage",
     "BusMessages",
+    "BusStream",
+    "BusStreamDelegate",
+    "BusStreamEnd",
+    "BusStreamOpening",
+    "BusStreamStatistics",
     "Connect",
     "Connection",
     "ConnectionEvents",
@@ -125,8 +149,11 @@ __all__ = [
     "Differ",
     "Ditto",
     "DittoBusError",
+    "DittoBusOpenStreamFailedError",
     "DittoBusPayloadTooLargeError",
     "DittoBusQueueFullError",
+    "DittoBusSendBeforeCompletionError",
+    "DittoBusStreamClosedError",
     "DittoClosedError",
     "DittoConfig",
     "DittoConfigConnect",
@@ -182,6 +209,7 @@ __all__ = [
     "QueryResult",
     "QueryResultItem",
     "QueryResults",
+    "Reliability",
     "SignalNext",
     "Store",
     "StoreCheckReport",

@@ -214,7 +214,7 @@ class DittoPeerNotFoundError(DittoSyncError):
 
 
 class DittoBusError(DittoError):
-    """A Bus message could not be sent."""
+    """The Bus could not do what it was asked for; by itself, a message could not be sent."""
 
     default_code = "bus/send-failed"
 
@@ -229,6 +229,24 @@ class DittoBusQueueFullError(DittoBusError):
     """The queue of outgoing Bus messages is full."""
 
     default_code = "bus/queue-full"
+
+
+class DittoBusSendBeforeCompletionError(DittoBusError):
+    """A Bus message was sent before the one before it was completed."""
+
+    default_code = "bus/send-before-completion"
+
+
+class DittoBusOpenStreamFailedError(DittoBusError):
+    """A Bus stream could not be opened: it was refused, or not answered in time."""
+
+    default_code = "bus/open-stream-failed"
+
+
+class DittoBusStreamClosedError(DittoBusError):
+    """A Bus stream has ended."""
+
+    default_code = "bus/stream-closed"
 
 
 _BY_CODE: dict[str, type[DittoError]] = {
@@ -260,6 +278,9 @@ _BY_CODE: dict[str, type[DittoError]] = {
         DittoBusError,
         DittoBusPayloadTooLargeError,
         DittoBusQueueFullError,
+        DittoBusSendBeforeCompletionError,
+        DittoBusOpenStreamFailedError,
+        DittoBusStreamClosedError,
     )
 }
 

@@ -252,7 +252,7 @@ class MemoryRadio(RadioShim):
 def air_of(kind: RadioKind) -> Air:
     if kind is RadioKind.GATT:
         return Air(kind, drop=10)
-    return Air(kind, max_write=4096, buffer=64 << 10)
+    return Air(kind, max_write=4096, buffer=16 << 10)
 
 
 @pytest.fixture
