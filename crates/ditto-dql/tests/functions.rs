@@ -240,3 +240,49 @@ fn results_are_bounded() {
     let text = format!("SELECT {doubling} AS x FROM c");
     assert!(try_select(&text, "{}", &harness::docs("[{}]")).is_err());
 }
+
+/// What docs/dql.md decides where the reference is silent, against other parts of the language: the differential tests
+/// cannot tell, because the reference evaluator was written after the same decision.
+#[test]
+fn decisions_agree_with_the_rest_of_the_language() {
+    let doc = r#"{"nul":null,"f":false,"t":true,"zero":0,"one":1,"half":0.5,"nothing":0.0,"minus":-0.0,"big":18446744073709551615,
+        "s":"x","e":"","a":[],"o":{}}"#;
+    let values =
+        ["gone", "nul", "f", "t", "zero", "one", "half", "nothing", "minus", "big", "s", "e", "a", "o"];
+    let eval = |expr: &str| eval_with(expr, "{}", doc);
+    // The first value that is not missing, and NULL when there is none.
+    for a in values {
+        for b in values {
+            let case = format!("CASE WHEN {a} IS NOT MISSING THEN {a} WHEN {b} IS NOT MISSING THEN {b} END");
+            assert_eq!(eval(&format!("ifmissing({a}, {b})")), eval(&case), "{a}, {b}");
+            let case = format!(
+                "CASE WHEN {a} IS NOT MISSING AND {a} IS NOT NULL THEN {a} WHEN {b} IS NOT MISSING AND {b} IS NOT NULL THEN {b} END"
+            );
+            assert_eq!(eval(&format!("coalesce({a}, {b})")), eval(&case), "{a}, {b}");
+        }
+    }
+    assert_eq!(eval("ifmissing(gone, gone)"), "null");
+    // A number casts to whether it is not zero, and everything that a boolean casts to casts back.
+    for n in ["zero", "one", "half", "nothing", "minus", "big", "-1", "1e300"] {
+        assert_eq!(eval(&format!("cast({n} AS boolean)")), eval(&format!("{n} != 0")), "{n}");
+    }
+    for b in ["t", "f"] {
+        for kind in ["string", "integer", "float", "boolean"] {
+            assert_eq!(eval(&format!("cast(cast({b} AS {kind}) AS boolean)")), eval(b), "{b} AS {kind}");
+            assert_eq!(eval(&format!("type(cast({b} AS {kind}))")), format!("\"{kind}\""));
+        }
+        // Of the same value as the integer, so that they compare equal.
+        assert_eq!(eval(&format!("cast({b} AS float) = cast({b} AS integer)")), "true");
+        assert_eq!(eval(&format!("cast({b} AS binary)")), "MISSING");
+    }
+    // Nothing else is a boolean or a number, and NULL and MISSING stay what they are.
+    for other in ["a", "o", "s", "e"] {
+        for kind in ["boolean", "float", "integer"] {
+            assert_eq!(eval(&format!("cast({other} AS {kind})")), "MISSING", "{other} AS {kind}");
+        }
+    }
+    for kind in ["string", "integer", "float", "boolean", "binary"] {
+        assert_eq!(eval(&format!("cast(nul AS {kind})")), "null");
+        assert_eq!(eval(&format!("cast(gone AS {kind})")), "MISSING");
+    }
+}

@@ -45,8 +45,8 @@ struct State {
     queue: VecDeque<Job>,
     /// The interactive transaction that has the writer, and when it is logged.
     held: Option<(Arc<Held>, Instant)>,
-    /// Whether the thread wakes by itself to look after `held`.
-    watched: bool,
+    /// Until when the thread sleeps that looks after `held`, if it does.
+    watched: Option<Instant>,
     closing: bool,
 }
 
@@ -136,8 +136,9 @@ impl Desk {
     pub(crate) fn hold(&self, held: Arc<Held>) {
         let patience = self.0.shared.requests.settings.snapshot().transaction_duration_before_logging_ms;
         let mut state = self.lock();
-        state.held = Some((held, Instant::now() + Duration::from_millis(patience)));
-        if !state.watched {
+        let due = Instant::now() + Duration::from_millis(patience);
+        state.held = Some((held, due));
+        if state.watched.is_none_or(|until| due < until) {
             self.0.work.notify_all();
         }
     }
@@ -176,14 +177,14 @@ impl Desk {
     /// Waits for something to do; looks after a transaction that holds the writer meanwhile.
     fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some((_, due)) = &state.held else {
-            state.watched = false;
+            state.watched = None;
             return self.0.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         let mut patience = due.saturating_duration_since(Instant::now());
         if state.closing {
             patience = patience.min(CLOSE_LOOK);
         }
-        state.watched = true;
+        state.watched = Some(Instant::now() + patience);
         state = self.0.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         let again = self.0.shared.requests.settings.snapshot().transaction_trace_interval_ms;
         let (waiting, closing) = (state.queue.len(), state.closing);

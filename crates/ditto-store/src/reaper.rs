@@ -223,9 +223,11 @@ impl Thread {
     /// `None` when the system gives no thread; the store works without.
     pub(crate) fn start(desk: Desk, shared: std::sync::Arc<Shared>) -> Option<Self> {
         let (stop, stopped) = bounded(0);
+        // Not on the thread, which may start late.
+        let (opened, changed) = (shared.requests.clock.now_ms(), shared.requests.settings.subscribe());
         let thread = std::thread::Builder::new()
             .name("ditto-reaper".to_string())
-            .spawn(move || serve(&desk, &shared.requests, &stopped));
+            .spawn(move || serve(&desk, &shared.requests, opened, (&stopped, &changed)));
         match thread {
             Ok(thread) => Some(Self { stop: Some(stop), thread: Some(thread) }),
             Err(e) => {
@@ -247,9 +249,7 @@ impl Drop for Thread {
     }
 }
 
-fn serve(desk: &Desk, requests: &Requests, stopped: &Receiver<()>) {
-    let changed = requests.settings.subscribe();
-    let opened = requests.clock.now_ms();
+fn serve(desk: &Desk, requests: &Requests, opened: u64, (stopped, changed): (&Receiver<()>, &Receiver<()>)) {
     let mut last = None;
     loop {
         let now = requests.clock.now_ms();

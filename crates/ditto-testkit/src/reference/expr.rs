@@ -297,7 +297,13 @@ impl Expr {
             return true;
         }
         match self {
-            Expr::Path(..) | Expr::Document(_) => false,
+            // What is below a key depends on it.
+            Expr::Path(source, names) => keys.iter().any(|key| match key {
+                Expr::Path(of, prefix) => of == source && names.starts_with(prefix),
+                Expr::Document(of) => source.as_ref() == Some(of),
+                _ => false,
+            }),
+            Expr::Document(_) => false,
             e => e.parts().iter().all(|e| e.is_of_group(keys)),
         }
     }
