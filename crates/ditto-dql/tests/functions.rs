@@ -3,7 +3,7 @@
 #[path = "support/harness.rs"]
 mod harness;
 
-use harness::{check_table, describe, try_select};
+use harness::{check_table, describe, eval_with, try_select};
 
 const DOC: &str = r#"{"n":null,"i":5,"s":"abc","a":[1,2,null],"o":{"a":1,"b":2},"b":{"$bytes":"YWI="},"bad":{"$bytes":"/w=="}}"#;
 
