@@ -9,6 +9,15 @@ use ditto_types::Value;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Unit, Zoned};
 
+/// The years after which the calendar, with its weekdays, repeats itself.
+const CYCLE_YEARS: i16 = 400;
+/// As many seconds.
+const CYCLE_SECONDS: i64 = 146_097 * 86_400;
+/// As many nanoseconds.
+const CYCLE_NS: i128 = CYCLE_SECONDS as i128 * 1_000_000_000;
+/// The last moment that there is: the end of the year 9999 in UTC, in nanoseconds since 1970.
+const END_NS: i128 = 253_402_300_799_999_999_999;
+
 /// A unit of the calendar or the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -52,6 +61,9 @@ impl Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
     at: Zoned,
+    /// Whether `at` is one cycle of the calendar too early. Moments of the last hours of the year 9999 are kept like this,
+    /// because `Zoned` ends before they do. Zones have the same rules each year by then.
+    late: bool,
     /// Whether it came as text; results are in the form that the input had.
     text: bool,
 }
@@ -60,25 +72,69 @@ impl Moment {
     /// A date argument: text with its zone, or milliseconds since 1970.
     pub(crate) fn of(v: &Value) -> Option<Self> {
         match v {
-            Value::Str(s) => text::parse_iso(s).map(|at| Self { at, text: true }),
+            Value::Str(s) => Self::read(text::parse_iso(s)?),
             v => Self::from_millis(millis(v)?),
         }
     }
 
     pub(crate) fn from_millis(ms: i64) -> Option<Self> {
-        let at = Timestamp::from_millisecond(ms).ok()?.to_zoned(TimeZone::UTC);
-        Some(Self { at, text: false })
+        Self::of_nanos(i128::from(ms) * 1_000_000, TimeZone::UTC, false)
+    }
+
+    /// Nanoseconds since 1970, read in a zone.
+    fn of_nanos(nanos: i128, zone: TimeZone, text: bool) -> Option<Self> {
+        if nanos > END_NS {
+            return None;
+        }
+        let (at, late) = match Timestamp::from_nanosecond(nanos) {
+            Ok(at) => (at, false),
+            Err(_) => (Timestamp::from_nanosecond(nanos - CYCLE_NS).ok()?, true),
+        };
+        Some(Self { at: at.to_zoned(zone), late, text })
+    }
+
+    fn nanos(&self) -> i128 {
+        self.at.timestamp().as_nanosecond() + if self.late { CYCLE_NS } else { 0 }
+    }
+
+    /// From text, with the note whether it is a cycle too early.
+    fn read((at, late): (Zoned, bool)) -> Option<Self> {
+        let read = Self { at, late, text: true };
+        (read.nanos() <= END_NS).then_some(read)
+    }
+
+    /// What the calendar shows a cycle later than in `early`.
+    fn a_cycle_after(early: Zoned, text: bool) -> Option<Self> {
+        let shown = text::later(early.datetime(), CYCLE_YEARS)
+            .and_then(|shown| shown.to_zoned(early.time_zone().clone()).ok());
+        let moment = match shown {
+            Some(at) => Self { at, late: false, text },
+            None => Self { at: early, late: true, text },
+        };
+        (moment.nanos() <= END_NS).then_some(moment)
+    }
+
+    /// What the calendar shows, a cycle earlier.
+    fn a_cycle_before(&self) -> Option<Zoned> {
+        if self.late {
+            return Some(self.at.clone());
+        }
+        text::later(self.at.datetime(), -CYCLE_YEARS)?.to_zoned(self.at.time_zone().clone()).ok()
+    }
+
+    fn year(&self) -> i16 {
+        self.at.year() + if self.late { CYCLE_YEARS } else { 0 }
     }
 
     /// Text in a format; without a zone in it, it is UTC.
     pub(crate) fn parse(s: &str, format: &str) -> Option<Self> {
-        let at = if format.is_empty() { text::parse_iso(s) } else { text::parse(s, format) }?;
-        Some(Self { at, text: true })
+        Self::read(if format.is_empty() { text::parse_iso(s) } else { text::parse(s, format) }?)
     }
 
     /// The same point in time in another zone.
     pub(crate) fn in_zone(self, zone: Option<&TimeZone>) -> Self {
         match zone {
+            // The same a cycle earlier.
             Some(zone) => Self { at: self.at.with_time_zone(zone.clone()), ..self },
             None => self,
         }
@@ -87,9 +143,8 @@ impl Moment {
     /// Milliseconds since 1970.
     pub(crate) fn millis(&self) -> i64 {
         // Rounds down, so that the fraction of a second is one also before 1970.
-        let at = self.at.timestamp();
-        let nanos = at.as_nanosecond();
-        i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or_else(|_| at.as_millisecond())
+        i64::try_from(self.nanos().div_euclid(1_000_000))
+            .unwrap_or_else(|_| self.at.timestamp().as_millisecond())
     }
 
     /// Offset from UTC in minutes.
@@ -104,23 +159,35 @@ impl Moment {
             Part::Year => span.try_years(n),
             Part::Month => span.try_months(n),
             Part::Day => span.try_days(n),
-            Part::Hour => span.try_hours(n),
-            Part::Minute => span.try_minutes(n),
-            Part::Second => span.try_seconds(n),
-            Part::Millisecond => span.try_milliseconds(n),
+            Part::Hour | Part::Minute | Part::Second | Part::Millisecond => {
+                let length = i128::from(part.millis()?) * 1_000_000;
+                let nanos = self.nanos() + length * i128::from(n);
+                return Self::of_nanos(nanos, self.at.time_zone().clone(), self.text);
+            }
         };
-        let at = self.at.checked_add(span.ok()?).ok()?;
-        Some(Self { at, text: self.text })
+        let span = span.ok()?;
+        if !self.late
+            && let Ok(at) = self.at.checked_add(span)
+        {
+            return Some(Self { at, late: false, text: self.text });
+        }
+        Self::a_cycle_after(self.a_cycle_before()?.checked_add(span).ok()?, self.text)
     }
 
     /// Whole parts since `earlier`, negative if it is later.
     pub(crate) fn since(&self, earlier: &Moment, part: Part) -> Option<i64> {
         if let Some(length) = part.millis() {
-            let nanos = self.at.timestamp().as_nanosecond() - earlier.at.timestamp().as_nanosecond();
+            let nanos = self.nanos() - earlier.nanos();
             return i64::try_from(nanos / (i128::from(length) * 1_000_000)).ok();
         }
-        let earlier = earlier.at.with_time_zone(self.at.time_zone().clone());
-        let span = earlier.until((Unit::Month, &self.at)).ok()?;
+        let zone = self.at.time_zone();
+        let earlier = Self { at: earlier.at.with_time_zone(zone.clone()), ..earlier.clone() };
+        let span = if self.late || earlier.late {
+            earlier.a_cycle_before()?.until((Unit::Month, &self.a_cycle_before()?))
+        } else {
+            earlier.at.until((Unit::Month, &self.at))
+        };
+        let span = span.ok()?;
         let months = i64::from(span.get_months());
         Some(if part == Part::Year { months / 12 } else { months })
     }
@@ -137,14 +204,15 @@ impl Moment {
             Part::Second => self.at.with().subsec_nanosecond(0).build(),
             Part::Millisecond => self.at.with().microsecond(0).nanosecond(0).build(),
         };
-        Some(Self { at: at.ok()?, text: self.text })
+        let at = at.ok()?;
+        if self.late { Self::a_cycle_after(at, self.text) } else { Some(Self { at, ..self.clone() }) }
     }
 
     /// One component: that of a [`Part`], or `weekday`, `monthname`, `tz`, `timezone`.
     pub(crate) fn component(&self, name: &str) -> Option<Value> {
         let at = &self.at;
         let number = match Part::from_name(name) {
-            Some(Part::Year) => i64::from(at.year()),
+            Some(Part::Year) => i64::from(self.year()),
             Some(Part::Month) => i64::from(at.month()),
             Some(Part::Day) => i64::from(at.day()),
             Some(Part::Hour) => i64::from(at.hour()),
@@ -164,9 +232,9 @@ impl Moment {
     /// The result of a calculation: in the format, or else as the input was.
     pub(crate) fn value(&self, format: Option<&str>) -> Option<Value> {
         Some(match format {
-            Some("") => Value::from(text::iso(&self.at)?),
-            Some(format) => Value::from(text::format(&self.at, format)?),
-            None if self.text => Value::from(text::iso(&self.at)?),
+            Some("") => Value::from(text::iso(&self.at, self.year())?),
+            Some(format) => Value::from(text::format(&self.at, self.year(), format)?),
+            None if self.text => Value::from(text::iso(&self.at, self.year())?),
             None => Value::Int(self.millis()),
         })
     }
@@ -174,13 +242,13 @@ impl Moment {
 
 impl PartialEq for Moment {
     fn eq(&self, other: &Self) -> bool {
-        self.at.timestamp() == other.at.timestamp()
+        self.nanos() == other.nanos()
     }
 }
 
 impl PartialOrd for Moment {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        self.at.timestamp().partial_cmp(&other.at.timestamp())
+        self.nanos().partial_cmp(&other.nanos())
     }
 }
 

@@ -8,6 +8,11 @@ use jiff::civil::DateTime;
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{Offset, TimeZone};
 
+use super::{CYCLE_SECONDS, CYCLE_YEARS};
+
+/// The year whose end is beyond what a `Zoned` can be.
+const LAST_YEAR: i16 = 9999;
+
 /// Longest format and longest text to parse, in bytes.
 const MAX_FORMAT: usize = 1024;
 
@@ -27,10 +32,10 @@ const TOKENS: &[(&str, &str)] = &[
 ];
 
 /// The date as ISO 8601 with its offset; fractions of seconds as far as there are any. `None` outside of the years 0 to
-/// 9999, which that text cannot hold.
-pub(super) fn iso(at: &Zoned) -> Option<String> {
-    let (year, month, day) = (at.year(), at.month(), at.day());
-    if year < 0 {
+/// 9999, which that text cannot hold. `year` stands for the year of `at`.
+pub(super) fn iso(at: &Zoned, year: i16) -> Option<String> {
+    let (month, day) = (at.month(), at.day());
+    if !(0..=9999).contains(&year) {
         return None;
     }
     let (hour, minute, second) = (at.hour(), at.minute(), at.second());
@@ -54,8 +59,8 @@ pub(super) fn offset(offset: Offset) -> String {
 }
 
 /// Reads ISO 8601 with a zone: `2026-03-15T10:30:45.123Z`. A blank may stand for the `T`; the seconds and their fraction
-/// may be left out.
-pub(super) fn parse_iso(s: &str) -> Option<Zoned> {
+/// may be left out. `true`: the date is a cycle of the calendar later than what is given.
+pub(super) fn parse_iso(s: &str) -> Option<(Zoned, bool)> {
     let mut r = Digits(s.as_bytes());
     let (year, month, day) = (r.number(4)?, r.after(b"-")?.number(2)?, r.after(b"-")?.number(2)?);
     let (hour, minute) = (r.after(b"Tt ")?.number(2)?, r.after(b":")?.number(2)?);
@@ -78,7 +83,21 @@ pub(super) fn parse_iso(s: &str) -> Option<Zoned> {
         small(second)?,
         nanos,
     );
-    civil.ok()?.to_zoned(TimeZone::fixed(offset)).ok()
+    in_or_before(civil.ok()?, |civil| civil.to_zoned(TimeZone::fixed(offset)).ok())
+}
+
+/// What `read` makes of a date, or of one that is a cycle of the calendar earlier.
+fn in_or_before(civil: DateTime, read: impl Fn(DateTime) -> Option<Zoned>) -> Option<(Zoned, bool)> {
+    match read(civil) {
+        Some(at) => Some((at, false)),
+        None if civil.year() < LAST_YEAR => None,
+        None => Some((read(later(civil, -CYCLE_YEARS)?)?, true)),
+    }
+}
+
+/// The same date and time some years later. Leap years repeat themselves after as many as the calendar's cycle has.
+pub(super) fn later(civil: DateTime, years: i16) -> Option<DateTime> {
+    civil.with().year(civil.year().checked_add(years)?).build().ok()
 }
 
 /// `Z`, `±hh`, `±hhmm`, `±hh:mm` or `±hh:mm:ss`.
@@ -162,25 +181,63 @@ fn strftime(format: &str, zulu: bool) -> String {
     out
 }
 
-/// The date in a format; `None` if the format is none.
-pub(super) fn format(at: &Zoned, format: &str) -> Option<String> {
+/// The date in a format; `None` if the format is none. `year` stands for the year of `at`.
+pub(super) fn format(at: &Zoned, year: i16, format: &str) -> Option<String> {
     if format.len() > MAX_FORMAT {
         return None;
     }
-    strtime::format(strftime(format, false), at).ok()
+    let format = strftime(format, false);
+    if year == at.year() {
+        return strtime::format(format, at).ok();
+    }
+    let mut tm = BrokenDownTime::from(at);
+    tm.set_year(Some(year)).ok()?;
+    tm.set_timestamp(None);
+    tm.to_string(with_seconds(&format, at.timestamp().as_second() + CYCLE_SECONDS)).ok()
 }
 
-/// Reads a date in a format. Without a zone it is in UTC, without a time at midnight.
-pub(super) fn parse(s: &str, format: &str) -> Option<Zoned> {
+/// A format whose `%s` is the number of seconds.
+fn with_seconds(format: &str, seconds: i64) -> String {
+    let mut out = String::with_capacity(format.len() + 16);
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        match (c, chars.as_str().chars().next()) {
+            ('%', Some('s')) => {
+                out.push_str(&seconds.to_string());
+                chars.next();
+            }
+            ('%', Some(next)) => {
+                out.extend([c, next]);
+                chars.next();
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Reads a date in a format. Without a zone it is in UTC, without a time at midnight. `true`: the date is a cycle of the
+/// calendar later than what is given.
+pub(super) fn parse(s: &str, format: &str) -> Option<(Zoned, bool)> {
     if format.len() > MAX_FORMAT || s.len() > MAX_FORMAT {
         return None;
     }
     let read = |zulu| BrokenDownTime::parse(strftime(format, zulu), s).ok();
-    let tm = match read(false) {
+    let mut tm = match read(false) {
         Some(tm) => tm,
         None if format.contains("TZD") => read(true)?,
         None => return None,
     };
+    if let Some(at) = whole(&tm) {
+        return Some((at, false));
+    }
+    let year = tm.year().filter(|year| *year >= LAST_YEAR)?;
+    tm.set_year(Some(year - CYCLE_YEARS)).ok()?;
+    Some((whole(&tm)?, true))
+}
+
+/// What was read, in UTC unless it has a zone.
+fn whole(tm: &BrokenDownTime) -> Option<Zoned> {
     if let Ok(at) = tm.to_zoned() {
         return Some(at);
     }
@@ -194,6 +251,11 @@ pub(super) fn parse(s: &str, format: &str) -> Option<Zoned> {
 mod tests {
     use super::*;
 
+    fn shown(text: &str) -> Option<String> {
+        let (at, late) = parse_iso(text)?;
+        iso(&at, at.year() + if late { CYCLE_YEARS } else { 0 })
+    }
+
     #[test]
     fn iso_round_trip() {
         for text in [
@@ -203,8 +265,11 @@ mod tests {
             "1969-12-31T23:59:59.999999999+00:00",
             "0000-01-01T00:00:00+00:00",
             "9998-12-31T23:59:59+00:00",
+            "9999-12-30T22:00:00+00:00",
+            "9999-12-31T23:59:59.999999999+00:00",
+            "9999-12-31T23:59:59+23:59",
         ] {
-            assert_eq!(parse_iso(text).and_then(|at| iso(&at)).as_deref(), Some(text));
+            assert_eq!(shown(text).as_deref(), Some(text));
         }
         for (text, same) in [
             ("2026-03-15T10:30:45Z", "2026-03-15T10:30:45+00:00"),
@@ -215,7 +280,7 @@ mod tests {
             ("2026-03-15T10:30:45.1Z", "2026-03-15T10:30:45.100+00:00"),
             ("2026-03-15T10:30:45.12345678901Z", "2026-03-15T10:30:45.123456789+00:00"),
         ] {
-            assert_eq!(parse_iso(text).and_then(|at| iso(&at)).as_deref(), Some(same), "{text}");
+            assert_eq!(shown(text).as_deref(), Some(same), "{text}");
         }
         for text in [
             "",
