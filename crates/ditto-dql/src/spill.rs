@@ -141,4 +141,4 @@ fn get_whole_value(bytes: &[u8]) -> Result<Value, DqlError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

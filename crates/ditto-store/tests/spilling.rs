@@ -110,6 +110,36 @@ fn a_folder_that_cannot_be_used_is_an_error_of_large_statements_only() {
     assert_eq!(rows(&store, "SELECT * FROM docs ORDER BY qty").len(), 6000);
 }
 
+/// An observer whose result is too large to be held gets it from a file, and follows changes again when there is room.
+#[test]
+fn an_observer_of_everything_holds_nothing() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    let none = Object::new();
+    let (sender, results) = channel();
+    let callback = Box::new(move |result| sender.send(result).unwrap_or(()));
+    let observer = store.observe("SELECT * FROM docs ORDER BY _id", &none, callback).unwrap();
+    let next = || results.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(next().item_count(), 6000);
+    assert!(names(dir.path()).is_some(), "no file was used");
+    let delete = |n: u64| {
+        let id = workload_document(n)["_id"].clone();
+        store.execute("DELETE FROM docs WHERE _id = :id", &Object::from([("id".into(), id)])).unwrap()
+    };
+    for n in 0..3 {
+        let commit = delete(n).commit_id();
+        let result = next();
+        assert_eq!((result.item_count(), result.commit_id()), (5999 - n as usize, commit));
+    }
+    bound(&store, 1 << 30);
+    for n in 3..6 {
+        let commit = delete(n).commit_id();
+        let result = next();
+        assert_eq!((result.item_count(), result.commit_id()), (5999 - n as usize, commit));
+    }
+    observer.cancel();
+}
+
 #[test]
 fn transactions_and_observers_use_files_too() {
     let dir = temp_dir();

@@ -21,6 +21,9 @@ use crate::scalar::Scalar;
 use crate::source::{Access, Row, Source};
 use ordered::{Arrival, Entry, First, Ordered};
 
+/// How much more than a run may hold before it uses files a result that follows changes may hold in memory.
+const HELD: usize = 8;
+
 /// Rows beyond LIMIT that are kept, so that not each row that leaves makes it necessary to ask the store again.
 const SPARE: usize = 16;
 
@@ -106,15 +109,23 @@ pub struct LiveResult {
     rows: Ordered,
     /// Whether `rows` are all there are; otherwise they are the first ones.
     complete: bool,
+    /// Memory that the rows may take.
+    bound: usize,
 }
 
 impl LiveResult {
-    /// Runs an incremental plan on a snapshot.
+    /// Runs an incremental plan on a snapshot. `None` when the result takes more memory than one that follows changes may,
+    /// which is eight times what a run holds before it uses [files](crate::Spill::memory); without them there is no bound.
     ///
     /// # Errors
     ///
     /// Those of the source and of the interrupt; an expression that is too large.
-    pub fn run<S: Source>(plan: Arc<SelectPlan>, source: &S, cx: &RunContext<'_>) -> Result<Self, S::Error> {
+    pub fn run<S: Source>(
+        plan: Arc<SelectPlan>,
+        source: &S,
+        cx: &RunContext<'_>,
+    ) -> Result<Option<Self>, S::Error> {
+        let bound = cx.spill.map_or(usize::MAX, |spill| spill.memory().saturating_mul(HELD));
         let wanted = plan.wanted();
         let kept = wanted.map(|n| n.saturating_add(SPARE));
         let descending = plan.template().choice.tail.descending();
@@ -123,6 +134,7 @@ impl LiveResult {
             _ if plan.chosen.is_ordered() => Arrival::ByKeys,
             _ => Arrival::Any,
         };
+        let mut too_large = false;
         let mut first = First::new(descending, kept, arrival);
         if wanted != Some(0) {
             let mut poll = Poll::new(cx);
@@ -133,17 +145,21 @@ impl LiveResult {
                 }
                 let keys = plan.sort_keys(row)?;
                 if first.accepts(&keys, row.position()) {
-                    first.push(Entry {
-                        keys: keys.into(),
-                        position: row.position(),
-                        item: plan.live_item(row)?,
-                    });
+                    first.push(Entry::new(keys, row.position(), plan.live_item(row)?));
                 }
-                Ok(!first.is_full())
+                if first.weight() > bound {
+                    first.cut();
+                }
+                // Half of it, so that rows which LIMIT cuts off are not sorted over and over.
+                too_large = first.weight() > if first.is_cut() { bound / 2 } else { bound };
+                Ok(!first.is_full() && !too_large)
             })?;
         }
+        if too_large {
+            return Ok(None);
+        }
         let (rows, complete) = first.finish();
-        Ok(Self { plan, rows, complete })
+        Ok(Some(Self { plan, rows, complete, bound }))
     }
 
     /// Takes note of a change of one document: its rows before and after, where it matches the condition.
@@ -173,7 +189,10 @@ impl LiveResult {
                 Err(at) if !self.complete && self.rows.is_end(at) => {}
                 Err(at) => {
                     let item = self.plan.live_item(row)?;
-                    self.rows.insert(at, Entry { keys: keys.into(), position: row.position(), item });
+                    self.rows.insert(at, Entry::new(keys, row.position(), item));
+                    if self.rows.weight() > self.bound {
+                        return Ok(false);
+                    }
                 }
             }
         }

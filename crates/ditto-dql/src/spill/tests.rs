@@ -14,7 +14,7 @@ use crate::{
 
 /// Files in memory, of which it is known how many there are, and of whose calls one can fail.
 #[derive(Default)]
-struct Counters {
+pub(crate) struct Counters {
     open: AtomicUsize,
     created: AtomicUsize,
     /// Calls until one fails.
@@ -91,7 +91,7 @@ impl Drop for Temporary {
     }
 }
 
-fn space(memory: usize) -> (SharedSpill, Arc<Counters>) {
+pub(crate) fn space(memory: usize) -> (SharedSpill, Arc<Counters>) {
     let counters = Arc::new(Counters { left: AtomicUsize::new(usize::MAX), ..Counters::default() });
     (Arc::new(Space { memory, counters: counters.clone() }), counters)
 }

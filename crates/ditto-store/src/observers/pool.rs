@@ -72,6 +72,8 @@ pub(super) struct Observer {
     query: Arc<Query>,
     /// The query has to run: for the first time, or because changes are not known one by one.
     stale: bool,
+    /// Whether there is a result that takes changes in.
+    follows: bool,
     /// Changes since the last run, of whole commits.
     changes: Vec<Moved>,
     /// The callback has asked for the next result.
@@ -92,6 +94,7 @@ impl Observer {
             handle,
             query,
             stale: true,
+            follows: true,
             changes: Vec::new(),
             ready: true,
             queued: false,
@@ -117,7 +120,7 @@ impl Observer {
         if self.stale {
             return;
         }
-        if self.changes.len() + changes.len() > MAX_WAITING {
+        if !self.follows || self.changes.len() + changes.len() > MAX_WAITING {
             self.set_stale();
         } else {
             self.changes.extend(changes);
@@ -263,6 +266,7 @@ impl Observers {
         let mut left = None;
         match (state.observers.get_mut(&id), outcome) {
             (Some(o), Some((outcome, refresh))) => {
+                o.follows = task.follows();
                 o.task = Some(task);
                 if let Outcome::Ran(at) = outcome {
                     o.ran = Some(at);

@@ -111,6 +111,11 @@ impl Task {
         Self { callback, live: None, seen: None, last: None }
     }
 
+    /// Whether there is a result that takes changes in.
+    pub(super) fn follows(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// Takes changes into the result. `false` means that it is not known any more.
     fn follow(&mut self, query: &Query, changes: &[Moved]) -> Result<bool, StoreError> {
         let Some((live, seen)) = &mut self.live else { return Ok(false) };
@@ -163,9 +168,14 @@ impl Task {
                 if !query.incremental {
                     return Ok((None, seen, plan.run(&source, &cx)?));
                 }
-                let mut live = LiveResult::run(plan.clone(), &source, &cx)?;
-                let items = live.items();
-                Ok((Some((live, seen)), seen, items))
+                match LiveResult::run(plan.clone(), &source, &cx)? {
+                    Some(mut live) => {
+                        let items = live.items();
+                        Ok((Some((live, seen)), seen, items))
+                    }
+                    // It is too large to be held: it runs again after each change, and goes through a file.
+                    None => Ok((None, seen, plan.run(&source, &cx)?)),
+                }
             };
             match shared.readers.get()?.snapshot(run) {
                 Ok((live, seen, items)) => {

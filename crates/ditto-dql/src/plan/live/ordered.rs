@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ditto_types::Value;
 
+use crate::eval::weight;
 use crate::item::Item;
 use crate::sort::order;
 
@@ -16,9 +17,18 @@ const PART: usize = 128;
 const SLACK: usize = 256;
 
 pub(super) struct Entry {
-    pub(super) keys: Box<[Option<Value>]>,
-    pub(super) position: i64,
-    pub(super) item: Item,
+    keys: Box<[Option<Value>]>,
+    position: i64,
+    item: Item,
+    /// Memory that it takes.
+    weight: usize,
+}
+
+impl Entry {
+    pub(super) fn new(keys: Vec<Option<Value>>, position: i64, item: Item) -> Self {
+        let weight = size_of::<Self>() + item.weight() + keys.iter().flatten().map(weight).sum::<usize>();
+        Self { keys: keys.into(), position, item, weight }
+    }
 }
 
 /// Where a row is: its part, and its place there.
@@ -31,6 +41,7 @@ pub(super) struct Ordered {
     /// None of them empty.
     parts: Vec<Part>,
     len: usize,
+    weight: usize,
 }
 
 struct Part {
@@ -48,13 +59,13 @@ impl Part {
 impl Ordered {
     /// From entries that are in order.
     fn new(descending: Vec<bool>, entries: Vec<Entry>) -> Self {
-        let len = entries.len();
+        let (len, weight) = (entries.len(), entries.iter().map(|e| e.weight).sum());
         let mut parts = Vec::with_capacity(len.div_ceil(PART / 2));
         let mut entries = entries.into_iter();
         loop {
             let part: Vec<Entry> = entries.by_ref().take(PART / 2).collect();
             if part.is_empty() {
-                return Self { descending, parts, len };
+                return Self { descending, parts, len, weight };
             }
             parts.push(Part::new(part));
         }
@@ -62,6 +73,11 @@ impl Ordered {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Memory that the rows take.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// Where the row is, or where it would be.
@@ -83,7 +99,8 @@ impl Ordered {
 
     pub(super) fn remove(&mut self, at: At) {
         let Some(part) = self.parts.get_mut(at.0).filter(|p| at.1 < p.entries.len()) else { return };
-        part.entries.remove(at.1);
+        let removed = part.entries.remove(at.1);
+        self.weight -= removed.weight;
         part.items = None;
         self.len -= 1;
         if part.entries.is_empty() {
@@ -98,6 +115,7 @@ impl Ordered {
         let last = self.parts.len() - 1;
         let index = at.0.min(last);
         let part = &mut self.parts[index];
+        self.weight += entry.weight;
         part.entries.insert(at.1.min(part.entries.len()), entry);
         part.items = None;
         self.len += 1;
@@ -116,9 +134,11 @@ impl Ordered {
             let excess = self.len - len;
             if part.entries.len() <= excess {
                 self.len -= part.entries.len();
+                self.weight -= part.entries.iter().map(|e| e.weight).sum::<usize>();
                 self.parts.pop();
             } else {
-                part.entries.truncate(part.entries.len() - excess);
+                let gone = part.entries.split_off(part.entries.len() - excess);
+                self.weight -= gone.iter().map(|e| e.weight).sum::<usize>();
                 part.items = None;
                 self.len = len;
             }
@@ -150,6 +170,7 @@ pub(super) struct First {
     kept: Option<usize>,
     arrival: Arrival,
     entries: Vec<Entry>,
+    weight: usize,
     /// Whether rows were left out. The wanted ones come first in `entries` then, in order.
     cut: bool,
     /// Whether no later row can be among the first.
@@ -158,7 +179,7 @@ pub(super) struct First {
 
 impl First {
     pub(super) fn new(descending: Vec<bool>, kept: Option<usize>, arrival: Arrival) -> Self {
-        Self { descending, kept, arrival, entries: Vec::new(), cut: false, full: false }
+        Self { descending, kept, arrival, entries: Vec::new(), weight: 0, cut: false, full: false }
     }
 
     /// Whether a row can be among the first.
@@ -179,14 +200,32 @@ impl First {
 
     /// Adds a row that is accepted.
     pub(super) fn push(&mut self, entry: Entry) {
+        self.weight += entry.weight;
         self.entries.push(entry);
         if let Some(kept) = self.kept
             && self.entries.len() > kept.saturating_mul(2).saturating_add(SLACK)
         {
+            self.cut();
+        }
+    }
+
+    /// Drops the rows that cannot be among the first.
+    pub(super) fn cut(&mut self) {
+        if let Some(kept) = self.kept.filter(|kept| *kept < self.entries.len()) {
             self.sort();
-            self.entries.truncate(kept);
+            self.weight -= self.entries.drain(kept..).map(|e| e.weight).sum::<usize>();
             self.cut = true;
         }
+    }
+
+    /// Whether rows were dropped.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Memory that the rows take.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// Whether no later row can be among the first.

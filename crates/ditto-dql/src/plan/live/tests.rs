@@ -87,7 +87,7 @@ impl Watched {
     fn new(text: &str, docs: impl IntoIterator<Item = Doc>) -> Self {
         let store = Store(docs.into_iter().map(|d| (d.position, d)).collect());
         let plan = plan(text);
-        let live = LiveResult::run(plan.clone(), &store, &RunContext::default()).unwrap();
+        let live = LiveResult::run(plan.clone(), &store, &RunContext::default()).unwrap().unwrap();
         Self { store, plan, live, runs: 0 }
     }
 
@@ -105,7 +105,8 @@ impl Watched {
             .change(old.as_ref().map(|d| d as &dyn Row), new.as_ref().map(|d| d as &dyn Row))
             .unwrap();
         if !known {
-            self.live = LiveResult::run(self.plan.clone(), &self.store, &RunContext::default()).unwrap();
+            self.live =
+                LiveResult::run(self.plan.clone(), &self.store, &RunContext::default()).unwrap().unwrap();
             self.runs += 1;
         }
     }
@@ -123,6 +124,33 @@ impl Watched {
 
 fn numbered(range: std::ops::Range<i64>) -> Vec<Doc> {
     range.map(|n| doc(n, &format!(r#"{{"n":{n}}}"#))).collect()
+}
+
+#[test]
+fn a_result_that_is_too_large_is_not_held() {
+    let store = |n: i64| Store(numbered(0..n).into_iter().map(|d| (d.position, d)).collect());
+    let (spill, _) = crate::spill::tests::space(1000);
+    let cx = RunContext { spill: Some(&spill), ..RunContext::default() };
+    for text in ["SELECT n FROM c", "SELECT * FROM c ORDER BY n DESC"] {
+        let run = |n: i64| LiveResult::run(plan(text), &store(n), &cx).unwrap();
+        assert!(run(1000).is_none(), "{text}");
+        // It may grow until it is as large, and not a row more.
+        let mut live = run(10).unwrap();
+        let mut n = 10;
+        while live.change(None, Some(&doc(n, &format!(r#"{{"n":{n}}}"#)))).unwrap() {
+            n += 1;
+        }
+        assert!(run(n).is_some() && run(n + 1).is_none(), "{text}: {n}");
+        // What leaves makes room.
+        let mut live = run(n).unwrap();
+        for i in 0..1000 {
+            let row = |i: i64| doc(i, &format!(r#"{{"n":{i}}}"#));
+            assert!(live.change(Some(&row(i)), Some(&row(n + i))).unwrap(), "{text}: {i}");
+        }
+    }
+    // With LIMIT only what can be shown counts.
+    let few = LiveResult::run(plan("SELECT n FROM c ORDER BY n LIMIT 3"), &store(5000), &cx).unwrap();
+    assert_eq!(few.unwrap().items().len(), 3);
 }
 
 #[test]
