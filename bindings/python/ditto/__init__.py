@@ -28,6 +28,7 @@ from ._connections import (
     ConnectionRequest,
     ConnectionRequestAuthorization,
     ConnectionRequestHandler,
+    ConnectionType,
     Experimental,
     TransportDiagnostics,
     TransportPeer,
@@ -77,7 +78,6 @@ from ._observers import QueryHandler, QueryResults, SignalNext, StoreObserver
 from ._presence import (
     MAX_PEER_METADATA_BYTES,
     Connection,
-    ConnectionType,
     Peer,
     PeerOS,
     Presence,

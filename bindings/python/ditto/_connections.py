@@ -8,16 +8,34 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _ffi, _json
 from ._errors import native_errors
 
 if TYPE_CHECKING:
+    from ._bus import Bus
     from ._instance import Ditto
 
 logger: Final = logging.getLogger("ditto")
+
+
+class ConnectionType(str, Enum):
+    """Transport of a connection."""
+
+    BLUETOOTH = "Bluetooth"
+    ACCESS_POINT = "AccessPoint"
+    P2P_WIFI = "P2PWiFi"
+    WEB_SOCKET = "WebSocket"
+
+
+def connection_type(name: str) -> ConnectionType | str:
+    """The transport with this name; the name itself for one that this release does not know."""
+    try:
+        return ConnectionType(name)
+    except ValueError:
+        return name
 
 
 class ConnectionRequestAuthorization(Enum):
@@ -29,7 +47,7 @@ class ConnectionRequestAuthorization(Enum):
     """It may not; it is told, and may try again."""
 
 
-class ConnectionPriority(Enum):
+class ConnectionPriority(IntEnum):
     """How eagerly this device dials a peer."""
 
     DONT_CONNECT = 0
@@ -46,13 +64,13 @@ class ConnectionRequest:
 
     Attributes:
         peer_key: The peer.
-        connection_type: The transport: ``Bluetooth``, ``AccessPoint``, ``P2PWiFi`` or ``WebSocket``.
+        connection_type: The transport; text for one that this release does not know.
         peer_metadata: What its app says about it; empty when unset or over WebSocket.
         identity_service_metadata: What an authentication service says about it; empty without a server.
     """
 
     peer_key: str
-    connection_type: str
+    connection_type: ConnectionType | str
     peer_metadata: Mapping[str, Any]
     identity_service_metadata: Mapping[str, Any]
 
@@ -84,7 +102,7 @@ class ConnectionRecord:
     text: str
     peer_key: str | None = None
     address: str | None = None
-    connection_type: str | None = None
+    connection_type: ConnectionType | str | None = None
     reason: str | None = None
     by_us: bool | None = None
 
@@ -216,6 +234,11 @@ class Experimental:
             self._native.set_query_overlap_group(_group(group))
 
     @property
+    def bus(self) -> Bus:
+        """The same as `Ditto.bus`, where it was at first."""
+        return self._ditto.bus
+
+    @property
     def ditto(self) -> Ditto:
         """The instance that it belongs to."""
         return self._ditto
@@ -242,7 +265,7 @@ class RequestDelivery(_ffi.ConnectionRequestHandler):
         answer = self._handler(
             ConnectionRequest(
                 peer_key=native.peer_key,
-                connection_type=native.connection_type,
+                connection_type=connection_type(native.connection_type),
                 peer_metadata=_json.decode(native.peer_metadata_json),
                 identity_service_metadata=_json.decode(native.identity_service_metadata_json),
             )
@@ -270,7 +293,7 @@ def record_from_native(native: _ffi.ConnectionRecord) -> ConnectionRecord:
         text=native.text,
         peer_key=native.peer_key,
         address=native.address,
-        connection_type=native.connection_type,
+        connection_type=None if native.connection_type is None else connection_type(native.connection_type),
         reason=native.reason,
         by_us=native.by_us,
     )

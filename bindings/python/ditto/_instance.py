@@ -160,9 +160,12 @@ class Ditto:
         """Features that may change or vanish."""
         return self._experimental
 
-    @property
     def transport_diagnostics(self) -> TransportDiagnostics:
-        """What the transports are doing now."""
+        """What the transports are doing now. Empty while sync is stopped.
+
+        Raises:
+            DittoClosedError: The instance is closed.
+        """
         with native_errors:
             return TransportDiagnostics._parse(self._native.transport_diagnostics_json())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
-from ._connections import ConnectionRequestHandler, RequestDelivery
+from ._connections import ConnectionRequestHandler, ConnectionType, RequestDelivery, connection_type
 from ._errors import native_errors
 from ._handles import DeliverOn, Gate, delivery_loop, post
 
@@ -36,15 +35,6 @@ class PeerOS(str, Enum):
     LINUX = "Linux"
     WINDOWS = "Windows"
     MACOS = "macOS"
-
-
-class ConnectionType(str, Enum):
-    """Transport of a connection."""
-
-    BLUETOOTH = "Bluetooth"
-    ACCESS_POINT = "AccessPoint"
-    P2P_WIFI = "P2PWiFi"
-    WEB_SOCKET = "WebSocket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +135,7 @@ def _os(name: str | None) -> PeerOS | None:
 
 
 def _connection(fields: Mapping[str, Any]) -> Connection:
-    kind: ConnectionType | str = fields["connectionType"]
-    with contextlib.suppress(ValueError):
-        kind = ConnectionType(kind)
+    kind = connection_type(fields["connectionType"])
     return Connection(fields["id"], fields["peer1"], fields["peer2"], kind)
 
 
@@ -302,6 +290,7 @@ class Presence:
     def __init__(self, ditto: Ditto, native: _ffi.Presence) -> None:
         self._ditto = ditto
         self._native = native
+        self._request_handler: ConnectionRequestHandler | None = None
 
     @property
     def graph(self) -> PresenceGraph:
@@ -363,6 +352,16 @@ class Presence:
         with native_errors:
             self._native.set_connection_request_timeout_ms(timeout // timedelta(milliseconds=1))
             self._native.set_connection_request_handler(native)
+        self._request_handler = handler
+
+    @property
+    def connection_request_handler(self) -> ConnectionRequestHandler | None:
+        """Who decides about incoming connections, with 10 s to do so; see `set_connection_request_handler`."""
+        return self._request_handler
+
+    @connection_request_handler.setter
+    def connection_request_handler(self, handler: ConnectionRequestHandler | None) -> None:
+        self.set_connection_request_handler(handler)
 
     @property
     def peer_metadata(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ditto import (
     ConnectionRecord,
     ConnectionRequest,
     ConnectionRequestAuthorization,
+    ConnectionType,
     Ditto,
     DittoPeerNotFoundError,
     TransportConfig,
@@ -68,7 +69,7 @@ async def test_the_app_decides_who_connects(opener: Opener, eventually: Eventual
     await eventually(lambda: sees(a, b) and sees(b, a), "the second attempt")
     assert len(asked) == 2
     assert asked[0].peer_key == b.peer_key
-    assert asked[0].connection_type == "AccessPoint"
+    assert asked[0].connection_type is ConnectionType.ACCESS_POINT
     assert asked[0].peer_metadata == {"role": "kitchen"}
     assert asked[0].identity_service_metadata == {}
 
@@ -101,11 +102,13 @@ async def test_a_handler_may_block_and_be_taken_away(opener: Opener, eventually:
         asked.append(request.peer_key)
         return ConnectionRequestAuthorization.ALLOW
 
-    a.presence.set_connection_request_handler(decide)
+    assert a.presence.connection_request_handler is None
+    a.presence.connection_request_handler = decide
+    assert a.presence.connection_request_handler is decide
     address = await listen(a)
     await dial(b, address)
     await eventually(lambda: sees(a, b))
-    a.presence.set_connection_request_handler(None)
+    a.presence.connection_request_handler = None
     await dial(c, address)
     await eventually(lambda: sees(a, c))
     assert asked == [b.peer_key]
@@ -113,15 +116,15 @@ async def test_a_handler_may_block_and_be_taken_away(opener: Opener, eventually:
 
 async def test_diagnostics_and_events_tell_what_links_do(opener: Opener) -> None:
     a, b = await opener("a"), await opener("b")
-    assert a.transport_diagnostics.transports == ()
+    assert a.transport_diagnostics().transports == ()
     events = a.connection_events()
     await dial(b, await listen(a))
     connected = await first(events, lambda record: record.kind == "connected")
-    assert (connected.peer_key, connected.connection_type) == (b.peer_key, "AccessPoint")
+    assert (connected.peer_key, connected.connection_type) == (b.peer_key, ConnectionType.ACCESS_POINT)
     assert connected.number > 0
     assert connected.by_us is None
     assert connected in a.recent_connection_events
-    now = a.transport_diagnostics
+    now = a.transport_diagnostics()
     assert (now.active_transports, now.total_connected_peers) == (1, 1)
     tcp = now.transport_by_type("TCP")
     assert tcp is not None
@@ -161,6 +164,8 @@ async def test_a_peer_that_is_not_wanted_is_not_dialled(opener: Opener, eventual
 
 async def test_overlap_groups_are_seen(pair: tuple[Ditto, Ditto], eventually: Eventually) -> None:
     a, b = pair
+    assert a.experimental.bus is a.bus
+    assert ConnectionPriority.HIGH > ConnectionPriority.NORMAL > ConnectionPriority.DONT_CONNECT
     assert a.presence.graph.remote_peers[0].query_overlap_group == 0
     b.experimental.set_query_overlap_group(7)
     b.experimental.set_priority_for_query_overlap_group(ConnectionPriority.HIGH, 7)

@@ -329,7 +329,7 @@ async def test_instances_sync_over_a_radio_in_python(air: Air, opener: Opener, e
     await eventually(lambda: counts == {"a": 2, "b": 2}, "the documents of the other one")
     [connection] = a.presence.graph.local_peer.connections
     assert connection.connection_type is ConnectionType.BLUETOOTH
-    snapshot = a.transport_diagnostics.transport_by_type("Bluetooth")
+    snapshot = a.transport_diagnostics().transport_by_type("Bluetooth")
     assert snapshot is not None
     assert [peer.peer_key for peer in snapshot.connected] == [b.peer_key]
     await a.bus.send_reliable(b.peer_key, blob)

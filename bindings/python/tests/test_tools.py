@@ -15,6 +15,7 @@ from ditto import (
 )
 
 Opener = Callable[..., Awaitable[Ditto]]
+Eventually = Callable[..., Awaitable[None]]
 
 
 async def test_generated_keys_admit_each_other(opener: Opener) -> None:
@@ -64,3 +65,18 @@ async def test_system_collections_tell_of_sync(pair: tuple[Ditto, Ditto]) -> Non
     assert scopes == {"user_collection_sync_scopes": {"local": "LocalPeerOnly"}}
     with pytest.raises(DittoError):
         await a.store.execute("ALTER SYSTEM SET user_collection_sync_scopes = {'local': 'Nobody'}")
+
+
+async def test_collections_may_be_kept_from_others(pair: tuple[Ditto, Ditto], eventually: Eventually) -> None:
+    a, b = pair
+    await a.store.execute("ALTER SYSTEM SET user_collection_sync_scopes = {'mine': 'LocalPeerOnly'}")
+    counts: dict[str, int] = {}
+    for collection in ("mine", "ours"):
+        b.sync.register_subscription(f"SELECT * FROM {collection}")
+        await a.store.execute(f"INSERT INTO {collection} DOCUMENTS ({{'_id': 1}})")
+    b.store.register_observer("SELECT * FROM ours", lambda result: counts.update(ours=len(result)))
+    await eventually(lambda: counts == {"ours": 1})
+    [status] = await b.sync.status()
+    [reason] = [state.reason for state in status.subscriptions.values() if state.name == "failed"]
+    assert reason == "the peer does not share it"
+    assert len(await b.store.execute("SELECT * FROM mine")) == 0
