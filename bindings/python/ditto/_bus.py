@@ -106,6 +106,11 @@ class BusIncomingStreams(AsyncIterator[BusStream]):
         """Takes no more streams. Repeating is harmless."""
         self._native.close()
 
+    def __del__(self) -> None:
+        native = getattr(self, "_native", None)
+        if native is not None:
+            native.close()
+
     async def aclose(self) -> None:
         """As `close`."""
         self.close()

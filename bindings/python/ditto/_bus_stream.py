@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import _ffi
 from ._errors import native_errors
+from ._handles import post
 
 if TYPE_CHECKING:
     from ._bus import Bus
@@ -110,9 +111,9 @@ class Steps(Generic[T]):
             return taken
 
     def cancel(self) -> None:
-        """Gives up the step that is being made."""
+        """Gives up the step that is being made, soon. From any thread."""
         if self._pending is not None:
-            self._pending.cancel()
+            post(self._pending.get_loop(), self._pending.cancel)
 
 
 class BusStream(AsyncIterator[bytes]):
@@ -262,6 +263,12 @@ class BusStream(AsyncIterator[bytes]):
             self.abort()
         else:
             await self.close()
+
+    def __del__(self) -> None:
+        # A step that was cancelled goes on until a message comes, and would keep the stream open.
+        steps = getattr(self, "_steps", None)
+        if steps is not None:
+            steps.cancel()
 
     def __repr__(self) -> str:
         end = self.close_reason

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,21 @@ async def test_streams_end_with_a_reason(pair: tuple[Ditto, Ditto]) -> None:
     end = await asyncio.wait_for(there.closed(), LIMIT)
     assert end is BusStreamEnd.STOPPED
     assert end.is_failure
+
+
+async def test_what_nobody_refers_to_is_closed(pair: tuple[Ditto, Ditto]) -> None:
+    a, b = pair
+    streams = b.bus.incoming_streams()
+    here, there = await opened(a, streams, b)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(there.recv(), 0.01)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(anext(streams), 0.01)
+    del there, streams
+    gc.collect()
+    assert await asyncio.wait_for(here.closed(), LIMIT) is BusStreamEnd.CLOSED_BY_REMOTE
+    with pytest.raises(DittoBusOpenStreamFailedError):
+        await a.bus.open_stream(b.peer_key)
 
 
 async def test_failures_to_open_are_typed(pair: tuple[Ditto, Ditto]) -> None:
