@@ -21,6 +21,7 @@ mod fault;
 mod lazy;
 mod receive;
 mod recon;
+mod scope;
 mod sender;
 mod session;
 mod views;

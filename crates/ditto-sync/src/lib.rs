@@ -52,6 +52,8 @@
 //! * **Commits that the feed left out** ([`SyncEngine::skip_to_head`]) are looked up: both roles start over with cursors.
 //! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
 //!   documents. A token that follows an offer counts when all of the offer has come.
+//! * **Scopes**: a collection that the store does not share ([`SyncStore::shares`]) is denied to every subscriber; a change of that is
+//!   noticed with the collection's next commit. Nothing keeps its documents from being received.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that
 //!   were asked for in the session, and gets only documents of collections that it subscribed to.
 //!

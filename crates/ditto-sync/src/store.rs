@@ -246,6 +246,12 @@ pub trait SyncStore {
     fn collection<'q>(&self, query: &'q Self::Query) -> &'q str;
     /// Whether every live document of the collection matches.
     fn is_whole_collection(&self, query: &Self::Query) -> bool;
+
+    /// Whether documents of the collection may be sent to others. It may change at any time, and then counts for later commits.
+    /// What others send is taken all the same.
+    fn shares(&self, _collection: &str) -> bool {
+        true
+    }
     /// The queries that a changed document can concern, for [`SyncStore::is_listed`]. A store that keeps an index over
     /// the conditions of its compiled queries spares the engine asking each of them.
     fn shortlist(&self, _change: &LocalChange) -> Vec<u64> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
-use ditto_store::{CompiledQuery, Store};
+use ditto_store::{CompiledQuery, Store, SyncScope};
 use ditto_sync::{LocalChange, LocalCommit, PeerId, SyncStore, SyncStoreError};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
 
@@ -114,6 +114,15 @@ impl SyncStore for StoreAdapter {
 
     fn is_whole_collection(&self, query: &Self::Query) -> bool {
         query.is_whole_collection()
+    }
+
+    fn shares(&self, collection: &str) -> bool {
+        let settings = self.store.settings();
+        // Every peer is a small one.
+        match settings.user_collection_sync_scopes.get(collection).copied().unwrap_or_default() {
+            SyncScope::AllPeers | SyncScope::SmallPeersOnly => true,
+            SyncScope::BigPeerOnly | SyncScope::LocalPeerOnly => false,
+        }
     }
 
     fn shortlist(&self, change: &LocalChange) -> Vec<u64> {

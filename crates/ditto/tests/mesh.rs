@@ -8,7 +8,7 @@ mod fixture;
 
 use std::io::{Read, Write};
 
-use ditto::{ErrorKind, MeshEvent};
+use ditto::{ErrorKind, MeshEvent, SyncState};
 use fixture::{DATABASE, Peer, connect, execute, listen, open, peer, peer_with, rows, sees, until};
 use serde_json::json;
 
@@ -146,6 +146,51 @@ async fn evicted_documents_come_back_only_by_subscription() {
     rows(&b.ditto, "SELECT _id FROM e", &[r#"{"_id":1}"#]).await;
     assert!(execute(&b.ditto, "SELECT * FROM c").await.is_empty());
     assert_eq!(execute(&a.ditto, "SELECT * FROM c").await.len(), 2, "an eviction left the device");
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_outside_of_the_scope_are_not_sent_but_received() {
+    let (a, b) = (peer().await, peer().await);
+    let scopes = "{'mine': 'LocalPeerOnly', 'servers': 'BigPeerOnly', 'devices': 'SmallPeersOnly', 'everyone': 'AllPeers'}";
+    execute(&a.ditto, &format!("ALTER SYSTEM SET user_collection_sync_scopes = {scopes}")).await;
+    for p in [&a, &b] {
+        for collection in ["mine", "servers", "devices", "everyone", "other"] {
+            let select = format!("SELECT * FROM {collection}");
+            p.ditto.sync().register_subscription(select.as_str()).unwrap();
+            let name = if std::ptr::eq(p, &a) { "a" } else { "b" };
+            execute(&p.ditto, &format!("INSERT INTO {collection} DOCUMENTS ({{'_id': '{name}'}})")).await;
+        }
+    }
+    let address = listen(&a.ditto).await;
+    connect(&b.ditto, &[&address]).await;
+    let (own, both) = ([r#"{"_id":"b"}"#], [r#"{"_id":"a"}"#, r#"{"_id":"b"}"#]);
+    for collection in ["devices", "everyone", "other"] {
+        rows(&b.ditto, &format!("SELECT * FROM {collection} ORDER BY _id"), &both).await;
+    }
+    for collection in ["mine", "servers", "devices", "everyone", "other"] {
+        rows(&a.ditto, &format!("SELECT * FROM {collection} ORDER BY _id"), &both).await;
+    }
+    // The peer says so, and nothing of it has come.
+    let denied = async || {
+        let status = b.ditto.sync().status().await.unwrap();
+        let states = status[0].subscriptions.iter().map(|(_, state)| state);
+        states.filter(|s| matches!(s, SyncState::Failed { reason } if reason.contains("not share"))).count()
+    };
+    assert_eq!(denied().await, 2);
+    for collection in ["mine", "servers"] {
+        rows(&b.ditto, &format!("SELECT * FROM {collection}"), &own).await;
+    }
+    // The whole map is replaced, and it counts from the next change on.
+    execute(&a.ditto, "ALTER SYSTEM SET user_collection_sync_scopes = {'everyone': 'LocalPeerOnly'}").await;
+    for collection in ["everyone", "mine", "servers"] {
+        execute(&a.ditto, &format!("INSERT INTO {collection} DOCUMENTS ({{'_id': 'c'}})")).await;
+    }
+    for collection in ["mine", "servers"] {
+        let all = [both[0], both[1], r#"{"_id":"c"}"#];
+        rows(&b.ditto, &format!("SELECT * FROM {collection} ORDER BY _id"), &all).await;
+    }
+    rows(&b.ditto, "SELECT * FROM everyone ORDER BY _id", &both).await;
     close([a, b]).await;
 }
 

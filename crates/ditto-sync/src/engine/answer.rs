@@ -32,7 +32,7 @@ impl<S: SyncStore> Session<S> {
         let (mut tombs, mut hints) = (Vec::new(), Vec::new());
         for (key, digest) in keys {
             let Some(doc) = core.store.load(*key)? else { continue };
-            if doc.digest.short() == *digest || !self.serves(&doc.collection) {
+            if doc.digest.short() == *digest || !self.serves(core, &doc.collection) {
                 continue;
             }
             if doc.doc.is_alive() {
@@ -44,10 +44,10 @@ impl<S: SyncStore> Session<S> {
         Ok((tombs, hints))
     }
 
-    /// Whether the peer subscribed to anything in the collection. Requests under way when subscriptions are
+    /// Whether the peer subscribed to anything in the collection, and it is shared. Requests under way when subscriptions are
     /// dropped must still be answered: the receiver counts on what it gets.
-    pub(crate) fn serves(&self, collection: &str) -> bool {
-        self.send.collections.contains(collection)
+    pub(crate) fn serves(&self, core: &Core<S>, collection: &str) -> bool {
+        self.send.collections.contains(collection) && core.store.shares(collection)
     }
 
     /// The sender has other states of documents that are out of its view: ask where it matters.
@@ -108,7 +108,7 @@ impl<S: SyncStore> Session<S> {
         for key in keys {
             let Some(local) = core.store.load(*key)? else { continue };
             let subs: Vec<_> = self.send.subs.values().filter(|s| s.collection == local.collection).collect();
-            if subs.is_empty() {
+            if subs.is_empty() || !core.store.shares(&local.collection) {
                 continue;
             }
             let matches =

@@ -168,7 +168,7 @@ impl<S: SyncStore> Session<S> {
             let Some(want) = self.send.answers.pop_front() else { break };
             self.send.answering.remove(&want.key);
             match core.store.load(want.key)? {
-                Some(doc) if self.serves(&doc.collection) => match self.answer(&doc, &want) {
+                Some(doc) if self.serves(core, &doc.collection) => match self.answer(&doc, &want) {
                     Some(item) => {
                         size += item.size();
                         items.push(item);

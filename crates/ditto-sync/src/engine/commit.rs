@@ -75,6 +75,7 @@ impl<S: SyncStore> Session<S> {
             // another state, nothing would tell that it had been in the view, and a hint could come too early.
             self.restart(core, |s| commit.evicted_collections.contains(&s.collection));
         }
+        self.follow_scopes(core, commit);
         let pushing = !self.send.subs.is_empty();
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
         let mut gained = false;

@@ -198,7 +198,7 @@ impl<S: SyncStore> Session<S> {
         let Some(sub) = self.recv.sids.get_mut(&m.sid) else { return Ok(()) };
         match m.mode {
             SubMode::Bad { code, text } => sub.failed = Some(format!("refused with code {code}: {text}")),
-            SubMode::Denied => sub.failed = Some("not readable".to_owned()),
+            SubMode::Denied => sub.failed = Some("the peer does not share it".to_owned()),
             SubMode::Again => {
                 let hash = sub.hash;
                 return self.ask(core, &[hash]);

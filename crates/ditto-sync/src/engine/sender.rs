@@ -68,6 +68,7 @@ impl<S: SyncStore> Session<S> {
         }
         for sid in m.drop {
             self.send.subs.remove(&sid);
+            self.send.denied.remove(&sid);
             self.send.jobs.retain(|job| job.sid() != sid);
         }
         let mut unknown = Vec::new();
@@ -79,7 +80,7 @@ impl<S: SyncStore> Session<S> {
                 }
                 return Err(Fault::DuplicateSid(add.sid));
             }
-            if self.send.subs.len() >= core.config.max_subscriptions {
+            if self.send.subs.len() + self.send.denied.len() >= core.config.max_subscriptions {
                 return Err(Fault::TooManySubs(core.config.max_subscriptions));
             }
             if let Some(text) = &add.text
@@ -107,7 +108,13 @@ impl<S: SyncStore> Session<S> {
                     }
                 },
             };
-            self.serve(core, add, query)?;
+            let collection = core.store.collection(&query);
+            if core.store.shares(collection) {
+                self.serve(core, add, query)?;
+            } else {
+                let collection = SmolStr::new(collection);
+                self.deny(core, add.sid, &collection);
+            }
         }
         if !unknown.is_empty() {
             unknown.sort_unstable();

@@ -82,6 +82,8 @@ pub(crate) struct Staged {
 /// The sending role.
 pub(crate) struct Sender<Q> {
     pub(crate) subs: BTreeMap<u32, SendSub<Q>>,
+    /// Subscriptions to collections that are not shared.
+    pub(crate) denied: BTreeMap<u32, SmolStr>,
     /// Generation of the last SUBS.
     pub(crate) generation: u64,
     /// Collections of all subscriptions of this session.
@@ -199,6 +201,7 @@ impl<S: SyncStore> Session<S> {
             },
             send: Sender {
                 subs: BTreeMap::new(),
+                denied: BTreeMap::new(),
                 generation: 0,
                 collections: BTreeSet::new(),
                 jobs: VecDeque::new(),

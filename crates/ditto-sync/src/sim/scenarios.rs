@@ -444,3 +444,57 @@ fn a_clock_that_is_set_back_stops_no_timer() {
     net.settle();
     assert!(net.now < 2 * YEAR + 60_000);
 }
+
+#[test]
+fn what_is_not_shared_stays_and_what_others_share_arrives() {
+    let mut net = pair();
+    net.subscribe(0, 1, ALL);
+    net.subscribe(1, 1, ALL);
+    net.nodes[0].store.hide("c", true);
+    net.nodes[0].store.put("c", "mine", &[("v", 1)]);
+    net.up(0, 1);
+    net.settle_links();
+    net.nodes[1].store.put("c", "theirs", &[("v", 2)]);
+    net.nodes[0].store.update("c", "mine", "v", 3);
+    net.settle_links();
+    assert_eq!(net.nodes[0].store.json("c", "theirs").unwrap(), r#"{"v":2}"#);
+    assert_eq!(net.nodes[1].store.json("c", "mine"), None);
+    // A document that both hold: the copy there stays as it is.
+    net.nodes[0].store.update("c", "theirs", "v", 4);
+    net.nodes[1].store.put("c", "more", &[("v", 5)]);
+    net.settle_links();
+    assert_eq!(net.nodes[1].store.json("c", "theirs").unwrap(), r#"{"v":2}"#);
+    assert_eq!(net.nodes[0].store.json("c", "more").unwrap(), r#"{"v":5}"#);
+
+    // Shared from the next commit on, with everything from before.
+    net.nodes[0].store.hide("c", false);
+    net.settle_links();
+    assert_eq!(net.nodes[1].store.json("c", "mine"), None);
+    net.nodes[0].store.put("c", "new", &[("v", 6)]);
+    net.settle();
+    assert_eq!(net.nodes[1].store.json("c", "mine").unwrap(), r#"{"v":3}"#);
+    assert_eq!(net.nodes[1].store.json("c", "theirs").unwrap(), r#"{"v":4}"#);
+    assert_eq!(net.nodes[1].store.json("c", "new").unwrap(), r#"{"v":6}"#);
+    assert!(net.all_live());
+
+    // And not any more: copies stay, also over a new session.
+    net.nodes[0].store.hide("c", true);
+    net.nodes[0].store.update("c", "new", "v", 7);
+    net.nodes[0].store.delete("c", "mine");
+    net.settle_links();
+    net.down(0, 1);
+    net.up(0, 1);
+    net.nodes[1].store.update("c", "more", "v", 8);
+    net.settle_links();
+    assert_eq!(net.nodes[1].store.json("c", "new").unwrap(), r#"{"v":6}"#);
+    assert_eq!(net.nodes[1].store.json("c", "mine").unwrap(), r#"{"v":3}"#);
+    assert_eq!(net.nodes[0].store.json("c", "more").unwrap(), r#"{"v":8}"#);
+    // Unhidden while nobody is connected.
+    net.down(0, 1);
+    net.nodes[0].store.hide("c", false);
+    net.up(0, 1);
+    net.settle();
+    assert_eq!(net.nodes[1].store.json("c", "new").unwrap(), r#"{"v":7}"#);
+    assert_eq!(net.nodes[1].store.json("c", "mine"), None);
+    assert!(net.all_live());
+}

@@ -61,6 +61,8 @@ struct Inner {
     refuse_above: Option<Hlc>,
     fail: bool,
     applies: usize,
+    /// Collections that are not shared.
+    hidden: BTreeSet<String>,
 }
 
 /// The store; clones share it.
@@ -92,6 +94,7 @@ impl MemStore {
             refuse_above: None,
             fail: false,
             applies: 0,
+            hidden: BTreeSet::new(),
         };
         MemStore(Rc::new(RefCell::new(inner)), Rc::new(key))
     }
@@ -107,6 +110,16 @@ impl MemStore {
     /// Refuses stamps above this time, as of the future.
     pub(crate) fn refuse_above(&self, limit: Option<Hlc>) {
         self.0.borrow_mut().refuse_above = limit;
+    }
+
+    /// Keeps a collection to itself, or shares it again.
+    pub(crate) fn hide(&self, collection: &str, hidden: bool) {
+        let set = &mut self.0.borrow_mut().hidden;
+        if hidden {
+            set.insert(collection.to_owned())
+        } else {
+            set.remove(collection)
+        };
     }
 
     /// Makes every later call fail.
@@ -376,6 +389,10 @@ impl SyncStore for MemStore {
 
     fn is_whole_collection(&self, query: &MemQuery) -> bool {
         query.value.is_none()
+    }
+
+    fn shares(&self, collection: &str) -> bool {
+        !self.0.borrow().hidden.contains(collection)
     }
 
     fn matches(&self, query: &MemQuery, collection: &str, _id: &DocId, doc: &Doc) -> bool {
