@@ -193,10 +193,28 @@ fn float_arith(op: ArithOp, a: f64, b: f64) -> Option<Value> {
 pub(crate) fn negate(v: Option<&Value>) -> Option<Value> {
     match v? {
         Value::Null => Some(Value::Null),
-        Value::Float(f) => Some(Value::Float(-f)),
+        // As all arithmetic: what is not finite is NULL.
+        Value::Float(f) => Some(if f.is_finite() { Value::Float(-f) } else { Value::Null }),
         v => match Number::of(v)? {
             Number::Int(i) => Some(int_value(-i).unwrap_or(Value::Null)),
             Number::Float(_) => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_float_that_is_not_finite_is_null_in_all_arithmetic() {
+        for f in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let f = Value::Float(f);
+            assert_eq!(negate(Some(&f)), Some(Value::Null), "{f:?}");
+            for op in [ArithOp::Add, ArithOp::Sub, ArithOp::Mul] {
+                assert_eq!(arith(op, Some(&f), Some(&Value::Int(1))), Some(Value::Null), "{op:?} {f:?}");
+            }
+        }
+        assert_eq!(negate(Some(&Value::Float(0.5))), Some(Value::Float(-0.5)));
     }
 }
