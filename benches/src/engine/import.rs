@@ -38,13 +38,13 @@ pub(super) async fn scaling(report: &mut Report, quick: bool) -> Outcome<()> {
     Ok(())
 }
 
+/// As the command does it, to the end: only closing moves the last pages from the log into the file.
 async fn once(documents: &[(String, String)]) -> Outcome<Taken> {
     let directory = tempfile::tempdir()?;
     let ditto = open(directory.path()).await?;
     let watch = Stopwatch::start()?;
     import(&ditto, documents).await?;
-    let taken = watch.stop()?;
     verify(&ditto, documents.len())?;
     ditto.close().await?;
-    Ok(taken)
+    watch.stop()
 }

@@ -40,7 +40,10 @@ pub(super) fn insert(
     documents: &[(String, String)],
     batch: usize,
 ) -> Outcome<()> {
-    for chunk in documents.chunks(batch) {
+    for (i, chunk) in documents.chunks(batch).enumerate() {
+        if (i + 1) * batch % 1000 < batch {
+            size_log(connection)?;
+        }
         let transaction = connection.transaction()?;
         {
             let mut statement = transaction.prepare_cached("INSERT INTO docs VALUES (?1, jsonb(?2))")?;
@@ -50,6 +53,13 @@ pub(super) fn insert(
         }
         transaction.commit()?;
     }
+    Ok(())
+}
+
+/// The log may become as long as ours.
+fn size_log(connection: &Connection) -> Outcome<()> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {}", pages.clamp(4_000, 16_000)))?;
     Ok(())
 }
 

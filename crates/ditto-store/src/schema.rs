@@ -41,13 +41,11 @@ const PRAGMAS: &[(&str, &str, &str)] = &[
 const WRITER_PRAGMAS: &[(&str, &str, &str)] = &[
     ("journal_mode", "WAL", "readers see a snapshot while the writer commits"),
     ("cache_size", "-8192", "8 MiB"),
-    (
-        "wal_autocheckpoint",
-        "4000",
-        "16 MiB of log before pages move: bulk writes touch the same index pages often",
-    ),
     ("journal_size_limit", "67108864", "the log shrinks to 64 MiB after a peak"),
 ];
+
+/// Pages of the log at which they move into the file, see [`size_log`]: 16 and 64 MiB.
+const LOG_PAGES: (i64, i64) = (4_000, 16_000);
 
 /// Further pragmas of the reading connection that is used before the others.
 const FIRST_READER_PRAGMAS: &[(&str, &str, &str)] =
@@ -199,6 +197,7 @@ pub(crate) fn open_file(file: &Path, durability: Durability) -> Result<Db, Store
     if found < FORMAT {
         upgrade(&db, found)?;
     }
+    size_log(&db)?;
     set_durability(&db, durability)?;
     Ok(db)
 }
@@ -208,6 +207,16 @@ pub(crate) fn open_reader(file: &Path, first: bool) -> Result<Db, StoreError> {
     let db = Db::open(file, Mode::Read)?;
     apply_pragmas(&db, if first { FIRST_READER_PRAGMAS } else { READER_PRAGMAS })?;
     Ok(db)
+}
+
+/// Sets how long the log may grow before its pages move into the file: to as many pages as the file has, within bounds.
+///
+/// A large file has its keys and index entries on many pages, nearly all of which every bulk write changes. The longer
+/// the log, the more of these changes move at once. A small file must not have a large log beside it.
+pub(crate) fn size_log(db: &Db) -> Result<(), StoreError> {
+    let (least, most) = LOG_PAGES;
+    let pages = db.int_pragma("page_count")?.clamp(least, most);
+    db.set_pragma("wal_autocheckpoint", &pages.to_string())
 }
 
 /// Sets what a commit waits for.

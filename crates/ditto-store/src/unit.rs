@@ -103,6 +103,11 @@ impl Unit {
         self.touched.retain(|t| t.old.is_some() || t.new.is_some());
     }
 
+    /// Documents that were touched; those that were touched again may count again.
+    pub(crate) fn touched(&self) -> usize {
+        self.touched.len()
+    }
+
     /// Whether the unit takes its sequence number.
     pub(crate) fn counts(&self) -> bool {
         self.mutation || !self.touched.is_empty() || !self.evicted.is_empty()

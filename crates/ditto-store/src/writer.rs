@@ -26,6 +26,9 @@ const GROUP_TASKS: usize = 512;
 /// Time of one group at most; what has begun is finished.
 const GROUP_TIME: Duration = Duration::from_millis(20);
 
+/// Changed documents after which it is asked how large the file has become.
+const DOCUMENTS_PER_LOOK: usize = 1000;
+
 /// How long a store that is being closed waits for readers.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,13 +81,15 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// State before the transaction of the engine that is open.
     before: Option<State>,
+    /// Documents changed since the log was last fitted to the file.
+    changed: usize,
     /// Kept until the file is closed.
     lock: DirectoryLock,
 }
 
 impl Writer {
     pub(crate) fn new(core: Core, shared: Arc<Shared>, lock: DirectoryLock) -> Self {
-        Self { core, shared, before: None, lock }
+        Self { core, shared, before: None, changed: 0, lock }
     }
 
     /// What statements run on.
@@ -179,10 +184,16 @@ impl Writer {
         if unit.counts() {
             self.core.state.head = self.core.state.head.max(unit.seq);
         }
+        self.changed += unit.touched();
     }
 
     fn commit_engine(&mut self) -> Result<(), StoreError> {
         let before = self.before.unwrap_or(self.core.state);
+        if self.changed >= DOCUMENTS_PER_LOOK {
+            // Counts for this very commit: pages move at its end.
+            schema::size_log(&self.core.db)?;
+            self.changed = 0;
+        }
         self.core.commit(before)?;
         self.before = None;
         self.shared.committed(self.core.state.head);

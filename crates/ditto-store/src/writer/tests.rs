@@ -88,6 +88,38 @@ fn the_first_commit_marks_the_file_and_waits_for_the_disk() {
 }
 
 #[test]
+fn the_log_grows_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let log = |store: &Store| {
+        let mut pages = (0, 0);
+        store.with_core(|core| {
+            let pragma = |name| core.db.int_pragma(name).unwrap();
+            pages = (pragma("wal_autocheckpoint"), pragma("page_count"));
+        });
+        pages
+    };
+    let many = |from: i64, n: i64| {
+        let document = |i: i64| Value::Object(Object::from([("_id".into(), i.into())]));
+        let args = Object::from([("d".into(), Value::Array((from..from + n).map(document).collect()))]);
+        store.execute("INSERT INTO c DOCUMENTS (:d)", &args).unwrap();
+    };
+    assert_eq!(log(&store).0, 4_000);
+    store.with_core(|core| {
+        core.db.batch("CREATE TABLE t(b); INSERT INTO t VALUES(zeroblob(20000000))").unwrap()
+    });
+    many(0, 999);
+    assert_eq!(log(&store).0, 4_000);
+    many(999, 1);
+    let (limit, pages) = log(&store);
+    assert!(pages > 4_800 && limit == pages, "{limit} of {pages}");
+    store.with_core(|core| core.db.batch("INSERT INTO t VALUES(zeroblob(60000000))").unwrap());
+    store.close();
+    let store = open(dir.path());
+    assert_eq!(log(&store).0, 16_000);
+}
+
+#[test]
 fn a_lost_group_fails_for_everyone_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
