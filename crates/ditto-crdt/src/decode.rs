@@ -62,8 +62,10 @@ impl Doc {
 pub(crate) struct Header {
     pub(crate) born: Option<Stamp>,
     pub(crate) dead: Option<Stamp>,
-    base: Stamp,
-    sites: Vec<SiteId>,
+    pub(crate) base: Stamp,
+    pub(crate) sites: Vec<SiteId>,
+    /// Where the time of the base stands.
+    pub(crate) times_at: usize,
 }
 
 impl Header {
@@ -91,9 +93,10 @@ impl Header {
         if sites.windows(2).skip(1).any(|w| w[0] >= w[1]) || sites[1..].contains(base_site) {
             return Err(DecodeError::NotCanonical);
         }
+        let times_at = r.offset();
         let base = Stamp::new(Hlc(r.u64_le()?), *base_site);
         let born = (flags & NO_BORN == 0).then_some(base);
-        let mut out = Self { born, dead: None, base, sites };
+        let mut out = Self { born, dead: None, base, sites, times_at };
         if flags & DEAD != 0 {
             out.dead = Some(out.explicit(r)?);
         }
@@ -117,7 +120,7 @@ impl Header {
         Ok(doc)
     }
 
-    fn explicit(&self, r: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
+    pub(crate) fn explicit(&self, r: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
         let delta = r.zigzag()?;
         let counter = r.len(usize::from(u16::MAX))? as u64;
         let ms = (self.base.hlc.ms() as i64).checked_add(delta).filter(|ms| (0..1 << 48).contains(ms));
@@ -151,6 +154,11 @@ impl<'a> NodeHead<'a> {
         }
         let count = count as usize;
         Ok(Self { offsets: r.take(count * width)?, wide, count })
+    }
+
+    /// Whether offsets take four bytes.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide
     }
 
     /// Where entry `index` starts, relative to the first.

@@ -35,7 +35,9 @@
 //! | `write`, `read`, `typed` | local writes; what queries see, also under declared kinds |
 //! | `leaf`, `token`, `version` | slots and values; attachment tokens as values; version vectors |
 //! | `encode`, `fresh`, `decode`, `view` | the canonical encoding, also of a new document's fields; its strict reader, reading in place |
+//! | `recode`, `canonical` | other numbers for names and sites without building the document; checked documents that stay encoded |
 
+mod canonical;
 mod decode;
 mod doc;
 mod encode;
@@ -43,17 +45,20 @@ mod fresh;
 mod leaf;
 mod node;
 mod read;
+mod recode;
 mod token;
 mod typed;
 mod version;
 mod view;
 mod write;
 
+pub use canonical::CanonicalDoc;
 pub use decode::{DecodeError, DictReader, decode};
 pub use doc::Doc;
 pub use encode::{DictWriter, encode};
 pub use fresh::encode_fresh;
 pub use leaf::{AttachmentToken, FieldKind, Leaf, LeafValue, Slot, Tomb};
+pub use recode::{Numbers, recode};
 pub use typed::KindOf;
 pub use version::VersionVector;
 pub use view::{DocView, FieldRef, Trail};

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use ditto_crdt::{
-    AttachmentToken, DecodeError, DictReader, Doc, DocView, FieldKind, Op, decode, encode, encode_fresh,
+    AttachmentToken, CanonicalDoc, DecodeError, DictReader, Doc, DocView, FieldKind, Numbers, Op, decode, encode,
+    encode_fresh, recode,
 };
 use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, json};
 use proptest::prelude::*;
@@ -88,10 +89,60 @@ fn golden_vectors() {
         let bytes = encode(&doc, &mut Dict::new());
         assert_eq!(case["dictionary"], in_hex(&bytes), "{name}");
         assert_eq!(decode(&bytes, &Dict::new()).unwrap(), doc, "{name}");
+        carried_over(&bytes);
         let visible = case["visible"].to_string().replace("(x*66000)", &"x".repeat(66_000));
         let visible: Object = fields(&visible);
         assert_eq!(doc.to_object(), visible, "{name}");
         assert_eq!(Doc::from_canonical(&doc.canonical()).unwrap(), doc);
+    }
+}
+
+/// Numbers the other way round than [`Dict`].
+struct Mirror(Dict);
+
+impl ditto_crdt::DictWriter for Mirror {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        72 - self.0.key_ref(name)
+    }
+
+    fn site_ref(&mut self, s: &SiteId) -> u32 {
+        3 - self.0.site_ref(s)
+    }
+}
+
+impl DictReader for Mirror {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        self.0.key(72_u32.checked_sub(number)?)
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        self.0.site(3_u32.checked_sub(number)?)
+    }
+}
+
+/// Whatever the bytes are: carrying them over gives what building the document and encoding it again gives.
+fn carried_over(bytes: &[u8]) {
+    let built = decode(bytes, &Dict::new());
+    let kept = CanonicalDoc::read(bytes, &Dict::new());
+    let other = recode(bytes, &Dict::new(), &mut Mirror(Dict::new()), &mut Numbers::default());
+    let (Ok(doc), Ok(kept), Ok(other)) = (&built, &kept, &other) else {
+        assert_eq!(built.as_ref().err(), kept.as_ref().err());
+        assert_eq!(built.err(), other.err());
+        return;
+    };
+    assert_eq!(kept.bytes(), doc.canonical());
+    assert_eq!((kept.is_alive(), kept.max_hlc()), (doc.is_alive(), doc.max_hlc()));
+    assert_eq!(kept, &CanonicalDoc::from(doc));
+    assert_eq!(&kept.to_doc().unwrap(), doc);
+    assert_eq!(other, &encode(doc, &mut Mirror(Dict::new())));
+    let mut back = b"kept".to_vec();
+    kept.encode(&mut Dict::new(), &mut back).unwrap();
+    assert_eq!(&back[4..], bytes);
+    // And back, with the numbers of the first pass at hand.
+    let mut numbers = Numbers::default();
+    for _ in 0..2 {
+        let from = Mirror(Dict::new());
+        assert_eq!(recode(other, &from, &mut Dict::new(), &mut numbers).unwrap(), bytes);
     }
 }
 
@@ -200,6 +251,24 @@ fn every_truncation_and_many_flips_are_refused_or_mean_themselves() {
 }
 
 #[test]
+fn what_is_carried_over_is_checked_like_what_is_built() {
+    for (_, doc) in golden_documents() {
+        let bytes = encode(&doc, &mut Dict::new());
+        if bytes.len() > 10_000 {
+            continue;
+        }
+        (0..bytes.len()).for_each(|n| carried_over(&bytes[..n]));
+        for i in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[i] ^= 1 << bit;
+                carried_over(&flipped);
+            }
+        }
+    }
+}
+
+#[test]
 fn nesting_is_bounded() {
     let names = vec!["f0"; 64];
     let op = Op::Set { path: Path::new(names), value: 1.into(), kind: FieldKind::Inferred };
@@ -230,6 +299,7 @@ proptest! {
         if let Ok(doc) = decode(&bytes, &dict) {
             prop_assert_eq!(encode(&doc, &mut Dict::new()), bytes.clone());
         }
+        carried_over(&bytes);
         if let Ok(view) = DocView::new(&bytes, &dict) {
             let object = view.to_object();
             let mut told = String::new();
@@ -268,6 +338,18 @@ fn any_fields() -> impl Strategy<Value = Object> {
 /// As [`Dict`], and knows `_id`, which is a name like any other below the root, and the site of time zero.
 struct All;
 
+impl DictReader for All {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        static ID: SmolStr = SmolStr::new_static("_id");
+        static NAMES: std::sync::LazyLock<Dict> = std::sync::LazyLock::new(Dict::new);
+        if number == 99 { Some(&ID) } else { NAMES.key(number) }
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        if number == 0 { Some(SiteId::ZERO) } else { Dict::new().site(number) }
+    }
+}
+
 impl ditto_crdt::DictWriter for All {
     fn key_ref(&mut self, name: &str) -> u32 {
         if name == "_id" { 99 } else { Dict::new().key_ref(name) }
@@ -286,6 +368,11 @@ proptest! {
         let (mut stored, mut canonical) = (b"kept".to_vec(), Vec::new());
         encode_fresh(&fields, stamp, &mut All, &mut stored, &mut canonical);
         prop_assert_eq!(&stored[4..], encode(&doc, &mut All));
+        let kept = CanonicalDoc::read(&stored[4..], &All).unwrap();
+        prop_assert_eq!(kept.bytes(), &canonical);
+        let mut again = Vec::new();
+        kept.encode(&mut All, &mut again).unwrap();
+        prop_assert_eq!(&again, &stored[4..]);
         prop_assert_eq!(&canonical, &doc.canonical());
         prop_assert_eq!(Doc::from_canonical(&canonical).unwrap(), doc);
     }

@@ -72,6 +72,12 @@ fn through_bytes(doc: &Doc, dict: &mut Dict) -> Doc {
     let bytes = encode(doc, dict);
     let back = decode(&bytes, dict).unwrap();
     assert_eq!(&back, doc, "dictionary form");
+    let kept = ditto_crdt::CanonicalDoc::read(&bytes, dict).unwrap();
+    assert_eq!(kept, doc.into(), "carried over to the self-contained form");
+    assert_eq!((kept.is_alive(), kept.max_hlc()), (doc.is_alive(), doc.max_hlc()));
+    let mut again = Vec::new();
+    kept.encode(dict, &mut again).unwrap();
+    assert_eq!(again, bytes, "and back");
     let view = ditto_crdt::DocView::new(&bytes, dict).unwrap();
     assert_eq!(view.is_alive(), doc.is_alive());
     assert_eq!(view.to_object().unwrap(), doc.to_object(), "in-place reading of the document");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ditto::wiring::StoreAdapter;
-use ditto_crdt::Doc;
+use ditto_crdt::{DictWriter, Doc};
 use ditto_store::{CompiledQuery, Store};
 use ditto_sync::{
     ApplyBatch, ApplyOutcome, ChangePage, Cursor, CursorKey, LocalChange, StoreIdentity, StoredDoc,
@@ -108,14 +108,18 @@ impl SyncStore for Adapter {
         self.inner.scan_view(query, each)
     }
 
+    fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError> {
+        self.inner.count(query)
+    }
+
     fn view_page(
         &self,
         query: &Self::Query,
-        after: Option<KeyHash>,
-        max_docs: usize,
-        max_bytes: usize,
+        after: Option<u64>,
+        limits: (usize, usize),
+        dict: &mut dyn DictWriter,
     ) -> Result<ViewPage, SyncStoreError> {
-        self.inner.view_page(query, after, max_docs, max_bytes)
+        self.inner.view_page(query, after, limits, dict)
     }
 
     fn load(&self, key: KeyHash) -> Result<Option<StoredDoc>, SyncStoreError> {

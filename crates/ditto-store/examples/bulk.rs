@@ -142,7 +142,7 @@ fn main() {
             let items = page.docs.into_iter().map(|d| ApplyItem {
                 collection: d.collection,
                 id: d.id,
-                body: ItemBody::Full(d.doc),
+                body: ItemBody::full(&d.doc),
             });
             let batch = ApplyBatch { source: vec![1], items: items.collect(), ..ApplyBatch::default() };
             other.apply(batch).unwrap();

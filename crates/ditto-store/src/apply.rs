@@ -1,19 +1,31 @@
 //! Applying what a peer sent: one commit of merged documents and the cursors that belong to them.
+//!
+//! As with INSERT, the keys of documents that may be new are claimed first, in the order of the table of keys. What turns
+//! out to be new goes into the file in its encoded form, and its index entries are written at the end, in the order of each
+//! index. Everything else is merged one by one.
 
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, VersionVector};
-use ditto_types::{Hlc, HlcClock, SiteId};
+use ditto_crdt::{CanonicalDoc, Doc, DocView, VersionVector};
+use ditto_types::{Hlc, HlcClock, KeyHash, SiteId};
 
 use crate::StoreError;
-use crate::core::{Before, Core, Held};
+use crate::commit::State;
+use crate::core::{Before, Core, Held, INSERT_DOC};
 use crate::driver::Param;
+use crate::index::entries;
+use crate::keys;
 use crate::replication::{ApplyBatch, ApplyItem, CursorKey, CursorWrite, ItemBody, ItemOutcome, RefusalCode};
-use crate::unit::{Effects, Unit};
+use crate::schema::khash_to_sql;
+use crate::unit::{Effects, Touched, Unit};
 
 /// Largest stored form of a merged document. Merging may exceed the limit of local writes, because two peers may
 /// each add to a document; this only bounds what a hostile peer can make us keep.
 const MAX_MERGED: usize = 64 * 1024 * 1024;
+
+/// Self-contained forms above this size are merged like documents that exist. A stored form is never as many times larger
+/// as would take it to [`MAX_MERGED`].
+const MAX_STRAIGHT: usize = MAX_MERGED / 8;
 
 /// 2026-01-01: no device that runs this code lives before it, whatever its clock says.
 const BUILD_FLOOR_MS: u64 = 1_767_225_600_000;
@@ -29,10 +41,13 @@ pub(crate) fn apply(
         unit.source = Some(batch.source);
         let floor_ms = core.clock.now_ms().max(BUILD_FLOOR_MS);
         let mut outcomes = vec![ItemOutcome::NotHeld; batch.items.len()];
-        let mut items: Vec<(usize, ApplyItem)> = batch.items.into_iter().enumerate().collect();
+        let mut items: Vec<_> = batch.items.into_iter().map(Some).collect();
+        insert_new(core, unit, effects, floor_ms, &mut items, &mut outcomes)?;
+        let mut rest: Vec<(usize, ApplyItem)> =
+            items.into_iter().enumerate().filter_map(|(i, item)| Some((i, item?))).collect();
         // Neighbours in the file are written one after the other.
-        items.sort_by(|(_, a), (_, b)| (&a.collection, &a.id).cmp(&(&b.collection, &b.id)));
-        for (i, item) in items {
+        rest.sort_by(|(_, a), (_, b)| (&a.collection, &a.id).cmp(&(&b.collection, &b.id)));
+        for (i, item) in rest {
             outcomes[i] = merge_item(core, unit, effects, item, floor_ms)?;
         }
         for key in &batch.delete_cursors {
@@ -49,6 +64,131 @@ pub(crate) fn apply(
     })
 }
 
+/// A document that may be new.
+struct Candidate {
+    coll: u32,
+    key: KeyHash,
+    /// Its place in the batch.
+    at: usize,
+    /// Its row, when nothing has its key.
+    rid: Option<i64>,
+}
+
+/// Writes the documents that the store does not hold, and takes them out of `items`.
+fn insert_new(
+    core: &mut Core,
+    unit: &mut Unit,
+    effects: &mut Effects,
+    floor_ms: u64,
+    items: &mut [Option<ApplyItem>],
+    outcomes: &mut [ItemOutcome],
+) -> Result<(), StoreError> {
+    let mut candidates = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let Some(ApplyItem { collection, id, body: ItemBody::Full(doc) }) = item else { continue };
+        let too_new = HlcClock::is_too_far_ahead(doc.max_hlc(), floor_ms);
+        if too_new || !doc.is_alive() || doc.bytes().len() > MAX_STRAIGHT {
+            continue;
+        }
+        // One that may not be written to is refused with the others.
+        let Ok(coll) = core.writable_collection(collection) else { continue };
+        let key = core.hash_key.key_hash(collection, id);
+        candidates.push(Candidate { coll, key, at, rid: None });
+    }
+    candidates.sort_unstable_by_key(|c| (c.coll, khash_to_sql(c.key), c.at));
+    // Of several with one key the first may be new; the others meet it.
+    candidates.dedup_by_key(|c| (c.coll, c.key));
+    for of_collection in candidates.chunk_by_mut(|a, b| a.coll == b.coll) {
+        claim(core, of_collection, items)?;
+        // Rows in the order in which they came, which is that of the row ids.
+        of_collection.sort_unstable_by_key(|c| c.rid);
+        write_new(core, unit, effects, of_collection, items, outcomes)?;
+    }
+    Ok(())
+}
+
+/// Makes the entries of keys that nobody has yet.
+fn claim(
+    core: &mut Core,
+    candidates: &mut [Candidate],
+    items: &[Option<ApplyItem>],
+) -> Result<(), StoreError> {
+    let Some(coll) = candidates.first().map(|c| c.coll) else { return Ok(()) };
+    let mut order: Vec<usize> = candidates.iter().map(|c| c.at).collect();
+    order.sort_unstable();
+    let first = core.take_rids(coll, candidates.len())?;
+    let mut statement = core.db.prepare(keys::CLAIM)?;
+    for Candidate { key, at, rid, .. } in candidates {
+        core.poll()?;
+        if let Some(Some(item)) = items.get(*at)
+            && core.graves
+            && core.load_grave(coll, &item.id, *key)?.is_some()
+        {
+            continue;
+        }
+        let place = order.binary_search(at).unwrap_or_default();
+        let row = first + place as i64;
+        if statement.exec(&keys::entry(coll, *key, row))? > 0 {
+            *rid = Some(row);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the candidates that have a row.
+fn write_new(
+    core: &mut Core,
+    unit: &Unit,
+    effects: &mut Effects,
+    candidates: &[Candidate],
+    items: &mut [Option<ApplyItem>],
+    outcomes: &mut [ItemOutcome],
+) -> Result<(), StoreError> {
+    let Some(coll) = candidates.first().map(|c| c.coll) else { return Ok(()) };
+    let indexes = core.indexes.clone();
+    let mut entries = entries::Batch::new(indexes.of(coll));
+    let shared = core.dict.shared().clone();
+    let (mut stored, mut count, mut newest) = (Vec::new(), 0, Hlc::ZERO);
+    let Core { db, dict, hash_key, request, .. } = core;
+    let mut statement = db.prepare(INSERT_DOC)?;
+    for Candidate { key, at, rid, .. } in candidates {
+        let Some(rid) = *rid else { continue };
+        request.as_ref().map_or(Ok(()), |r| r.poll())?;
+        let Some(ApplyItem { id, body: ItemBody::Full(doc), .. }) = items.get_mut(*at).and_then(Option::take)
+        else {
+            continue;
+        };
+        stored.clear();
+        doc.encode(dict, &mut stored).map_err(|e| StoreError::Internal(e.to_string()))?;
+        let digest = doc.digest(hash_key);
+        statement.exec(&[
+            Param::Int(rid),
+            Param::Int(coll.into()),
+            Param::Blob(id.as_bytes()),
+            Param::Int(khash_to_sql(*key)),
+            Param::Int(unit.seq as i64),
+            Param::Blob(&digest.0),
+            Param::Int(unit.src.into()),
+            Param::Int(0),
+            Param::Blob(&stored),
+        ])?;
+        if !entries.is_idle() {
+            let view = DocView::new(&stored, &*shared).map_err(|e| StoreError::Internal(e.to_string()))?;
+            entries.add_view(rid, &id, &view)?;
+        }
+        newest = newest.max(doc.max_hlc());
+        outcomes[*at] = ItemOutcome::Changed { digest };
+        let new = Some(State::stored(&stored, &shared));
+        effects.touched.push(Touched { coll, id, key: *key, digest, old: None, new, positions: (0, rid) });
+        count += 1;
+    }
+    drop(statement);
+    entries.write(db)?;
+    core.counts.add(coll, count);
+    core.state.clock.see(newest);
+    Ok(())
+}
+
 fn merge_item(
     core: &mut Core,
     unit: &Unit,
@@ -56,21 +196,32 @@ fn merge_item(
     item: ApplyItem,
     floor_ms: u64,
 ) -> Result<ItemOutcome, StoreError> {
-    let (sent, base) = match &item.body {
-        ItemBody::Full(doc) | ItemBody::Tomb(doc) => (doc, None),
-        ItemBody::Delta { base, doc } => (doc, Some(base)),
+    let ApplyItem { collection, id, body } = item;
+    let newest = match &body {
+        ItemBody::Full(doc) => doc.max_hlc(),
+        ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc.max_hlc(),
     };
-    let newest = sent.max_hlc();
     if HlcClock::is_too_far_ahead(newest, floor_ms) {
         return Ok(ItemOutcome::Refused(RefusalCode::Future));
     }
     // Looked up before it is made up: an item that is not kept must not add to the dictionary of collections.
-    let key = core.hash_key.key_hash(&item.collection, &item.id);
-    let held = match core.dict.shared().collection_ref(&item.collection) {
-        Some(coll) => core.load(coll, &item.id, key)?,
+    let key = core.hash_key.key_hash(&collection, &id);
+    let held = match core.dict.shared().collection_ref(&collection) {
+        Some(coll) => core.load(coll, &id, key)?,
         None => None,
     };
-    if let Some(base) = base {
+    // The same as what is there: the common case of documents that come again.
+    if let (ItemBody::Full(doc), Some(held)) = (&body, &held)
+        && doc.digest(&core.hash_key) == held.digest
+    {
+        return Ok(ItemOutcome::Unchanged { digest: held.digest });
+    }
+    let (sent, base) = match body {
+        ItemBody::Full(doc) => (built(&doc)?, None),
+        ItemBody::Tomb(doc) => (doc, None),
+        ItemBody::Delta { base, doc } => (doc, Some(base)),
+    };
+    if let Some(base) = &base {
         let vv = held.as_ref().map(|h| h.doc.vv()).unwrap_or_default();
         if !vv.covers_all(base) {
             return Ok(ItemOutcome::NeedsBase { vv });
@@ -80,26 +231,25 @@ fn merge_item(
         if !sent.is_alive() {
             return Ok(ItemOutcome::NotHeld);
         }
-        let coll = match core.writable_collection(&item.collection) {
+        let coll = match core.writable_collection(&collection) {
             Ok(coll) => coll,
             Err(_) => return Ok(ItemOutcome::Refused(RefusalCode::Collection)),
         };
-        let place = (coll, item.id, key);
-        return write(core, unit, effects, place, None, into_doc(item.body), newest);
+        return write(core, unit, effects, (coll, id, key), None, sent, newest);
     };
     let mut merged = held.doc.as_ref().clone();
-    merged.merge(sent);
+    merged.merge(&sent);
     if merged == *held.doc {
-        let same = match base {
+        let same = match &base {
             // The sender knows what its delta is based on and what is in it.
             Some(base) => covers_together(base, &sent.vv(), &held.doc.vv()),
-            None => *sent == *held.doc,
+            None => sent == *held.doc,
         };
         let digest = held.digest;
         return Ok(if same { ItemOutcome::Unchanged { digest } } else { ItemOutcome::LocalNewer { digest } });
     }
-    let coll = core.writable_collection(&item.collection)?;
-    write(core, unit, effects, (coll, item.id, key), Some(held), merged, newest)
+    let coll = core.writable_collection(&collection)?;
+    write(core, unit, effects, (coll, id, key), Some(held), merged, newest)
 }
 
 fn write(
@@ -129,10 +279,9 @@ fn write(
     }
 }
 
-fn into_doc(body: ItemBody) -> Doc {
-    match body {
-        ItemBody::Full(doc) | ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc,
-    }
+/// The document, which was checked when it was read.
+fn built(doc: &CanonicalDoc) -> Result<Doc, StoreError> {
+    doc.to_doc().map_err(|e| StoreError::Internal(e.to_string()))
 }
 
 /// Whether `a` and `b` together know everything in `all`. Of INITIAL leaves no vector can say which are known.

@@ -24,7 +24,7 @@ pub struct Commit {
     pub evicted_collections: Vec<SmolStr>,
 }
 
-/// State of a document after a commit. One that was just inserted stays in its stored form until somebody asks: while
+/// State of a document after a commit. One that is new, and alive, stays in its stored form until somebody asks: while
 /// nobody observes or syncs, nobody does.
 #[derive(Clone, Debug)]
 pub(crate) enum State {
@@ -94,6 +94,15 @@ impl Change {
     /// State after the commit; `None` when it was evicted.
     pub fn new_state(&self) -> Option<&Arc<Doc>> {
         self.new.as_ref().map(State::doc)
+    }
+
+    /// Whether the state after the commit is alive; `None` when the document was evicted. Needs no look into it.
+    pub fn is_alive(&self) -> Option<bool> {
+        self.new.as_ref().map(|new| match new {
+            State::Decoded(doc) => doc.is_alive(),
+            // Only new documents are left in their stored form.
+            State::Stored(_) => true,
+        })
     }
 
     /// What the new state has beyond [`Change::base`]; empty when the document was evicted.

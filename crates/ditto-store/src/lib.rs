@@ -75,7 +75,7 @@ pub use options::{
 pub use reaper::ReapReport;
 pub use replication::{
     ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, CursorWrite, ItemBody,
-    ItemOutcome, RefusalCode, StoredDoc, ViewPage,
+    ItemOutcome, RefusalCode, StoredDoc, ViewDoc, ViewPage,
 };
 pub use request::Cancellation;
 pub use result::QueryResult;

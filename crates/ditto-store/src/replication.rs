@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ditto_crdt::{Doc, VersionVector};
+use ditto_crdt::{CanonicalDoc, Doc, VersionVector};
 use ditto_dql::{Matcher, SelectPlan};
 use ditto_types::{Digest, DocId, KeyHash, SmolStr};
 
@@ -121,13 +121,26 @@ pub struct ChangePage {
     pub done: bool,
 }
 
-/// A part of a view in the order of key hashes.
+/// A part of a view in the order of the rows.
 #[derive(Clone, Debug, Default)]
 pub struct ViewPage {
     /// Documents that are alive and match.
-    pub docs: Vec<StoredDoc>,
+    pub docs: Vec<ViewDoc>,
     /// Where to go on; `None` at the end.
-    pub next: Option<KeyHash>,
+    pub next: Option<u64>,
+}
+
+/// A document of a view, encoded with the dictionary of whoever asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewDoc {
+    /// Its id.
+    pub id: DocId,
+    /// Hash of collection and id.
+    pub key: KeyHash,
+    /// Digest of its state.
+    pub digest: Digest,
+    /// What [`ditto_crdt::encode`] gives with that dictionary.
+    pub body: Vec<u8>,
 }
 
 /// Names a cursor: whose changes, under which query and permission.
@@ -194,7 +207,7 @@ pub struct ApplyItem {
 #[derive(Clone, Debug)]
 pub enum ItemBody {
     /// The whole state.
-    Full(Doc),
+    Full(CanonicalDoc),
     /// What the state has beyond `base`; mergeable only where everything in `base` is known.
     Delta {
         /// The sender's knowledge before.
@@ -204,6 +217,13 @@ pub enum ItemBody {
     },
     /// The state of a deleted document.
     Tomb(Doc),
+}
+
+impl ItemBody {
+    /// The whole state.
+    pub fn full(doc: &Doc) -> Self {
+        Self::Full(doc.into())
+    }
 }
 
 /// What became of an item.

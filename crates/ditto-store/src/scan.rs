@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ditto_crdt::Doc;
+use ditto_crdt::{DictWriter, Doc, Numbers};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, SmolStr};
 
 use crate::StoreError;
+use crate::counts;
 use crate::dict::Dict;
 use crate::driver::{Db, Param, Rows, SqlRow};
 use crate::meta;
-use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage};
+use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewDoc, ViewPage};
 use crate::row::Reading;
 use crate::schema::{FLAG_DEAD, khash_from_sql, khash_to_sql};
 use crate::select::{damaged, doc_id, rid_range, with_row};
@@ -220,38 +221,48 @@ pub(crate) fn view(
     Ok(head)
 }
 
-/// Documents of the view after a key hash.
+/// Documents in the view of a whole collection.
+pub(crate) fn count(db: &Db, dict: &Dict, query: &CompiledQuery) -> Result<Option<u64>, StoreError> {
+    match dict.collection_ref(query.collection()) {
+        _ if !query.is_whole_collection() => Ok(None),
+        Some(coll) => counts::read(db, coll).map(Some),
+        None => Ok(Some(0)),
+    }
+}
+
+/// Documents of the view behind a place, which is a row id. Rows stay where they are as long as they exist.
 pub(crate) fn view_page(
     db: &Db,
     dict: &Arc<Dict>,
-    hash_key: &HashKey,
     query: &CompiledQuery,
-    after: Option<KeyHash>,
-    max_docs: usize,
-    max_bytes: usize,
+    after: Option<u64>,
+    (max_docs, max_bytes): (usize, usize),
+    to: &mut dyn DictWriter,
 ) -> Result<ViewPage, StoreError> {
     let mut page = ViewPage::default();
-    let name = SmolStr::new(query.collection());
-    let Some(coll) = dict.collection_ref(&name) else { return Ok(page) };
-    // The smallest integer stands for "from the beginning"; a document with exactly that hash is found because the
-    // comparison includes it then.
-    let (from, op) = after.map_or((i64::MIN, ">="), |k| (khash_to_sql(k), ">"));
-    let sql = format!(
-        "SELECT {COLUMNS} FROM key CROSS JOIN docs USING (rid)
-         WHERE key.coll = ?1 AND key.khash {op} ?2 AND flags & 1 = 0 ORDER BY key.khash, key.twin"
-    );
-    let (mut bytes, mut last) = (0, None);
-    db.query(&sql, &[Param::Int(coll.into()), Param::Int(from)], |row| {
-        let scanned = Scanned::read(db, row)?;
-        // Documents with the same hash stay on one page, or the next page would skip the second.
-        if (page.docs.len() >= max_docs || bytes >= max_bytes) && last != Some(scanned.key) {
-            page.next = last;
+    let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(page) };
+    let (first, last) = rid_range(coll);
+    let from = match after {
+        // A place that is none is behind everything.
+        Some(after) => i64::try_from(after).ok().and_then(|rid| rid.checked_add(1)).unwrap_or(i64::MAX),
+        None => first,
+    };
+    let (mut bytes, mut at) = (0, from);
+    let mut numbers = Numbers::default();
+    let sql = format!("SELECT {COLUMNS}, rid FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0");
+    db.query(&sql, &[Param::Int(from.max(first)), Param::Int(last)], |row| {
+        if page.docs.len() >= max_docs || bytes >= max_bytes {
+            page.next = u64::try_from(at).ok();
             return Ok(false);
         }
-        last = Some(scanned.key);
-        if scanned.matches(db, dict, row.blob(5)?, query)? {
-            bytes += row.blob(5)?.len();
-            page.docs.push(scanned.into_stored(db, dict, hash_key, row.blob(5)?, &name)?);
+        at = row.int(6)?;
+        let (scanned, stored) = (Scanned::read(db, row)?, row.blob(5)?);
+        if scanned.matches(db, dict, stored, query)? {
+            let body = ditto_crdt::recode(stored, &**dict, to, &mut numbers);
+            let body = body.map_err(|e| damaged(db, &scanned.id, &e))?;
+            bytes += body.len();
+            let Scanned { id, key, digest, .. } = scanned;
+            page.docs.push(ViewDoc { id, key, digest, body });
         }
         Ok(true)
     })?;

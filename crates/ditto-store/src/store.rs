@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
-use ditto_crdt::Doc;
+use ditto_crdt::{DictWriter, Doc};
 use ditto_dql::{BindContext, Plan};
 use ditto_types::{DocId, ErrorKind, HashKey, KeyHash, Object};
 
@@ -363,17 +363,27 @@ impl Store {
         self.inner.shared.readers.get()?.snapshot(|db| scan::view(db, dict, query, each))
     }
 
-    /// Documents that are alive and match, in the order of key hashes, after the key hash `after`.
+    /// Number of documents that are alive and match, if that takes no look at them: of a whole collection.
+    pub fn count(&self, query: &CompiledQuery) -> Result<Option<u64>, StoreError> {
+        let dict = &self.inner.shared.dict;
+        self.inner.shared.readers.get()?.snapshot(|db| scan::count(db, dict, query))
+    }
+
+    /// Documents that are alive and match, in the order of their rows, behind the place `after`, encoded with `to`. A page
+    /// ends when the first of `limits`, the documents, or the second, the bytes, is reached.
+    ///
+    /// Each page is of its own snapshot. A document that is in the view from before the first page until after the last is
+    /// on one of them, in its present state; what comes meanwhile may be.
     pub fn view_page(
         &self,
         query: &CompiledQuery,
-        after: Option<KeyHash>,
-        max_docs: usize,
-        max_bytes: usize,
+        after: Option<u64>,
+        limits: (usize, usize),
+        to: &mut dyn DictWriter,
     ) -> Result<ViewPage, StoreError> {
-        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
+        let dict = &self.inner.shared.dict;
         let reader = self.inner.shared.readers.get()?;
-        reader.snapshot(|db| scan::view_page(db, dict, hash_key, query, after, max_docs, max_bytes))
+        reader.snapshot(|db| scan::view_page(db, dict, query, after, limits, to))
     }
 
     /// A document by its key hash, also a deleted one.

@@ -12,7 +12,7 @@ use ditto_types::{Hlc, SiteId, Stamp, Value};
 use fixture::*;
 
 fn full(f: &Fixture, id: &str, doc: &Doc) -> ItemOutcome {
-    f.store.apply(batch(vec![item("c", id, ItemBody::Full(doc.clone()))])).unwrap().items.remove(0)
+    f.store.apply(batch(vec![item("c", id, ItemBody::full(doc))])).unwrap().items.remove(0)
 }
 
 fn deleted(mut doc: Doc, at: Stamp) -> Doc {
@@ -25,7 +25,7 @@ fn a_new_document_is_stored_and_published_as_its_own_delta() {
     let f = Fixture::new();
     let commits = f.store.subscribe_commits();
     let sent = doc(r#"{"n":1,"o":{"x":true}}"#, stamp(T0, 1));
-    let out = f.store.apply(batch(vec![item("c", "a", ItemBody::Full(sent.clone()))])).unwrap();
+    let out = f.store.apply(batch(vec![item("c", "a", ItemBody::full(&sent))])).unwrap();
     let digest = sent.digest(f.store.hash_key());
     assert_eq!((out.seq, out.items), (1, vec![ItemOutcome::Changed { digest }]));
     let commit = commits.recv().unwrap();
@@ -131,7 +131,7 @@ fn stamps_far_in_the_future_are_refused_and_the_rest_is_applied() {
     let f = Fixture::new();
     let edge = doc(r#"{"n":1}"#, stamp(T0 + MAX_FUTURE_MS, 1));
     let beyond = doc(r#"{"n":1}"#, stamp(T0 + MAX_FUTURE_MS + 1, 1));
-    let body = |d: &Doc| ItemBody::Full(d.clone());
+    let body = |d: &Doc| ItemBody::full(d);
     let out = f.store.apply(batch(vec![item("c", "z", body(&beyond)), item("c", "a", body(&edge))])).unwrap();
     assert_eq!(out.items[0], ItemOutcome::Refused(RefusalCode::Future));
     assert!(matches!(out.items[1], ItemOutcome::Changed { .. }));
@@ -152,7 +152,7 @@ fn names_that_are_no_collections_are_refused() {
     let f = Fixture::new();
     let d = doc(r#"{"n":1}"#, stamp(T0, 1));
     for name in ["", "system:x", &"x".repeat(256)] {
-        let out = f.store.apply(batch(vec![item(name, "a", ItemBody::Full(d.clone()))])).unwrap();
+        let out = f.store.apply(batch(vec![item(name, "a", ItemBody::full(&d))])).unwrap();
         assert_eq!(out.items, [ItemOutcome::Refused(RefusalCode::Collection)], "{name}");
     }
     assert_eq!(f.clean().collections, 0);
@@ -169,10 +169,10 @@ fn outcomes_are_in_the_order_of_the_batch_and_repeated_documents_add_up() {
     let out = f
         .store
         .apply(batch(vec![
-            item("c", "z", ItemBody::Full(first.clone())),
+            item("c", "z", ItemBody::full(&first)),
             item("b", "q", ItemBody::Tomb(gone)),
-            item("c", "a", ItemBody::Full(first.clone())),
-            item("c", "z", ItemBody::Full(second.clone())),
+            item("c", "a", ItemBody::full(&first)),
+            item("c", "z", ItemBody::full(&second)),
         ]))
         .unwrap();
     let digest = |d: &Doc| d.digest(f.store.hash_key());
@@ -197,7 +197,7 @@ fn cursors_are_written_with_and_without_documents() {
     let d = doc(r#"{"n":1}"#, stamp(T0, 1));
     let with = ApplyBatch {
         cursors: vec![cursor(1, 40), cursor(2, u64::MAX)],
-        ..batch(vec![item("c", "a", ItemBody::Full(d))])
+        ..batch(vec![item("c", "a", ItemBody::full(&d))])
     };
     assert_eq!(f.store.apply(with).unwrap().seq, 1);
     assert_eq!(f.store.cursor(&cursor_key(1)).unwrap(), Some(Cursor { token: 40, own_seq: 0 }));

@@ -81,7 +81,7 @@ fn readers_see_whole_commits_only() {
         let peer = scope.spawn(|| {
             for i in 0..40 {
                 let d = doc(r#"{"n":1}"#, stamp(T0 + i, 9));
-                f.store.apply(batch(vec![item("noise", &format!("p{i}"), ItemBody::Full(d))])).unwrap();
+                f.store.apply(batch(vec![item("noise", &format!("p{i}"), ItemBody::full(&d))])).unwrap();
             }
         });
         for _ in 0..2 {

@@ -68,7 +68,7 @@ fn write(store: &Store, id: &str, i: u64) {
         2 => {
             let items = ["a", "b", "c"].map(|p| {
                 let d = doc(r#"{"n":1,"o":{"p":2}}"#, stamp(T0 + i, 3));
-                item("c", &format!("{id}-{p}"), ItemBody::Full(d))
+                item("c", &format!("{id}-{p}"), ItemBody::full(&d))
             });
             let cursors = vec![cursor(1, i)];
             store.apply(ApplyBatch { cursors, ..batch(items.to_vec()) }).unwrap();

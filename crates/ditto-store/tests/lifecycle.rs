@@ -52,7 +52,7 @@ fn after_close_everything_says_so() {
     closed(f.store.compile_subscription("SELECT * FROM c", &Object::new()).unwrap_err());
     closed(f.store.changes(&q, 0, 1, 1).unwrap_err());
     closed(f.store.view(&q).unwrap_err());
-    closed(f.store.view_page(&q, None, 1, 1).unwrap_err());
+    closed(f.store.view_page(&q, None, (1, 1), &mut Names::default()).unwrap_err());
     closed(f.store.own_changes(&q, 0, 1).unwrap_err());
     closed(f.store.load(KeyHash(1)).unwrap_err());
     closed(f.store.cursor(&cursor_key(1)).unwrap_err());

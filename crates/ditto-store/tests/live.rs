@@ -119,7 +119,7 @@ fn commit(f: &Fixture, rng: &mut Rng, at: u64) {
                 let wall = T0 + (at * 10 + 15).saturating_sub(rng.below(30));
                 let fields = ditto_types::json::to_string(&Value::Object(fields));
                 let sent = doc(&fields, stamp(wall, 1 + rng.below(3) as u8));
-                item("c", id.as_str().unwrap(), ItemBody::Full(sent))
+                item("c", id.as_str().unwrap(), ItemBody::full(&sent))
             });
             // A batch may name a document once.
             let mut items: Vec<_> = items.collect();

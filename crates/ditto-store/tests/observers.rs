@@ -60,7 +60,7 @@ fn evictions_and_merged_documents_count() {
     let (_o, got) = observe(&f, "SELECT * FROM c", "{}");
     got.recv_timeout(SOON).unwrap();
     let sent = doc(r#"{"n":1}"#, stamp(T0, 1));
-    f.store.apply(batch(vec![item("c", "a", ItemBody::Full(sent))])).unwrap();
+    f.store.apply(batch(vec![item("c", "a", ItemBody::full(&sent))])).unwrap();
     assert_eq!(got.recv_timeout(SOON).unwrap(), [r#"{"_id":"a","n":1}"#]);
     f.run("EVICT FROM c");
     assert!(got.recv_timeout(SOON).unwrap().is_empty());
@@ -359,7 +359,7 @@ fn a_transaction_arrives_as_one_result() {
     got.recv_timeout(SOON).unwrap();
     let items = (0..200).map(|n| {
         let sent = doc(&format!(r#"{{"n":{n}}}"#), stamp(T0, 1));
-        item("c", &format!("{n:03}"), ItemBody::Full(sent))
+        item("c", &format!("{n:03}"), ItemBody::full(&sent))
     });
     f.store.apply(batch(items.collect())).unwrap();
     assert_eq!(got.recv_timeout(SOON).unwrap().len(), 200);

@@ -99,7 +99,7 @@ fn counts_follow_every_way_that_documents_come_and_go() {
     assert_eq!(counted(&f), 4);
     let old = f.store.begin(TransactionOptions { read_only: true, hint: None }).unwrap();
     let new = doc(r#"{"n":9}"#, stamp(T0 + 30, 7));
-    f.store.apply(batch(vec![item("c", "remote", ditto_store::ItemBody::Full(new))])).unwrap();
+    f.store.apply(batch(vec![item("c", "remote", ditto_store::ItemBody::full(&new))])).unwrap();
     assert_eq!(counted(&f), 5);
     assert_eq!(count(&old.execute("SELECT COUNT(*) FROM c", &Object::new()).unwrap()), 4, "its snapshot");
     drop(old);

@@ -238,7 +238,7 @@ fn size_limits() {
     let mut sent = doc("{}", stamp(T0, 1));
     set(&mut sent, "a", half.clone(), stamp(T0, 1));
     set(&mut sent, "b", half, stamp(T0 + 1, 2));
-    f.store.apply(batch(vec![item("c", "m", ditto_store::ItemBody::Full(sent))])).unwrap();
+    f.store.apply(batch(vec![item("c", "m", ditto_store::ItemBody::full(&sent))])).unwrap();
     let e = f.try_run("UPDATE c SET z = 1 WHERE _id = 'm'", "{}").unwrap_err();
     assert_eq!(e.kind(), ErrorKind::SizeLimitExceeded);
     f.run("UPDATE c UNSET a WHERE _id = 'm'");

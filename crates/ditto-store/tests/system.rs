@@ -488,7 +488,7 @@ fn subscriptions_to_system_collections_are_inert() {
     assert!(f.store.view(&query).unwrap().is_empty());
     assert!(f.store.changes(&query, 0, 10, 1000).unwrap().docs.is_empty());
     assert!(f.store.own_changes(&query, 0, 10).unwrap().unwrap().is_empty());
-    assert!(f.store.view_page(&query, None, 10, 1000).unwrap().docs.is_empty());
+    assert!(f.store.view_page(&query, None, (10, 1000), &mut Names::default()).unwrap().docs.is_empty());
     assert_eq!(query.collection(), "system:vitals");
 }
 

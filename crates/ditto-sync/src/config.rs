@@ -23,6 +23,10 @@ pub struct SyncConfig {
     pub ack_ms: u64,
     /// How long a document that a lazy link offers is waited for from elsewhere, in milliseconds.
     pub lazy_ms: u64,
+    /// How long pages of a first load are gathered before they are merged, in milliseconds.
+    pub gather_ms: u64,
+    /// Documents of a first load that are merged at once.
+    pub gather_docs: usize,
     /// Changes on the receiver's side that are listed to resume a cursor; with more, it reconciles.
     pub max_own: usize,
     /// Subscriptions accepted from one peer.
@@ -52,6 +56,8 @@ impl Default for SyncConfig {
             settle_ms: 300,
             ack_ms: 50,
             lazy_ms: 300,
+            gather_ms: 250,
+            gather_docs: 10_000,
             max_own: 4_096,
             max_subscriptions: 1_024,
             max_commit_docs: 20_000,

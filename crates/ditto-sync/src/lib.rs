@@ -48,7 +48,8 @@
 //! * **Sums over views** (fingerprint, sketch, symbols) follow the feed of commits, so that equal views are compared
 //!   without reading documents. A fingerprint waits until the feed has reached what the store held when it came.
 //! * **Missed changes are one step**: the pages of a RESUME scan are kept until its end, up to 20,000 documents or 8 MiB,
-//!   and merged as one commit. Larger backlogs, first loads and what reconciliation fetches arrive in several.
+//!   and merged as one commit. Larger backlogs arrive in several. Those of a FULL load are gathered as well, but only for
+//!   a moment: large batches cost the store less, and nobody who waits for a slow link should see nothing.
 //! * **Commits that the feed left out** ([`SyncEngine::skip_to_head`]) are looked up: both roles start over with cursors.
 //! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
 //!   documents. A token that follows an offer counts when all of the offer has come.
@@ -100,6 +101,7 @@ pub use limits::{MAX_ARGS_BYTES, MAX_DICT_ENTRIES, MAX_MESSAGE_BYTES, MAX_QUERY_
 pub use peer::{Lane, PeerId};
 pub use query::query_hash;
 pub use store::{
-    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, Cursor, CursorKey, CursorWrite, ItemBody, ItemOutcome,
-    LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError, ViewPage,
+    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, ChangedStates, Cursor, CursorKey, CursorWrite, ItemBody, ItemOutcome,
+    LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError, ViewDoc,
+    ViewPage,
 };

@@ -1,8 +1,9 @@
 //! What replication needs from a store.
 
+use std::fmt;
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, VersionVector};
+use ditto_crdt::{CanonicalDoc, DictWriter, Doc, VersionVector};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
 use smol_str::SmolStr;
 
@@ -52,13 +53,26 @@ pub struct ChangePage {
     pub done: bool,
 }
 
-/// Part of a view, ascending by key hash.
+/// Part of a view, in the store's own order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ViewPage {
     /// Documents that are alive and match.
-    pub docs: Vec<StoredDoc>,
-    /// Where the next page starts (exclusive); `None` at the end.
-    pub next: Option<KeyHash>,
+    pub docs: Vec<ViewDoc>,
+    /// Where the next page starts; `None` at the end. Only the store knows what the number means.
+    pub next: Option<u64>,
+}
+
+/// A document of a view, encoded for whoever asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewDoc {
+    /// Its id.
+    pub id: DocId,
+    /// Its short name.
+    pub key: KeyHash,
+    /// Digest of its state.
+    pub digest: Digest,
+    /// What [`ditto_crdt::encode`] gives with the dictionary of the caller.
+    pub body: Vec<u8>,
 }
 
 /// Names a receiver-held cursor (`design.md` 2.2).
@@ -98,7 +112,7 @@ pub struct CursorWrite {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemBody {
     /// The whole state.
-    Full(Doc),
+    Full(CanonicalDoc),
     /// What is newer than `base`. Merged only if the local version vector covers `base` (rule D4).
     Delta {
         /// The sender's version vector before the delta.
@@ -218,12 +232,20 @@ pub struct LocalChange {
     pub digest: Digest,
     /// State before; `None` if it was not held.
     pub old: Option<Arc<Doc>>,
+    /// Whether the state after is alive; `None` if the document was evicted.
+    pub alive: Option<bool>,
+    /// The rest, which few commits need.
+    pub states: Arc<dyn ChangedStates>,
+}
+
+/// States of a changed document that are put together when somebody asks.
+pub trait ChangedStates: fmt::Debug + Send + Sync {
     /// State after; `None` if it was evicted.
-    pub new: Option<Arc<Doc>>,
+    fn new_state(&self) -> Option<&Arc<Doc>>;
     /// What the commit added.
-    pub delta: Arc<Doc>,
-    /// Version vector of `old`.
-    pub base: Arc<VersionVector>,
+    fn delta(&self) -> &Arc<Doc>;
+    /// Version vector of the state before.
+    fn base(&self) -> &Arc<VersionVector>;
 }
 
 /// The store below the replication engine. All methods may block shortly; none may call the engine back.
@@ -278,13 +300,16 @@ pub trait SyncStore {
         query: &Self::Query,
         each: &mut dyn FnMut(KeyHash, Digest),
     ) -> Result<u64, SyncStoreError>;
-    /// Live matching documents with a key hash above `after`.
+    /// Number of live matching documents, if the store knows without looking at them.
+    fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError>;
+    /// Live matching documents behind `after`, encoded with `dict`. Every document that is in the view from before the
+    /// first page until after the last one is on one page; others may be.
     fn view_page(
         &self,
         query: &Self::Query,
-        after: Option<KeyHash>,
-        max_docs: usize,
-        max_bytes: usize,
+        after: Option<u64>,
+        limits: (usize, usize),
+        dict: &mut dyn DictWriter,
     ) -> Result<ViewPage, SyncStoreError>;
     /// One document, alive or dead.
     fn load(&self, key: KeyHash) -> Result<Option<StoredDoc>, SyncStoreError>;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, commit: &ditto_store::Commit) {
+    fn commit(&mut self, commit: &Arc<ditto_store::Commit>) {
         let missed = self.commits.as_ref().is_some_and(|feed| feed.taken(commit));
         self.handle(Input::Commit(crate::sync_store::local_commit(commit)));
         if missed {

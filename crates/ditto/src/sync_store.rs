@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ditto_crdt::Doc;
+use ditto_crdt::{DictWriter, Doc, VersionVector};
 use ditto_store::{CompiledQuery, Store, SyncScope};
-use ditto_sync::{LocalChange, LocalCommit, PeerId, SyncStore, SyncStoreError};
+use ditto_sync::{ChangedStates, LocalChange, LocalCommit, PeerId, SyncStore, SyncStoreError};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
 
 /// The store as the sync machine sees it.
@@ -23,23 +23,40 @@ fn failed(e: ditto_store::StoreError) -> SyncStoreError {
     SyncStoreError(e.to_string())
 }
 
+/// A change of a commit, of which the rest is put together when it is asked for.
+#[derive(Debug)]
+struct InCommit(Arc<ditto_store::Commit>, usize);
+
+impl ChangedStates for InCommit {
+    fn new_state(&self) -> Option<&Arc<Doc>> {
+        self.0.changes[self.1].new_state()
+    }
+
+    fn delta(&self) -> &Arc<Doc> {
+        self.0.changes[self.1].delta()
+    }
+
+    fn base(&self) -> &Arc<VersionVector> {
+        self.0.changes[self.1].base()
+    }
+}
+
 /// A commit of the store in the words of the sync machine.
-pub fn local_commit(commit: &ditto_store::Commit) -> LocalCommit {
-    let change = |c: &ditto_store::Change| LocalChange {
+pub fn local_commit(commit: &Arc<ditto_store::Commit>) -> LocalCommit {
+    let change = |(i, c): (usize, &ditto_store::Change)| LocalChange {
         collection: c.collection.clone(),
         id: c.id.clone(),
         key: c.key,
         digest: c.digest,
         old: c.old.clone(),
-        new: c.new_state().cloned(),
-        delta: c.delta().clone(),
-        base: c.base().clone(),
+        alive: c.is_alive(),
+        states: Arc::new(InCommit(commit.clone(), i)),
     };
     let source = commit.source.as_deref().and_then(|key| Some(PeerId(key.try_into().ok()?)));
     LocalCommit {
         seq: commit.seq,
         source,
-        changes: commit.changes.iter().map(change).collect(),
+        changes: commit.changes.iter().enumerate().map(change).collect(),
         evicted_collections: commit.evicted_collections.clone(),
     }
 }
@@ -126,8 +143,9 @@ impl SyncStore for StoreAdapter {
     }
 
     fn shortlist(&self, change: &LocalChange) -> Vec<u64> {
-        let states = [&change.old, &change.new];
-        self.store.concerned(&change.collection, &change.id, states.into_iter().filter_map(|d| d.as_deref()))
+        let states = [change.old.as_ref(), change.states.new_state()];
+        let states = states.into_iter().flatten().map(|d| &**d);
+        self.store.concerned(&change.collection, &change.id, states)
     }
 
     fn is_listed(&self, query: &Self::Query, list: &[u64]) -> bool {
@@ -162,15 +180,24 @@ impl SyncStore for StoreAdapter {
         self.store.scan_view(query, each).map_err(failed)
     }
 
+    fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError> {
+        self.store.count(query).map_err(failed)
+    }
+
     fn view_page(
         &self,
         query: &Self::Query,
-        after: Option<KeyHash>,
-        max_docs: usize,
-        max_bytes: usize,
+        after: Option<u64>,
+        limits: (usize, usize),
+        dict: &mut dyn DictWriter,
     ) -> Result<ditto_sync::ViewPage, SyncStoreError> {
-        let page = self.store.view_page(query, after, max_docs, max_bytes).map_err(failed)?;
-        Ok(ditto_sync::ViewPage { docs: page.docs.into_iter().map(stored).collect(), next: page.next })
+        let ditto_store::ViewPage { docs, next } =
+            self.store.view_page(query, after, limits, dict).map_err(failed)?;
+        let doc = |d: ditto_store::ViewDoc| {
+            let ditto_store::ViewDoc { id, key, digest, body } = d;
+            ditto_sync::ViewDoc { id, key, digest, body }
+        };
+        Ok(ditto_sync::ViewPage { docs: docs.into_iter().map(doc).collect(), next })
     }
 
     fn load(&self, key: KeyHash) -> Result<Option<ditto_sync::StoredDoc>, SyncStoreError> {

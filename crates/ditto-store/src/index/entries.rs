@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ditto_crdt::Doc;
+use ditto_crdt::{Doc, DocView};
 use ditto_dql::Row;
 use ditto_types::{DocId, Object, SmolStr};
 
@@ -66,6 +66,35 @@ impl<'i> Batch<'i> {
                 self.entries.push((i, key, rid));
             }
         }
+    }
+
+    /// Whether there is no index.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// Adds the entries of a living document in its stored form.
+    pub(crate) fn add_view(
+        &mut self,
+        rid: i64,
+        id: &DocId,
+        view: &DocView<'_>,
+    ) -> Result<(), StoreError> {
+        let mut damage = None;
+        let indexes = self.indexes;
+        for (i, index) in indexes.iter().enumerate() {
+            let key = index.def.entry(|path| match path.split_first() {
+                Some((first, rest)) if first == "_id" => step(&id.to_value(), rest).cloned(),
+                _ => view.get(path).unwrap_or_else(|e| {
+                    damage = Some(e);
+                    None
+                }),
+            });
+            if let Some(key) = key {
+                self.entries.push((i, key, rid));
+            }
+        }
+        damage.map_or(Ok(()), |e| Err(StoreError::Internal(e.to_string())))
     }
 
     pub(crate) fn write(mut self, db: &Db) -> Result<(), StoreError> {

@@ -70,7 +70,7 @@ impl Peer {
 
     /// Takes in a document as another peer has it.
     fn receive(&self, id_text: &str, doc: Doc) -> ItemOutcome {
-        let body = if doc.is_alive() { ItemBody::Full(doc) } else { ItemBody::Tomb(doc) };
+        let body = if doc.is_alive() { ItemBody::full(&doc) } else { ItemBody::Tomb(doc) };
         let items = vec![ApplyItem { collection: "c".into(), id: id(id_text), body }];
         let batch = ApplyBatch { source: b"peer".to_vec(), items, ..ApplyBatch::default() };
         self.store.apply(batch).unwrap().items.remove(0)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ditto_crdt::{Doc, Op};
+use ditto_crdt::{DictReader, DictWriter, Doc, Op};
 use ditto_store::{
     ApplyBatch, ApplyItem, CheckReport, Cursor, CursorKey, CursorWrite, ItemBody, OsRandom, QueryResult,
     Store, StoreError, StoreOptions, WallClock,
@@ -151,5 +151,37 @@ pub(crate) fn eventually(what: &str, mut f: impl FnMut() -> bool) {
     while !f() {
         assert!(Instant::now() < deadline, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The dictionary of whoever asks.
+#[derive(Default)]
+pub(crate) struct Names(Vec<SmolStr>, Vec<SiteId>);
+
+impl DictWriter for Names {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        let at = self.0.iter().position(|n| n == name);
+        at.unwrap_or_else(|| {
+            self.0.push(name.into());
+            self.0.len() - 1
+        }) as u32
+    }
+
+    fn site_ref(&mut self, site: &SiteId) -> u32 {
+        let at = self.1.iter().position(|s| s == site);
+        at.unwrap_or_else(|| {
+            self.1.push(*site);
+            self.1.len() - 1
+        }) as u32
+    }
+}
+
+impl DictReader for Names {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        self.0.get(number as usize)
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        self.1.get(number as usize).copied()
     }
 }

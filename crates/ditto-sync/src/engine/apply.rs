@@ -1,6 +1,6 @@
 //! Taking in documents: from TXN to one commit of the store.
 
-use ditto_crdt::{DictReader, Doc, VersionVector, decode};
+use ditto_crdt::{CanonicalDoc, DecodeError, DictReader, Doc, VersionVector, decode};
 use ditto_types::{Digest, KeyHash, SiteId, Stamp};
 
 use super::session::{Session, Staged};
@@ -88,17 +88,15 @@ impl<S: SyncStore> Session<S> {
             }
             Lane::Bulk => {
                 let n = items.len() as u64;
-                let resuming = txn.sid.filter(|sid| {
-                    self.recv.sids.get(sid).is_some_and(|s| !s.announced || s.mode == Some(SubMode::Resume))
-                });
-                if self.recv.staged.as_ref().is_some_and(|staged| Some(staged.sid) != resuming) {
+                let gathered = txn.sid.filter(|sid| self.recv.sids.contains_key(sid));
+                if self.recv.staged.as_ref().is_some_and(|staged| Some(staged.sid) != gathered) {
                     self.merge_staged(core)?;
                 }
                 if !items.is_empty() {
                     // A page from before an EVICT at the peer comes after the wish that followed the EVICT.
                     let held = core.broken(Rule::EchoGeneration)
                         || txn.generation.is_some_and(|g| g >= self.send.generation);
-                    match resuming {
+                    match gathered {
                         Some(sid) => self.stage(core, sid, items, size, held)?,
                         None => {
                             self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?
@@ -126,7 +124,8 @@ impl<S: SyncStore> Session<S> {
     }
 
     /// Keeps a page of missed changes until the scan is complete: together they are one step from one consistent state
-    /// to another. A backlog above the limits is merged in several steps.
+    /// to another. A backlog above the limits is merged in several steps. Those of a first load are gathered for a
+    /// moment.
     fn stage(
         &mut self,
         core: &mut Core<S>,
@@ -135,12 +134,17 @@ impl<S: SyncStore> Session<S> {
         size: usize,
         held: bool,
     ) -> Result<(), Fault> {
-        let staged =
-            self.recv.staged.get_or_insert_with(|| Staged { sid, items: Vec::new(), bytes: 0, held: true });
+        let loading = self.recv.sids.get(&sid).is_some_and(|s| s.mode == Some(SubMode::Full));
+        let most = if loading { core.config.gather_docs } else { core.config.max_commit_docs };
+        let new = || Staged { sid, items: Vec::new(), bytes: 0, held: true, due: None };
+        let staged = self.recv.staged.get_or_insert_with(new);
+        if loading {
+            staged.due.get_or_insert(core.now + core.config.gather_ms);
+        }
         staged.items.extend(items);
         staged.bytes += size;
         staged.held &= held;
-        if staged.items.len() >= core.config.max_commit_docs || staged.bytes >= core.config.txn_bytes {
+        if staged.items.len() >= most || staged.bytes >= core.config.txn_bytes {
             self.merge_staged(core)?;
         }
         Ok(())
@@ -170,8 +174,10 @@ impl<S: SyncStore> Session<S> {
             let key = core.store.hash_key().key_hash(&item.collection, &item.id);
             let (mut covers, mut exact) = (true, true);
             let mut whole = None;
-            if let ItemBody::Full(doc) | ItemBody::Tomb(doc) = &item.body {
-                whole = Some(doc.digest(core.store.hash_key()));
+            match &item.body {
+                ItemBody::Full(doc) => whole = Some(doc.digest(core.store.hash_key())),
+                ItemBody::Tomb(doc) => whole = Some(doc.digest(core.store.hash_key())),
+                ItemBody::Delta { .. } => {}
             }
             if let ItemBody::Delta { base, doc } = &item.body {
                 let local = core.store.load(key)?.map(|d| d.doc.vv()).unwrap_or_default();
@@ -306,24 +312,25 @@ impl<S: SyncStore> Session<S> {
 /// The newest stamp's time in what was sent, for REJ.
 fn dot(body: &ItemBody) -> Stamp {
     let doc = match body {
-        ItemBody::Full(doc) | ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc,
+        ItemBody::Full(doc) => return doc.dot(),
+        ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc,
     };
     doc.vv().iter().map(|(site, hlc)| Stamp::new(hlc, *site)).max().unwrap_or_default()
 }
 
 fn read_item(item: TxnItem, dict: &LaneReader) -> Result<ApplyItem, Fault> {
     let collection = dict.key(item.collection).ok_or(Fault::Reference(item.collection))?.clone();
-    let doc: Doc = decode(&item.body, dict)?;
+    let doc = || -> Result<Doc, DecodeError> { decode(&item.body, dict) };
     let body = match item.form {
-        Form::Full => ItemBody::Full(doc),
-        Form::Tomb => ItemBody::Tomb(doc),
+        Form::Full => ItemBody::Full(CanonicalDoc::read(&item.body, dict)?),
+        Form::Tomb => ItemBody::Tomb(doc()?),
         Form::Delta(sites) => {
             let mut base = VersionVector::default();
             for (site, hlc) in sites {
                 let site = dict.site(site).ok_or(Fault::Reference(site))?;
                 base.insert(Stamp::new(hlc, site));
             }
-            ItemBody::Delta { base, doc }
+            ItemBody::Delta { base, doc: doc()? }
         }
     };
     Ok(ApplyItem { collection, id: item.id, body })

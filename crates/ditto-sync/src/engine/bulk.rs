@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ditto_types::KeyHash;
+use ditto_crdt::DictWriter;
 
 use super::receive::short;
 use super::recon::SendRecon;
@@ -13,7 +13,7 @@ use crate::limits::{LIST_ENTRIES, MAX_KEYS};
 use crate::peer::Lane;
 use crate::sketch::{Summary, Symbol};
 use crate::store::{StoredDoc, SyncStore};
-use crate::wire::{GoneReason, KeyDigest, Keys, List, Message, Root, Symbols, Txn, TxnItem, Want};
+use crate::wire::{Form, GoneReason, KeyDigest, Keys, List, Message, Root, Symbols, Txn, TxnItem, Want};
 
 /// Pages that one call may read before others get their turn.
 const PAGES_PER_CALL: usize = 16;
@@ -23,7 +23,7 @@ pub(crate) enum Job {
     /// Changes after a token.
     Scan { sid: u32, after: u64, token: u64, own: Vec<KeyDigest> },
     /// The whole view.
-    Full { sid: u32, after: Option<KeyHash>, token: u64 },
+    Full { sid: u32, after: Option<u64>, token: u64 },
     /// The view's fingerprint.
     Root { sid: u32, token: u64 },
     /// Symbols of the view, a part of those handed out.
@@ -100,12 +100,16 @@ impl<S: SyncStore> Session<S> {
                 Ok((!done).then_some(Job::Scan { sid, after, token, own: Vec::new() }))
             }
             Job::Full { sid, after, token } => {
-                let mut page = core.store.view_page(&sub.query, after, max_docs, max_bytes)?;
+                self.bulk_out.begin();
+                let limits = (max_docs, max_bytes);
+                let mut page = core.store.view_page(&sub.query, after, limits, &mut self.bulk_out)?;
                 page.docs.retain(|d| !self.known.has(d.key, d.digest.short()));
                 let done = page.next.is_none();
-                if done || !page.docs.is_empty() {
-                    self.send_page(core, sid, &page.docs, done.then_some(token));
-                }
+                let collection = self.bulk_out.key_ref(&sub.collection);
+                let items = page.docs.into_iter();
+                let items =
+                    items.map(|d| TxnItem { collection, id: d.id, form: Form::Full, body: d.body }).collect();
+                self.send_items(core, sid, items, done.then_some(token));
                 Ok((!done).then_some(Job::Full { sid, after: page.next, token }))
             }
             Job::Root { sid, token } => {
@@ -143,15 +147,20 @@ impl<S: SyncStore> Session<S> {
 
     /// Sends a page of a scan; with a token if it is the last one.
     fn send_page(&mut self, core: &mut Core<S>, sid: u32, docs: &[StoredDoc], token: Option<u64>) {
-        if docs.is_empty() && token.is_none() {
-            return;
-        }
         self.bulk_out.begin();
         let items = docs
             .iter()
             .map(|d| Shape::whole(&d.doc).item(&mut self.bulk_out, &d.collection, &d.id))
             .collect();
-        self.stats.documents_sent += docs.len() as u64;
+        self.send_items(core, sid, items, token);
+    }
+
+    /// As [`Session::send_page`], for items made with the dictionary of the lane since its `begin`.
+    fn send_items(&mut self, core: &mut Core<S>, sid: u32, items: Vec<TxnItem>, token: Option<u64>) {
+        if items.is_empty() && token.is_none() {
+            return;
+        }
+        self.stats.documents_sent += items.len() as u64;
         let generation = Some(self.recv.generation);
         let last = token.is_some();
         let mut txn = Txn { last, token, sid: Some(sid), generation, items, ..Txn::default() };

@@ -1,6 +1,9 @@
 //! What a commit means for a peer: pushes of documents, hints, announcements.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ditto_crdt::Doc;
 
 use super::sender::Shape;
 use super::session::Session;
@@ -32,15 +35,20 @@ impl<'a> Matches<'a> {
         index: usize,
     ) -> (bool, bool) {
         let c = &self.commit.changes[index];
+        if core.store.is_whole_collection(query) {
+            let here = c.collection == core.store.collection(query);
+            let before = c.old.as_ref().is_some_and(|d| d.is_alive());
+            return (here && before, here && c.alive == Some(true));
+        }
         let list = self.lists[index].get_or_insert_with(|| core.store.shortlist(c));
         if !core.store.is_listed(query, list) {
             return (false, false);
         }
         *self.known.entry((*hash, index)).or_insert_with(|| {
-            let matches = |doc: &Option<std::sync::Arc<ditto_crdt::Doc>>| {
-                doc.as_ref().is_some_and(|d| core.store.matches(query, &c.collection, &c.id, d))
+            let matches = |doc: Option<&Arc<Doc>>| {
+                doc.is_some_and(|d| core.store.matches(query, &c.collection, &c.id, d))
             };
-            (matches(&c.old), matches(&c.new))
+            (matches(c.old.as_ref()), matches(c.states.new_state()))
         })
     }
 }
@@ -80,10 +88,10 @@ impl<S: SyncStore> Session<S> {
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
         let mut gained = false;
         for (i, change) in commit.changes.iter().enumerate() {
-            if change.new.is_none() {
+            if change.alive.is_none() {
                 continue;
             }
-            let echoed = from_peer && echo.get(&change.key) == Some(&change.digest);
+            let echoed = from_peer && echo.has(change.key, change.digest);
             let push = if !pushing || echoed || self.known.has(change.key, change.digest.short()) {
                 Push::Nothing
             } else {
@@ -142,10 +150,10 @@ impl<S: SyncStore> Session<S> {
             whole &= sub.whole;
             any = true;
         }
-        let alive = change.new.as_ref().is_some_and(|d| d.is_alive());
+        let alive = change.alive == Some(true);
         if !any {
             Push::Nothing
-        } else if before && !change.base.is_empty() && (after || !core.broken(Rule::MoveOutDelta)) {
+        } else if before && !change.states.base().is_empty() && (after || !core.broken(Rule::MoveOutDelta)) {
             Push::Delta
         } else if after {
             Push::Full
@@ -176,9 +184,9 @@ impl<S: SyncStore> Session<S> {
         let (mut size, mut total) = (0, 0);
         self.live_out.begin();
         for (change, push) in pushes {
-            let Some(new) = &change.new else { continue };
+            let Some(new) = change.states.new_state() else { continue };
             let shape = match push {
-                Push::Delta => Shape::Delta(&change.base, &change.delta),
+                Push::Delta => Shape::Delta(change.states.base(), change.states.delta()),
                 _ => Shape::whole(new),
             };
             let item = shape.item(&mut self.live_out, &change.collection, &change.id);

@@ -137,7 +137,8 @@ impl<S: SyncStore> Session<S> {
                 (SubMode::Resume, token - after, job)
             }
             _ if add.held == 0 => {
-                let count = core.summary(add.hash, &query)?.count;
+                // Only for the app's progress.
+                let count = core.count(add.hash, &query)?;
                 (SubMode::Full, count, Job::Full { sid, after: None, token })
             }
             _ => (SubMode::Recon, 0, Job::Root { sid, token }),

@@ -60,7 +60,7 @@ pub(crate) struct Receiver<Q> {
     pub(crate) stale_bulk: Option<u32>,
     /// Items of a commit that comes in several messages, and their size.
     pub(crate) collecting: Option<(Vec<ApplyItem>, usize)>,
-    /// Pages of a scan of missed changes, which become one commit: their subscription, documents and size.
+    /// Pages of a scan that are merged together.
     pub(crate) staged: Option<Staged>,
     /// The last token confirmed with ACK.
     pub(crate) acked: u64,
@@ -77,6 +77,8 @@ pub(crate) struct Staged {
     pub(crate) bytes: usize,
     /// Whether the peer still holds what it sent.
     pub(crate) held: bool,
+    /// When they are merged although the scan goes on; `None` if they have to be one step.
+    pub(crate) due: Option<u64>,
 }
 
 /// The sending role.
@@ -107,7 +109,18 @@ pub(crate) struct Known {
     order: BTreeMap<u64, KeyHash>,
     clock: u64,
     /// Digests sent by the peer, by the commit that merged them; dropped when that commit is pushed.
-    echoes: BTreeMap<u64, BTreeMap<KeyHash, Digest>>,
+    echoes: BTreeMap<u64, Echo>,
+}
+
+/// What the peer sent of one commit, sorted when it is taken.
+#[derive(Default)]
+pub(crate) struct Echo(Vec<(KeyHash, Digest)>);
+
+impl Echo {
+    /// Whether the peer sent this state.
+    pub(crate) fn has(&self, key: KeyHash, digest: Digest) -> bool {
+        self.0.binary_search(&(key, digest)).is_ok()
+    }
 }
 
 impl Known {
@@ -135,7 +148,7 @@ impl Known {
     }
 
     pub(crate) fn add_echo(&mut self, seq: u64, key: KeyHash, digest: Digest) {
-        self.echoes.entry(seq).or_default().insert(key, digest);
+        self.echoes.entry(seq).or_default().0.push((key, digest));
         // Commits are published soon after they are made; more than this many cannot be under way.
         while self.echoes.len() > 256 {
             self.echoes.pop_first();
@@ -143,9 +156,10 @@ impl Known {
     }
 
     /// The digests that came with commit `seq`; forgets those of earlier commits.
-    pub(crate) fn take_echo(&mut self, seq: u64) -> BTreeMap<KeyHash, Digest> {
-        let echo = self.echoes.remove(&seq).unwrap_or_default();
+    pub(crate) fn take_echo(&mut self, seq: u64) -> Echo {
+        let mut echo = self.echoes.remove(&seq).unwrap_or_default();
         self.echoes = self.echoes.split_off(&seq);
+        echo.0.sort_unstable();
         echo
     }
 }
@@ -303,6 +317,9 @@ impl<S: SyncStore> Session<S> {
         if self.lazy.deadline().is_some_and(|t| t <= core.now) {
             self.ask_for_offered(core, core.now)?;
         }
+        if self.recv.staged.as_ref().and_then(|s| s.due).is_some_and(|t| t <= core.now) {
+            self.merge_staged(core)?;
+        }
         if self.recv.ack_at.is_some_and(|t| t <= core.now) {
             self.acknowledge(core);
         }
@@ -325,7 +342,8 @@ impl<S: SyncStore> Session<S> {
         }
         let again = self.pump_again.then_some(now);
         let lazy = self.lazy.deadline().filter(|t| *t < u64::MAX);
-        [again, lazy, self.recv.ack_at, self.send.settle_at, self.recv.settle_at, self.recv.wants.deadline]
+        let gathered = self.recv.staged.as_ref().and_then(|s| s.due);
+        [again, lazy, gathered, self.recv.ack_at, self.send.settle_at, self.recv.settle_at, self.recv.wants.deadline]
             .into_iter()
             .flatten()
             .min()

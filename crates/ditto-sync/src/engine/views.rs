@@ -76,6 +76,14 @@ impl<S: SyncStore> Core<S> {
         Ok(&self.view(hash, query, 0)?.summary)
     }
 
+    /// Number of documents in a view.
+    pub(crate) fn count(&mut self, hash: [u8; 16], query: &S::Query) -> Result<u64, SyncStoreError> {
+        match self.store.count(query)? {
+            Some(count) => Ok(count),
+            None => Ok(self.summary(hash, query)?.count),
+        }
+    }
+
     /// The first symbols of a view, at least `n`, as they are now.
     pub(crate) fn symbols(
         &mut self,

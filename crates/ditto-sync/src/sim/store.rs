@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ditto_crdt::{Doc, FieldKind, Op, VersionVector};
+use ditto_crdt::{DictWriter, Doc, FieldKind, Op, VersionVector, encode};
 use ditto_types::{
     DatabaseId, Digest, DocId, HashKey, Hlc, HlcClock, KeyHash, Object, Path, SiteId, SmolStr, Stamp, Value,
 };
@@ -297,6 +297,27 @@ impl MemQuery {
     }
 }
 
+#[derive(Debug)]
+struct States {
+    new: Option<Arc<Doc>>,
+    delta: Arc<Doc>,
+    base: Arc<VersionVector>,
+}
+
+impl ChangedStates for States {
+    fn new_state(&self) -> Option<&Arc<Doc>> {
+        self.new.as_ref()
+    }
+
+    fn delta(&self) -> &Arc<Doc> {
+        &self.delta
+    }
+
+    fn base(&self) -> &Arc<VersionVector> {
+        &self.base
+    }
+}
+
 type Pending = (SmolStr, DocId, Option<Doc>, Option<Doc>);
 
 impl Inner {
@@ -327,9 +348,12 @@ impl Inner {
                 key,
                 digest,
                 old: old.map(Arc::new),
-                new: new.map(Arc::new),
-                delta: Arc::new(delta),
-                base: Arc::new(base),
+                alive: new.as_ref().map(Doc::is_alive),
+                states: Arc::new(States {
+                    new: new.map(Arc::new),
+                    delta: Arc::new(delta),
+                    base: Arc::new(base),
+                }),
             });
         }
         self.commits.push_back(LocalCommit { seq, source, changes, evicted_collections: evicted });
@@ -438,27 +462,34 @@ impl SyncStore for MemStore {
         Ok(inner.state.seq)
     }
 
+    fn count(&self, q: &MemQuery) -> Result<Option<u64>, SyncStoreError> {
+        let inner = self.0.borrow();
+        let n = || inner.state.docs.values().filter(|d| q.matches(&d.collection, &d.doc)).count();
+        Ok(q.value.is_none().then(|| n() as u64))
+    }
+
     fn view_page(
         &self,
         q: &MemQuery,
-        after: Option<KeyHash>,
-        max_docs: usize,
-        max_bytes: usize,
+        after: Option<u64>,
+        (max_docs, max_bytes): (usize, usize),
+        dict: &mut dyn DictWriter,
     ) -> Result<ViewPage, SyncStoreError> {
         let inner = self.0.borrow();
         inner.check()?;
         let mut page = ViewPage::default();
         let mut bytes = 0;
         for d in inner.state.docs.values() {
-            if after.is_some_and(|a| d.key <= a) || !q.matches(&d.collection, &d.doc) {
+            if after.is_some_and(|a| d.key.0 <= a) || !q.matches(&d.collection, &d.doc) {
                 continue;
             }
             if page.docs.len() >= max_docs.max(1) || bytes >= max_bytes.max(1) {
-                page.next = page.docs.last().map(|d| d.key);
+                page.next = page.docs.last().map(|d| d.key.0);
                 break;
             }
-            bytes += d.doc.canonical().len();
-            page.docs.push(d.clone());
+            let body = encode(&d.doc, dict);
+            bytes += body.len();
+            page.docs.push(ViewDoc { id: d.id.clone(), key: d.key, digest: d.digest, body });
         }
         Ok(page)
     }
@@ -506,7 +537,10 @@ impl SyncStore for MemStore {
             let key = inner.key.key_hash(&item.collection, &item.id);
             let stored = inner.state.docs.get(&key).map(|d| d.doc.clone());
             let local = pending.get(&key).map_or(stored.clone(), |p| p.3.clone());
-            let (ItemBody::Full(doc) | ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. }) = &item.body;
+            let doc = match &item.body {
+                ItemBody::Full(doc) => &doc.to_doc().unwrap(),
+                ItemBody::Tomb(doc) | ItemBody::Delta { doc, .. } => doc,
+            };
             if inner.refuse_above.is_some_and(|limit| doc.max_hlc() > limit) {
                 items.push(ItemOutcome::Refused(RefusalCode::Future));
                 continue;

@@ -22,9 +22,8 @@ impl LaneWriter {
     /// Starts a message. Call before the first reference is made.
     pub(crate) fn begin(&mut self) {
         if self.keys.len() >= MAX_DICT_ENTRIES || self.sites.len() >= MAX_DICT_ENTRIES {
-            self.keys.clear();
-            self.sites.clear();
-            self.reset = true;
+            // Entries of a message that was not sent after all go as well.
+            self.restart();
         }
     }
 

@@ -103,7 +103,7 @@ impl History {
             }
             doc
         };
-        let body = if other.is_alive() { ItemBody::Full(other) } else { ItemBody::Tomb(other) };
+        let body = if other.is_alive() { ItemBody::full(&other) } else { ItemBody::Tomb(other) };
         let items = vec![ApplyItem { collection: "c".into(), id, body }];
         self.store.apply(ApplyBatch { source: vec![1], items, ..ApplyBatch::default() }).unwrap();
     }
