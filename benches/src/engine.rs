@@ -7,7 +7,7 @@
 mod drivers;
 mod import;
 mod js;
-mod limit;
+pub(crate) mod limit;
 mod live;
 mod ours;
 mod reads;
@@ -20,7 +20,7 @@ use crate::Outcome;
 use crate::row::{Report, note};
 
 pub(crate) use import::import;
-pub(crate) use ours::{documents, open};
+pub(crate) use ours::{documents, indexed};
 
 /// How a workload is named on the command line.
 pub(crate) const PART: &str = "engine:";

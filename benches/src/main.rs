@@ -23,7 +23,8 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-const USAGE: &str = "usage: ditto-benches engine|engine:WORKLOAD|sync|mesh|mesh:PART [--quick] [--json FILE]";
+const USAGE: &str =
+    "usage: ditto-benches engine|engine:WORKLOAD|sync|sync:PART|mesh|mesh:PART [--quick] [--json FILE]";
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut options = Options { group: args.next().ok_or(USAGE)?, quick: false, json: None };
@@ -49,7 +50,8 @@ async fn run() -> Outcome<()> {
         part if part.starts_with(engine::PART) => engine::part(&mut report, part, options.quick).await?,
         "mesh" => mesh::run(&mut report, options.quick).await?,
         part if part.starts_with("mesh:") => mesh::part(&mut report, part, options.quick).await?,
-        "sync" => sync::run(&mut report, options.quick).await?,
+        "sync" => sync::run(&mut report, options.quick)?,
+        part if part.starts_with(sync::PART) => sync::part(&mut report, part, options.quick).await?,
         _ => return Err(USAGE.into()),
     }
     report.write(options.json.as_deref())

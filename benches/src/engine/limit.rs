@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use crate::Outcome;
 
 /// JSONB rows with the primary key and the two indexes; WAL and `synchronous` as ours.
-pub(super) fn open(path: &Path, durability: Durability) -> Outcome<Connection> {
+pub(crate) fn open(path: &Path, durability: Durability) -> Outcome<Connection> {
     let connection = connect(path)?;
     connection.execute_batch(match durability {
         Durability::Full => "PRAGMA synchronous = FULL",
@@ -35,7 +35,7 @@ pub(super) fn connect(path: &Path) -> Outcome<Connection> {
 }
 
 /// Inserts as many documents per transaction as `batch` says.
-pub(super) fn insert(
+pub(crate) fn insert(
     connection: &mut Connection,
     documents: &[(String, String)],
     batch: usize,
@@ -81,7 +81,7 @@ pub(super) fn rows_out(
 }
 
 /// Checks that all documents are there.
-pub(super) fn verify(connection: &Connection, n: usize) -> Outcome<()> {
+pub(crate) fn verify(connection: &Connection, n: usize) -> Outcome<()> {
     let found: usize = connection.query_row("SELECT count(*) FROM docs", [], |row| row.get(0))?;
     if found == n { Ok(()) } else { Err(format!("{found} of {n} rows").into()) }
 }

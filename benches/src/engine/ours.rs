@@ -25,7 +25,7 @@ pub(crate) async fn open(directory: &Path) -> Outcome<Ditto> {
 }
 
 /// An instance with the two indexes.
-pub(super) fn indexed(directory: &Path, durability: Durability) -> Outcome<Ditto> {
+pub(crate) fn indexed(directory: &Path, durability: Durability) -> Outcome<Ditto> {
     let config = DittoConfig::default().with_persistence_directory(directory).with_durability(durability);
     let ditto = Ditto::open_sync(config)?;
     for text in [

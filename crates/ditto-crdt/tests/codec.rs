@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use ditto_crdt::{
-    AttachmentToken, CanonicalDoc, DecodeError, DictReader, Doc, DocView, FieldKind, Numbers, Op, decode, encode,
-    encode_fresh, recode,
+    AttachmentToken, CanonicalDoc, DecodeError, DictReader, Doc, DocView, FieldKind, Numbers, Op, decode,
+    encode, encode_fresh, recode,
 };
 use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, json};
 use proptest::prelude::*;

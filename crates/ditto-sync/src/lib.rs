@@ -101,7 +101,7 @@ pub use limits::{MAX_ARGS_BYTES, MAX_DICT_ENTRIES, MAX_MESSAGE_BYTES, MAX_QUERY_
 pub use peer::{Lane, PeerId};
 pub use query::query_hash;
 pub use store::{
-    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, ChangedStates, Cursor, CursorKey, CursorWrite, ItemBody, ItemOutcome,
-    LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError, ViewDoc,
-    ViewPage,
+    ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, ChangedStates, Cursor, CursorKey, CursorWrite, ItemBody,
+    ItemOutcome, LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError,
+    ViewDoc, ViewPage,
 };

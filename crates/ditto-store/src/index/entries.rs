@@ -74,12 +74,7 @@ impl<'i> Batch<'i> {
     }
 
     /// Adds the entries of a living document in its stored form.
-    pub(crate) fn add_view(
-        &mut self,
-        rid: i64,
-        id: &DocId,
-        view: &DocView<'_>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn add_view(&mut self, rid: i64, id: &DocId, view: &DocView<'_>) -> Result<(), StoreError> {
         let mut damage = None;
         let indexes = self.indexes;
         for (i, index) in indexes.iter().enumerate() {

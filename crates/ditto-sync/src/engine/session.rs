@@ -343,10 +343,18 @@ impl<S: SyncStore> Session<S> {
         let again = self.pump_again.then_some(now);
         let lazy = self.lazy.deadline().filter(|t| *t < u64::MAX);
         let gathered = self.recv.staged.as_ref().and_then(|s| s.due);
-        [again, lazy, gathered, self.recv.ack_at, self.send.settle_at, self.recv.settle_at, self.recv.wants.deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            again,
+            lazy,
+            gathered,
+            self.recv.ack_at,
+            self.send.settle_at,
+            self.recv.settle_at,
+            self.recv.wants.deadline,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(crate) fn status(&self, core: &Core<S>) -> PeerSyncStatus {

@@ -52,8 +52,8 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ),
     ("ditto-uniffi", &["ditto"]),
     ("ditto-cli", &["ditto"]),
-    // The mesh and the sockets are measured without the store.
-    ("ditto-benches", &["ditto", "ditto-mesh", "ditto-net", "ditto-testkit"]),
+    // Some workloads measure a part alone.
+    ("ditto-benches", &["ditto", "ditto-mesh", "ditto-net", "ditto-store", "ditto-sync", "ditto-testkit"]),
     ("ditto-testkit", &["ditto-types"]),
     // Development only: whole peers, for which it needs every part and the wiring of the SDK. Nobody names it.
     (
