@@ -139,7 +139,7 @@ fn negentropy(n: usize, d: usize, recent: bool, by_time: bool) -> Outcome<u64> {
 fn resume(report: &mut Report, quick: bool) -> Outcome<()> {
     let (few, many) = if quick { (1_000, 10_000) } else { (10_000, 1_000_000) };
     let missed = 1_000;
-    let mut cost = |n: usize| -> Outcome<Taken> {
+    let cost = |n: usize| -> Outcome<Taken> {
         let mut pump = pair(n)?;
         let all = documents(n);
         for i in 0..missed.min(n) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
 use ditto_dql::{DeletePlan, Items, Plan, UpdatePlan};
-use ditto_types::{DocId, KeyHash, Stamp};
+use ditto_types::{Digest, DocId, KeyHash, Stamp};
 
 use crate::StoreError;
 use crate::core::{Before, Core, Held};
@@ -112,6 +112,12 @@ fn evict(
         images.keep(&place.1, &held.doc);
         core.forget(effects, place, held)
     })?;
+    settle_eviction(core, unit, effects)?;
+    Ok((ids, images.rows(&core.context())?))
+}
+
+/// What follows when documents were forgotten.
+fn settle_eviction(core: &mut Core, unit: &Unit, effects: &Effects) -> Result<(), StoreError> {
     if let Some(coll) = effects.evicted.first().copied() {
         // Rule R2: every subscription on the collection has to reconcile, also those that did not match what is
         // gone, since other peers may hold a state of it that they match.
@@ -119,7 +125,29 @@ fn evict(
         core.evicted_at.insert(coll, unit.seq);
         core.mark_site_stale()?;
     }
-    Ok((ids, images.rows(&core.context())?))
+    Ok(())
+}
+
+/// Forgets those of the documents that are still in the states with these digests. Gives their number.
+pub(crate) fn evict_unchanged(
+    core: &mut Core,
+    unit: &mut Unit,
+    collection: &str,
+    documents: Vec<(DocId, Digest)>,
+) -> Result<usize, StoreError> {
+    core.in_savepoint(unit, |core, unit, effects| {
+        let Some(coll) = core.dict.shared().collection_ref(collection) else { return Ok(0) };
+        let mut evicted = 0;
+        for (id, digest) in documents {
+            let key = core.hash_key.key_hash(collection, &id);
+            if let Some(held) = core.load(coll, &id, key)?.filter(|held| held.digest == digest) {
+                core.forget(effects, (coll, id, key), held)?;
+                evicted += 1;
+            }
+        }
+        settle_eviction(core, unit, effects)?;
+        Ok(evicted)
+    })
 }
 
 /// Opens the savepoint of the statement unless the one document that it writes is the last thing it does.

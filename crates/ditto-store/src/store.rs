@@ -34,7 +34,7 @@ use crate::spill::SpillFolder;
 use crate::system::SystemProvider;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
-use crate::{StoreError, apply, index, reaper, scan, schema};
+use crate::{StoreError, apply, index, mutate, reaper, scan, schema};
 
 /// A database in a directory. Clones are handles of the same store; the last one closes it.
 ///
@@ -416,6 +416,17 @@ impl Store {
         self.inner.desk.write(move |core, unit| {
             core.in_savepoint(unit, |core, _, _| apply::delete_cursors_of(core, &query_hash))
         })
+    }
+
+    /// Forgets those of the documents that are still in the states with these digests, as EVICT does. Gives their number.
+    pub fn evict_unchanged(
+        &self,
+        collection: &str,
+        documents: Vec<(DocId, ditto_types::Digest)>,
+    ) -> Result<usize, StoreError> {
+        self.inner.open()?;
+        let collection = collection.to_owned();
+        self.inner.desk.write(move |core, unit| mutate::evict_unchanged(core, unit, &collection, documents))
     }
 
     /// Merges documents from a peer and writes cursors, in one commit.

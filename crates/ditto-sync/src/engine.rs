@@ -50,6 +50,8 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) actions: VecDeque<Action>,
     /// The app's subscriptions: their names and the query each stands for.
     pub(crate) subs: BTreeMap<u64, [u8; 16]>,
+    /// Those among them whose documents are evicted when they leave.
+    pub(crate) evicting: BTreeSet<u64>,
     /// The distinct queries of the app's subscriptions.
     pub(crate) queries: BTreeMap<[u8; 16], OwnQuery<S::Query>>,
     /// Queries that peers told us.
@@ -117,6 +119,7 @@ impl<S: SyncStore> SyncEngine<S> {
                 config,
                 actions: VecDeque::new(),
                 subs: BTreeMap::new(),
+                evicting: BTreeSet::new(),
                 queries: BTreeMap::new(),
                 cache: QueryCache::new(),
                 packer: Packer::default(),
@@ -151,6 +154,9 @@ impl<S: SyncStore> SyncEngine<S> {
             Input::Queued { peer, lane, bytes } => self.with(peer, |s, core| s.queued(core, lane, bytes)),
             Input::Commit(commit) => self.commit(&commit),
             Input::Subscribe { sub, query, args } => self.subscribe(sub, query, args),
+            Input::EvictOnLeave { sub } => {
+                self.core.evicting.insert(sub);
+            }
             Input::Unsubscribe { sub } => self.unsubscribe(sub),
             Input::Tick => {
                 for peer in self.peers() {
@@ -288,6 +294,7 @@ impl<S: SyncStore> SyncEngine<S> {
     }
 
     fn unsubscribe(&mut self, sub: u64) {
+        self.core.evicting.remove(&sub);
         let Some(hash) = self.core.subs.remove(&sub) else { return };
         let Some(own) = self.core.queries.get_mut(&hash) else { return };
         own.refs -= 1;

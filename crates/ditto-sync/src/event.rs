@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use ditto_types::{DocId, Object};
+use ditto_types::{Digest, DocId, Object};
 use smol_str::SmolStr;
 
 use crate::peer::{Lane, PeerId};
@@ -52,6 +52,12 @@ pub enum Input {
         /// Its arguments.
         args: Object,
     },
+    /// Documents that leave the query of a subscription, by what a peer wrote, are to be evicted. Stays until the
+    /// subscription is cancelled.
+    EvictOnLeave {
+        /// The name given before.
+        sub: u64,
+    },
     /// The app cancelled a subscription.
     Unsubscribe {
         /// The name given before.
@@ -83,6 +89,14 @@ pub enum Action {
     },
     /// A subscription went on.
     Progress(SyncProgress),
+    /// Evict those of these documents that are still in these states: they have left the queries that want it, no
+    /// subscription matches them any more, and a peer holds the same state.
+    Evict {
+        /// Collection of the documents.
+        collection: SmolStr,
+        /// Their ids and states.
+        documents: Vec<(DocId, Digest)>,
+    },
     /// A peer refused a document of ours.
     Rejected {
         /// The peer.

@@ -47,9 +47,11 @@
 //!   an older copy may still be under way on the bulk lane, and the sender no longer knows that it was in view.
 //! * **Sums over views** (fingerprint, sketch, symbols) follow the feed of commits, so that equal views are compared
 //!   without reading documents. A fingerprint waits until the feed has reached what the store held when it came.
-//! * **Missed changes are one step**: the pages of a RESUME scan are kept until its end, up to 20,000 documents or 8 MiB,
-//!   and merged as one commit. Larger backlogs arrive in several. Those of a FULL load are gathered as well, but only for
+//! * **Missed changes are one step**: the pages of a RESUME scan are kept until its end, up to 64 MiB, and merged as one
+//!   commit. Larger backlogs arrive in several. Those of a FULL load are gathered as well, but only for
 //!   a moment: large batches cost the store less, and nobody who waits for a slow link should see nothing.
+//! * **Documents that leave a query** stay, unless its subscriptions ask for their eviction. Then it is left to the store,
+//!   and only for a state that came from a peer, so that nothing is lost that only this store has.
 //! * **Commits that the feed left out** ([`SyncEngine::skip_to_head`]) are looked up: both roles start over with cursors.
 //! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
 //!   documents. A token that follows an offer counts when all of the offer has come.

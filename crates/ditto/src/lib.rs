@@ -123,7 +123,7 @@ pub use query::{IntoQuery, Query};
 pub use radio::RadioTransport;
 pub use result::{QueryResult, QueryResultItem};
 pub use store::Store;
-pub use sync::{MeshEvents, Sync, SyncSubscription};
+pub use sync::{MeshEvents, SubscriptionOptions, Sync, SyncSubscription};
 pub use transaction::{Transaction, TransactionCompletionAction, TransactionInfo, TransactionOptions};
 pub use transport_config::{
     AwdlConfig, BluetoothLeConfig, Connect, Global, HttpListenConfig, LanConfig, Listen, PeerToPeer,

@@ -253,6 +253,10 @@ impl Node {
         self.replication.subscribe(query)
     }
 
+    pub(crate) fn evict_on_leave(&self, id: u64) {
+        self.replication.evict_on_leave(id);
+    }
+
     pub(crate) fn unsubscribe(&self, id: u64) {
         self.replication.unsubscribe(id);
     }

@@ -24,6 +24,7 @@ pub(crate) enum ToSync {
     Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
     Queued { peer: PeerKey, lane: Lane, bytes: usize },
     Subscribe { id: u64, query: String, args: Object },
+    EvictOnLeave { id: u64 },
     Unsubscribe { id: u64 },
     Status(Box<dyn FnOnce(Vec<PeerSyncStatus>) + Send>),
     Stop,
@@ -62,6 +63,11 @@ impl Replication {
         let message = ToSync::Subscribe { id, query: query.text.clone(), args: query.args.clone() };
         self.to_sync.send(message).map_err(|_| DittoError::closed())?;
         Ok(id)
+    }
+
+    /// Follows [`Replication::subscribe`].
+    pub(crate) fn evict_on_leave(&self, id: u64) {
+        let _ = self.to_sync.send(ToSync::EvictOnLeave { id });
     }
 
     pub(crate) fn unsubscribe(&self, id: u64) {
@@ -175,6 +181,7 @@ impl Worker {
                 }
             }
             ToSync::Subscribe { id, query, args } => self.handle(Input::Subscribe { sub: id, query, args }),
+            ToSync::EvictOnLeave { id } => self.handle(Input::EvictOnLeave { sub: id }),
             ToSync::Unsubscribe { id } => self.handle(Input::Unsubscribe { sub: id }),
             ToSync::Status(answer) => answer(self.engine.status()),
             ToSync::Stop => {}
@@ -204,6 +211,14 @@ impl Worker {
                 }
                 ditto_sync::Action::Progress(progress) => {
                     let _ = self.events.send(MeshEvent::Progress(progress));
+                    None
+                }
+                ditto_sync::Action::Evict { collection, documents } => {
+                    match self.store.evict_unchanged(&collection, documents) {
+                        Ok(n) => tracing::debug!(collection = %collection, n, "evicted what left a query"),
+                        // They stay, as without the option.
+                        Err(e) => tracing::warn!(error = %e, "documents that left a query are not evicted"),
+                    }
                     None
                 }
                 rejected @ ditto_sync::Action::Rejected { .. } => {

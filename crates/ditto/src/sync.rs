@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use ditto_sync::PeerSyncStatus;
+use ditto_mesh::PeerKey;
+use ditto_sync::{PeerSyncStatus, SyncState};
 use ditto_types::Object;
 
 use crate::feed::Feed;
@@ -52,9 +53,21 @@ impl Sync {
     /// It stays until [`SyncSubscription::cancel`] or the instance closes, and may be registered before
     /// [`Sync::start`]. Only `SELECT * FROM c [WHERE …]` is accepted.
     pub fn register_subscription(&self, query: impl IntoQuery) -> Result<SyncSubscription, DittoError> {
+        self.register_subscription_with(query, SubscriptionOptions::default())
+    }
+
+    /// As [`Sync::register_subscription`], with options.
+    pub fn register_subscription_with(
+        &self,
+        query: impl IntoQuery,
+        options: SubscriptionOptions,
+    ) -> Result<SyncSubscription, DittoError> {
         let query = query.into_query()?;
         self.inner.store_handle().check_subscription(&query.text, &query.args)?;
         let id = self.inner.node.subscribe(&query)?;
+        if options.evict_on_leave {
+            self.inner.node.evict_on_leave(id);
+        }
         let subscription = SyncSubscription {
             shared: Arc::new(Shared {
                 inner: Arc::downgrade(&self.inner),
@@ -102,6 +115,26 @@ impl MeshEvents {
     }
 }
 
+/// What a subscription does besides pulling documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionOptions {
+    /// Whether a document that leaves the query, because of what a peer wrote, is evicted from this device. Without it
+    /// the document stays, in the state in which it left.
+    ///
+    /// It goes when all subscriptions that matched it want that, none matches it any more, and the peer is known to hold
+    /// the same state; a change made on this device never goes. Like any EVICT it makes the subscriptions of the
+    /// collection compare what they hold with their peers, which takes a few hundred bytes for each.
+    pub evict_on_leave: bool,
+}
+
+impl SubscriptionOptions {
+    /// These options with another [`SubscriptionOptions::evict_on_leave`].
+    pub fn with_evict_on_leave(self, evict_on_leave: bool) -> Self {
+        Self { evict_on_leave, ..self }
+    }
+}
+
 /// Handle of one subscription (API-129). Dropping it does not cancel.
 #[derive(Clone)]
 pub struct SyncSubscription {
@@ -142,6 +175,19 @@ impl SyncSubscription {
     /// Arguments given at registration (API-133).
     pub fn query_arguments(&self) -> &Object {
         &self.shared.query.args
+    }
+
+    /// How far the subscription is at each connected peer: `connecting`, `reconciling`, `loading` n of m, `live`, or
+    /// `failed` with the reason.
+    pub async fn states(&self) -> Result<Vec<(PeerKey, SyncState)>, DittoError> {
+        let inner = self.shared.inner.upgrade().ok_or_else(DittoError::closed)?;
+        let mut out = Vec::new();
+        for peer in inner.node.status().await? {
+            let Ok(key) = PeerKey::from_bytes(&peer.peer.0) else { continue };
+            let state = peer.subscriptions.into_iter().find(|(id, _)| *id == self.shared.id);
+            out.extend(state.map(|(_, state)| (key, state)));
+        }
+        Ok(out)
     }
 
     /// The owning instance; an error once it is gone.

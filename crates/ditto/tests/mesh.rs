@@ -195,6 +195,33 @@ async fn collections_outside_of_the_scope_are_not_sent_but_received() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn documents_that_leave_a_query_are_evicted_if_wanted() {
+    let (a, b) = pair().await;
+    let options = ditto::SubscriptionOptions::default().with_evict_on_leave(true);
+    let open = b.ditto.sync().register_subscription_with("SELECT * FROM c WHERE open", options).unwrap();
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 1, 'open': true}), ({'_id': 2, 'open': true})").await;
+    let all = "SELECT _id FROM c ORDER BY _id";
+    rows(&b.ditto, all, &[r#"{"_id":1}"#, r#"{"_id":2}"#]).await;
+    let states = open.states().await.unwrap();
+    assert_eq!(states.len(), 1);
+    assert_eq!(states[0].0, a.ditto.peer_key());
+    execute(&a.ditto, "UPDATE c SET open = false WHERE _id = 1").await;
+    rows(&b.ditto, all, &[r#"{"_id":2}"#]).await;
+    // An absence makes no difference.
+    b.ditto.sync().stop().await.unwrap();
+    execute(&a.ditto, "UPDATE c SET open = false WHERE _id = 2").await;
+    b.ditto.sync().start().await.unwrap();
+    rows(&b.ditto, all, &[]).await;
+    execute(&a.ditto, "UPDATE c SET open = true WHERE _id = 1").await;
+    rows(&b.ditto, all, &[r#"{"_id":1}"#]).await;
+    assert_eq!(execute(&a.ditto, "SELECT _id FROM c").await.len(), 2);
+    for peer in [&a, &b] {
+        assert!(peer.ditto.store().check().await.unwrap().is_clean());
+    }
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_and_presence() {
     let (a, b) = pair().await;
     a.ditto.presence().set_peer_metadata(&json!({"role": "kitchen"})).unwrap();

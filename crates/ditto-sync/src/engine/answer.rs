@@ -66,6 +66,7 @@ impl<S: SyncStore> Session<S> {
                 .into_iter()
                 .any(|s| core.store.matches(&s.query, &local.collection, &local.id, &local.doc));
             if cares {
+                self.hinted.insert(*key, *digest);
                 self.recv.wants.add(*key)?;
             }
         }

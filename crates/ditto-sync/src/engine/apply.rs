@@ -135,7 +135,12 @@ impl<S: SyncStore> Session<S> {
         held: bool,
     ) -> Result<(), Fault> {
         let loading = self.recv.sids.get(&sid).is_some_and(|s| s.mode == Some(SubMode::Full));
-        let most = if loading { core.config.gather_docs } else { core.config.max_commit_docs };
+        // What was missed is bounded as a commit on the live lane is.
+        let (most, most_bytes) = if loading {
+            (core.config.gather_docs, core.config.txn_bytes)
+        } else {
+            (usize::MAX, core.config.max_commit_bytes)
+        };
         let new = || Staged { sid, items: Vec::new(), bytes: 0, held: true, due: None };
         let staged = self.recv.staged.get_or_insert_with(new);
         if loading {
@@ -144,7 +149,7 @@ impl<S: SyncStore> Session<S> {
         staged.items.extend(items);
         staged.bytes += size;
         staged.held &= held;
-        if staged.items.len() >= most || staged.bytes >= core.config.txn_bytes {
+        if staged.items.len() >= most || staged.bytes >= most_bytes {
             self.merge_staged(core)?;
         }
         Ok(())

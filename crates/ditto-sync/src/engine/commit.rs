@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
+use ditto_types::{Digest, DocId};
+use smol_str::SmolStr;
 
 use super::sender::Shape;
 use super::session::Session;
 use super::{Core, Fault, Rule};
+use crate::event::Action;
 use crate::limits::MAX_KEYS;
 use crate::peer::Lane;
 use crate::store::{LocalChange, LocalCommit, SyncStore};
@@ -63,6 +66,25 @@ enum Push {
     Nothing,
 }
 
+impl<S: SyncStore> Core<S> {
+    /// Whether a living document has left a query whose documents are evicted then, and is in no other.
+    fn leaves(&self, change: &LocalChange, index: usize, matches: &mut Matches<'_>) -> bool {
+        if self.evicting.is_empty() || change.alive != Some(true) {
+            return false;
+        }
+        let mut left = false;
+        for (hash, own) in self.queries.iter().filter(|(_, q)| q.collection == change.collection) {
+            let (before, after) = matches.get(self, hash, &own.query, index);
+            if after {
+                return false;
+            }
+            let mut subs = self.subs.iter().filter(|(_, h)| *h == hash).map(|(sub, _)| sub);
+            left |= before && subs.all(|sub| self.evicting.contains(sub));
+        }
+        left
+    }
+}
+
 impl<S: SyncStore> Session<S> {
     /// Serves a commit to the peer.
     pub(crate) fn commit(
@@ -87,11 +109,19 @@ impl<S: SyncStore> Session<S> {
         let pushing = !self.send.subs.is_empty();
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
         let mut gained = false;
+        let mut left: BTreeMap<SmolStr, Vec<(DocId, Digest)>> = BTreeMap::new();
         for (i, change) in commit.changes.iter().enumerate() {
             if change.alive.is_none() {
                 continue;
             }
             let echoed = from_peer && echo.has(change.key, change.digest);
+            // What the peer has told is safe there.
+            let (key, short) = (change.key, change.digest.short());
+            let told = echoed || self.known.has(key, short) || self.hinted.has(key, short);
+            if from_peer && told && core.leaves(change, i, matches) {
+                let gone = left.entry(change.collection.clone()).or_default();
+                gone.push((change.id.clone(), change.digest));
+            }
             let push = if !pushing || echoed || self.known.has(change.key, change.digest.short()) {
                 Push::Nothing
             } else {
@@ -136,6 +166,9 @@ impl<S: SyncStore> Session<S> {
         }
         if !self.send.subs.is_empty() && self.send.pushed < core.processed && self.send.settle_at.is_none() {
             self.send.settle_at = Some(core.now + core.config.settle_ms);
+        }
+        for (collection, documents) in left {
+            core.actions.push_back(Action::Evict { collection, documents });
         }
         self.satisfied_by(core, commit)?;
         self.compare_roots(core)

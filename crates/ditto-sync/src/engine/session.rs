@@ -174,6 +174,8 @@ pub(crate) struct Session<S: SyncStore> {
     pub(crate) recv: Receiver<S::Query>,
     pub(crate) send: Sender<S::Query>,
     pub(crate) known: Known,
+    /// States that the peer has hinted at, which it may have evicted since.
+    pub(crate) hinted: Known,
     pub(crate) lazy: Lazy,
     pub(crate) live_out: LaneWriter,
     pub(crate) bulk_out: LaneWriter,
@@ -226,6 +228,7 @@ impl<S: SyncStore> Session<S> {
                 settle_at: None,
             },
             known: Known::default(),
+            hinted: Known::default(),
             lazy: Lazy::default(),
             live_out: LaneWriter::default(),
             bulk_out: LaneWriter::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ditto_types::Object;
+use ditto_types::{Digest, DocId, Object};
 
 use super::rng::Rng;
 use super::store::MemStore;
@@ -175,6 +175,16 @@ impl Net {
                 Action::Disconnect { peer, reason } => {
                     self.disconnects.push(reason);
                     self.down(n, index(peer));
+                }
+                Action::Evict { collection, documents } => {
+                    let store = &self.nodes[n].store;
+                    let same = |(id, digest): &(DocId, Digest)| {
+                        store.docs().iter().any(|d| d.id == *id && d.digest == *digest)
+                    };
+                    let ids: Vec<_> =
+                        documents.iter().filter(|d| same(d)).map(|(id, _)| id.to_value()).collect();
+                    let ids: Vec<_> = ids.iter().filter_map(|id| id.as_str()).collect();
+                    store.evict(&collection, &ids);
                 }
                 Action::Progress(p) => self.nodes[n].progress.push(p),
                 rejected @ Action::Rejected { .. } => self.nodes[n].rejected.push(rejected),

@@ -5,7 +5,7 @@ use ditto_types::Hlc;
 
 use super::net::Net;
 use super::store::set;
-use crate::{Action, Lane, RefusalCode, SyncConfig, SyncState};
+use crate::{Action, Input, Lane, RefusalCode, SyncConfig, SyncState};
 
 const ALL: &str = "SELECT * FROM c";
 const ONE: &str = "SELECT * FROM c WHERE v = 1";
@@ -217,12 +217,52 @@ fn commits_that_are_too_large_come_by_a_scan() {
     net.settle();
     let ids: Vec<_> = (0..100).map(|i| format!("d{i}")).collect();
     let writes: Vec<_> = ids.iter().map(|id| (id.as_str(), vec![Op::Create, set("v", 1)])).collect();
+    let head = net.nodes[1].store.commit_count();
     net.nodes[0].store.write("c", &writes);
     net.settle();
     assert_eq!(net.nodes[1].store.docs().len(), 100);
+    assert_eq!(net.nodes[1].store.commit_count(), head + 1, "nobody sees a part of it");
     net.nodes[0].store.update("c", "d5", "v", 2);
     net.settle();
     assert_eq!(net.nodes[1].store.json("c", "d5").unwrap(), r#"{"v":2}"#);
+}
+
+#[test]
+fn documents_that_leave_a_query_are_evicted_if_wanted() {
+    for absent in [false, true] {
+        let mut net = pair();
+        for (id, v) in [("stays", 1), ("leaves", 1), ("ours", 1)] {
+            net.nodes[0].store.put("c", id, &[("v", v)]);
+        }
+        net.subscribe(1, 1, ONE);
+        net.input(1, Input::EvictOnLeave { sub: 1 });
+        net.up(0, 1);
+        net.settle();
+        assert_eq!(net.nodes[1].store.docs().len(), 3);
+        if absent {
+            net.down(0, 1);
+        }
+        net.nodes[0].store.update("c", "leaves", "v", 2);
+        // What only this store has written is not lost.
+        net.nodes[1].store.update("c", "ours", "v", 2);
+        net.settle();
+        if absent {
+            net.up(0, 1);
+            net.settle();
+        }
+        assert_eq!(net.nodes[1].store.get("c", "leaves"), None, "absent {absent}");
+        assert!(
+            net.nodes[1].store.get("c", "ours").is_some() && net.nodes[1].store.get("c", "stays").is_some()
+        );
+        assert_eq!(net.nodes[0].store.docs().len(), 3);
+        // It comes back when it matches again, and stays where somebody else wants it.
+        net.subscribe(1, 2, ALL);
+        net.settle();
+        assert!(net.nodes[1].store.get("c", "leaves").is_some());
+        net.nodes[0].store.update("c", "stays", "v", 2);
+        net.settle();
+        assert!(net.nodes[1].store.get("c", "stays").is_some());
+    }
 }
 
 #[test]
