@@ -2,6 +2,7 @@
 //!
 //! Every row is a ratio of two figures of one run; absolute figures depend on the machine.
 
+mod bus;
 mod engine;
 mod measure;
 mod mesh;
@@ -23,8 +24,8 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-const USAGE: &str =
-    "usage: ditto-benches engine|engine:WORKLOAD|sync|sync:PART|mesh|mesh:PART [--quick] [--json FILE]";
+const USAGE: &str = "usage: ditto-benches \
+    engine|engine:WORKLOAD|sync|sync:PART|mesh|mesh:PART|bus|bus:PART [--quick] [--json FILE]";
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut options = Options { group: args.next().ok_or(USAGE)?, quick: false, json: None };
@@ -43,11 +44,16 @@ async fn run() -> Outcome<()> {
     if std::env::args().nth(1).as_deref() == Some(sync::RECEIVER) {
         return sync::receiver(args.skip(1).collect()).await;
     }
+    if std::env::args().nth(1).as_deref() == Some(bus::PEER) {
+        return bus::serve(args.skip(1).collect()).await;
+    }
     let options = parse(&mut args)?;
     let mut report = Report::default();
     match options.group.as_str() {
         "engine" => engine::run(&mut report, options.quick)?,
         part if part.starts_with(engine::PART) => engine::part(&mut report, part, options.quick).await?,
+        "bus" => bus::run(&mut report, "", options.quick).await?,
+        part if part.starts_with(bus::PART) => bus::run(&mut report, part, options.quick).await?,
         "mesh" => mesh::run(&mut report, options.quick).await?,
         part if part.starts_with("mesh:") => mesh::part(&mut report, part, options.quick).await?,
         "sync" => sync::run(&mut report, options.quick)?,

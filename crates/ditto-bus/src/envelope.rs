@@ -4,10 +4,10 @@
 //! message  := version u8 = 1 | kind u8 = 1 | data                       single: on the Bus lane, or a circuit of singles
 //! fragment := version u8 = 1 | kind u8 = 2 | id varint, total varint, count varint, index varint | data    datagram
 //!
-//! on the circuit of a stream:
-//! OPEN     := 1 | version u8 = 1 | label: length varint, UTF-8          of the opener, first
+//! on the circuit of a stream, with the kind at the end, so that data is neither copied nor moved:
+//! OPEN     := version u8 = 1 | label: length varint, UTF-8 | 1          of the opener, first
 //! ACCEPT   := 2                                                         of the other end, first
-//! DATA     := 3 | data                                                  reliable streams
+//! DATA     := data | 3                                                  reliable streams
 //! ```
 //!
 //! Kinds that this release does not know are skipped.
@@ -106,42 +106,40 @@ impl Word {
     pub(crate) fn encode(self) -> Vec<u8> {
         match self {
             Word::Open { label } => {
-                let mut out = vec![OPEN, VERSION];
+                let mut out = vec![VERSION];
                 put_str(&mut out, &label);
+                out.push(OPEN);
                 out
             }
             Word::Accept => vec![ACCEPT],
-            Word::Data(data) => {
-                let mut out = Vec::with_capacity(data.len() + 1);
-                out.push(DATA);
-                out.extend_from_slice(&data);
-                out
+            Word::Data(mut data) => {
+                data.reserve_exact(1);
+                data.push(DATA);
+                data
             }
         }
     }
 
     /// `Ok(None)` for one of another kind.
     pub(crate) fn decode(mut bytes: Vec<u8>) -> Result<Option<Self>, WireError> {
+        let kind = bytes.pop();
         let mut r = Reader::new(&bytes);
-        match r.u8()? {
-            OPEN => {
+        match kind {
+            None => Err(WireError::Invalid { at: 0, what: "empty word of a stream" }),
+            Some(OPEN) => {
                 if r.u8()? != VERSION {
-                    return Err(WireError::Invalid { at: 1, what: "version of the stream" });
+                    return Err(WireError::Invalid { at: 0, what: "version of the stream" });
                 }
                 let label = r.str(MAX_LABEL)?.to_owned();
                 r.finish()?;
                 Ok(Some(Word::Open { label }))
             }
-            ACCEPT => r.finish().map(|()| Some(Word::Accept)),
-            DATA if r.remaining() > MAX_RELIABLE => {
-                let len = r.remaining() as u64;
-                Err(WireError::TooLong { at: 1, len, limit: MAX_RELIABLE as u64 })
+            Some(ACCEPT) => r.finish().map(|()| Some(Word::Accept)),
+            Some(DATA) if bytes.len() > MAX_RELIABLE => {
+                Err(WireError::TooLong { at: 0, len: bytes.len() as u64, limit: MAX_RELIABLE as u64 })
             }
-            DATA => {
-                bytes.drain(..1);
-                Ok(Some(Word::Data(bytes)))
-            }
-            _ => Ok(None),
+            Some(DATA) => Ok(Some(Word::Data(bytes))),
+            Some(_) => Ok(None),
         }
     }
 }
@@ -215,7 +213,27 @@ mod tests {
         assert_eq!(Fragment::decode(&[1, 7, 0]), Ok(None));
     }
 
+    #[test]
+    fn words_round_trip_and_broken_ones_are_refused() {
+        let label = |n: usize| Word::Open { label: "é".repeat(n) };
+        for word in [label(0), label(64), Word::Accept, Word::Data(vec![]), Word::Data(vec![3; MAX_RELIABLE])]
+        {
+            assert_eq!(Word::decode(word.clone().encode()), Ok(Some(word)));
+        }
+        assert_eq!(Word::decode(vec![1, 2, 9]), Ok(None), "of a later release");
+        for bad in [vec![], vec![OPEN], vec![2, 0, OPEN], vec![VERSION, 0, 0, OPEN], vec![0, ACCEPT]] {
+            assert!(Word::decode(bad.clone()).is_err(), "{bad:?}");
+        }
+        assert!(Word::decode(label(65).encode()).is_err());
+        assert!(Word::decode(Word::Data(vec![0; MAX_RELIABLE + 1]).encode()).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn hostile_words_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), kind in 0u8..5) {
+            let _ = Word::decode([bytes, vec![kind]].concat());
+        }
+
         #[test]
         fn hostile_datagrams_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), known: bool) {
             let mut bytes = bytes;

@@ -56,6 +56,27 @@ impl Context<'_> {
         self.mesh(ditto_mesh::Input::CircuitAbort { circuit, code });
     }
 
+    /// Reports settled messages, up to this number if acknowledged. What comes together is told together: one frame of
+    /// the other end often acknowledges hundreds.
+    fn settled(&mut self, stream: StreamId, messages: usize, bytes: usize, sequence: Option<u64>) {
+        if let Some(Action::Settled { stream: of, messages: m, bytes: b }) = self.actions.back_mut()
+            && *of == stream
+        {
+            *m += messages;
+            *b += bytes;
+            // Of a reliable stream, the acknowledgement stands before it.
+            let before = self.actions.len().checked_sub(2).and_then(|at| self.actions.get_mut(at));
+            if let (Some(Action::Acknowledged { sequence: last, .. }), Some(sequence)) = (before, sequence) {
+                *last = sequence;
+            }
+            return;
+        }
+        if let Some(sequence) = sequence {
+            self.actions.push_back(Action::Acknowledged { stream, sequence });
+        }
+        self.actions.push_back(Action::Settled { stream, messages, bytes });
+    }
+
     /// Opens a circuit and names it.
     pub(crate) fn open(&mut self, target: PeerKey, purpose: u8) -> CircuitId {
         let circuit = CircuitId(CIRCUIT_BIT | *self.next_circuit);
@@ -302,13 +323,12 @@ impl Streams {
         if s.reliability == Reliability::Unreliable {
             if let Some(done) = s.pacer.answered(tag, sent) {
                 let bytes = s.done(done);
-                cx.actions.push_back(Action::Settled { stream, messages: 1, bytes });
+                cx.settled(stream, 1, bytes, None);
             }
         } else if sent && tag != 0 {
             let (messages, bytes) = s.acknowledged(tag, now);
             if messages > 0 {
-                cx.actions.push_back(Action::Acknowledged { stream, sequence: tag });
-                cx.actions.push_back(Action::Settled { stream, messages, bytes });
+                cx.settled(stream, messages, bytes, Some(tag));
             }
         }
         // A reliable message fails only with its circuit, which is reported then.
@@ -354,7 +374,7 @@ impl Streams {
             let Some(s) = self.streams.get_mut(&id) else { continue };
             for done in s.pacer.expire(now.saturating_sub(cx.config.datagram_age)) {
                 let bytes = s.done(done);
-                cx.actions.push_back(Action::Settled { stream: id, messages: 1, bytes });
+                cx.settled(id, 1, bytes, None);
             }
             match s.phase {
                 Phase::Opening { until, .. } if until <= now => {

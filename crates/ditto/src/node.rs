@@ -328,12 +328,17 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut timer = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        // For when it is set. One that goes off too early does no harm, and setting it for every message costs more.
+        let mut armed = u64::MAX;
         loop {
             let deadline = [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min();
-            let sleep = deadline.map_or(Duration::from_secs(3600), |d| {
+            if let Some(at) = deadline.filter(|at| *at < armed) {
+                armed = at;
                 // A tick that is due gives others a turn first.
-                Duration::from_millis(d.saturating_sub(now_ms()).max(1))
-            });
+                let wait = Duration::from_millis(at.saturating_sub(now_ms()).max(1));
+                timer.as_mut().reset(tokio::time::Instant::now() + wait);
+            }
             let ended = tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
@@ -343,7 +348,8 @@ impl Task {
                     self.mesh_input(ditto_mesh::Input::Net(event));
                     false
                 }
-                () = tokio::time::sleep(sleep) => {
+                () = &mut timer, if armed != u64::MAX => {
+                    armed = u64::MAX;
                     let now = now_ms();
                     self.mesh.handle(ditto_mesh::Input::Tick, now);
                     self.bus.handle(ditto_bus::Input::Tick, now);

@@ -121,7 +121,7 @@ const RESERVED: [Reserved; 4] = [
             "tungstenite",
             "ureq",
         ],
-        // The benchmarks measure plain TLS as the peer.
+        // The benchmarks measure what others do with sockets beside it.
         members: &["ditto-net", "ditto-benches"],
         why: "only the net opens sockets",
     },
