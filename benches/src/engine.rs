@@ -20,7 +20,7 @@ use crate::Outcome;
 use crate::row::{Report, note};
 
 pub(crate) use import::import;
-pub(crate) use ours::{documents, indexed};
+pub(crate) use ours::{documents, indexed, open};
 
 /// How a workload is named on the command line.
 pub(crate) const PART: &str = "engine:";
