@@ -47,6 +47,10 @@ fn syntax() {
             "SELECT * FROM c WHERE (a = 1",
             "query/invalid | expected ')', found the end of the statement @1:29",
         ),
+        (
+            "SELECT * FROM c WHERE a = - 9223372036854775809",
+            "query/invalid | number - 9223372036854775809 is out of range @1:27",
+        ),
         ("SELECT * FROM c WHERE a IN ()", "query/invalid | expected an expression, found ')' @1:29"),
         (
             "SELECT * FROM c WHERE a IN (1, 2",

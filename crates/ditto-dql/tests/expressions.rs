@@ -23,6 +23,8 @@ fn literals() {
             ("1e3", "1000.0"),
             ("-9223372036854775808", "-9223372036854775808"),
             ("18446744073709551615", "18446744073709551615"),
+            // The sign is an operator here, and belongs to the number in the test of errors.
+            ("-(18446744073709551615)", "null"),
             ("TRUE", "true"),
             ("False", "false"),
             ("nUlL", "null"),

@@ -128,6 +128,8 @@ impl Text {
                 self.add(")");
             }
             Expr::Not(e) => self.around("(NOT ", e, ")"),
+            // A sign before digits belongs to the number, which has no value below -2^63 (docs/dql.md).
+            Expr::Negate(e) if matches!(**e, Expr::Literal(Value::UInt(_))) => self.around("(- (", e, "))"),
             Expr::Negate(e) => self.around("(- ", e, ")"),
             Expr::Is(e, test, negated) => {
                 let test = if *test == Test::Null { "NULL" } else { "MISSING" };
