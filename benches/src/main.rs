@@ -2,6 +2,7 @@
 //!
 //! Every row is a ratio of two figures of one run; absolute figures depend on the machine.
 
+mod attachments;
 mod bus;
 mod engine;
 mod measure;
@@ -25,7 +26,7 @@ struct Options {
 }
 
 const USAGE: &str = "usage: ditto-benches \
-    engine|engine:WORKLOAD|sync|sync:PART|mesh|mesh:PART|bus|bus:PART [--quick] [--json FILE]";
+    engine|engine:WORKLOAD|sync|sync:PART|mesh|mesh:PART|bus|bus:PART|attachments [--quick] [--json FILE]";
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut options = Options { group: args.next().ok_or(USAGE)?, quick: false, json: None };
@@ -52,6 +53,7 @@ async fn run() -> Outcome<()> {
     match options.group.as_str() {
         "engine" => engine::run(&mut report, options.quick)?,
         part if part.starts_with(engine::PART) => engine::part(&mut report, part, options.quick).await?,
+        "attachments" => attachments::run(&mut report, options.quick).await?,
         "bus" => bus::run(&mut report, "", options.quick).await?,
         part if part.starts_with(bus::PART) => bus::run(&mut report, part, options.quick).await?,
         "mesh" => mesh::run(&mut report, options.quick).await?,

@@ -3,7 +3,7 @@
 //! Both ends run in this process, each the mesh machine and the sockets as the SDK runs them. The peers are driven by
 //! tokio as well: a task at each end of one connection.
 
-mod bare;
+pub(crate) mod bare;
 mod bulk;
 mod crowd;
 mod end;

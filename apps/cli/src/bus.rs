@@ -1,7 +1,7 @@
 //! `ditto bus`: messages, streams and TCP ports over the mesh.
 
 mod forward;
-mod join;
+pub(crate) mod join;
 mod listen;
 mod load;
 mod ping;

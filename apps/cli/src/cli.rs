@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{bus, check, doctor, exec, import, keygen, mesh, peer, shell};
+use crate::{attach, bus, check, doctor, exec, import, keygen, mesh, peer, shell};
 
 /// Query, fill and connect local databases.
 #[derive(Parser)]
@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Messages, streams and TCP ports between two peers of the mesh.
     #[command(subcommand)]
     Bus(bus::BusCommand),
+    /// Attachments: keep a file, fetch one, look who has it.
+    #[command(subcommand)]
+    Attach(attach::AttachCommand),
     /// Look for what keeps devices from connecting, with advice.
     Doctor(doctor::DoctorArgs),
     /// Verify digests, keys and sequence numbers of a database.
@@ -66,6 +69,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Peer(args) => peer::run(*args).await,
         Command::Mesh(args) => mesh::run(args).await,
         Command::Bus(command) => bus::run(command).await,
+        Command::Attach(command) => attach::run(command).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Keygen(args) => keygen::run(&args),

@@ -59,12 +59,18 @@ impl Failure {
 impl From<DittoError> for Failure {
     fn from(e: DittoError) -> Self {
         use ErrorKind::{
-            InvalidConfig, Io, PersistenceDirectoryLocked, StoreBackend, StoreCorrupt, StoreVersion,
+            AttachmentCreateFailed, AttachmentFetchFailed, AttachmentFileNotFound,
+            AttachmentFilePermissionDenied, InvalidConfig, Io, PersistenceDirectoryLocked, StoreBackend,
+            StoreCorrupt, StoreFull, StoreVersion,
         };
         let code = match e.kind() {
             PersistenceDirectoryLocked => 4,
             InvalidConfig => 2,
-            Io | StoreBackend | StoreCorrupt | StoreVersion | ErrorKind::Internal => 3,
+            Io | StoreBackend | StoreCorrupt | StoreFull | StoreVersion | ErrorKind::Internal => 3,
+            AttachmentCreateFailed
+            | AttachmentFetchFailed
+            | AttachmentFileNotFound
+            | AttachmentFilePermissionDenied => 3,
             _ => 1,
         };
         Self { code, message: e.to_string(), error: Some(error_value(&e)) }

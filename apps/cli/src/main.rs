@@ -1,5 +1,6 @@
 //! The `ditto` command. Results go to stdout, everything else to stderr.
 
+mod attach;
 mod bus;
 mod check;
 mod cli;

@@ -9,6 +9,7 @@ use ditto_net::platform::RadioShim;
 use ditto_types::{DatabaseId, ErrorKind, Value};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
+use crate::attachment::Fetches;
 use crate::bus::Bus;
 use crate::config::{DittoConfig, DittoConfigConnect, Durability};
 use crate::control::Control;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     peer_metadata: Mutex<Value>,
     observers: Mutex<Vec<StoreObserver>>,
     subscriptions: Mutex<Vec<SyncSubscription>>,
+    pub(crate) fetches: Fetches,
 }
 
 /// What the present run of the network was begun with.
@@ -99,7 +101,7 @@ impl Ditto {
             hostname::get().map_or_else(|_| "unknown".to_owned(), |n| n.to_string_lossy().into_owned());
         let settings = transports::mesh_settings(&transport, &Radios::new());
         let mesh = mesh_config(&store, database, &identity, &admission, settings, &name);
-        let node = Node::spawn(mesh, store.clone())?;
+        let node = Node::spawn(mesh, store.clone(), &identity.peer_key())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -118,6 +120,7 @@ impl Ditto {
                 peer_metadata: Mutex::new(Value::Object(Default::default())),
                 observers: Mutex::default(),
                 subscriptions: Mutex::default(),
+                fetches: Fetches::default(),
             }),
         })
     }
@@ -399,6 +402,7 @@ impl Inner {
             observer.cancel();
         }
         self.subscriptions().clear();
+        self.fetches.cancel_all();
     }
 }
 

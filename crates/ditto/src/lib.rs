@@ -53,6 +53,7 @@
 //! | [`radio`] | drivers of the platform for Bluetooth and the like |
 //! | `store`, `transaction`, `executor`, `observer`, `query`, `result`, `differ` | local data |
 //! | `differ` | [`Differ`]: what changed between two results |
+//! | `attachment` | attachments: making, fetching, reading them |
 //! | `sync`, `presence`, `connection_request`, `diagnostics`, `experimental`, `bus` | the mesh, from the app's side |
 //! | `control`, `feed` | what the app said about connections and what happened to them |
 //! | `node`, `replication`, `sync_store`, `system` | the task and the thread that run the machines; what `system:` collections tell of them |
@@ -60,6 +61,7 @@
 
 #![deny(missing_docs)]
 
+mod attachment;
 mod bus;
 mod callback_gate;
 mod config;
@@ -93,6 +95,10 @@ mod transports;
 #[doc(hidden)]
 pub mod wiring;
 
+pub use attachment::{
+    AttachmentFetchEvent, AttachmentFetchOptions, AttachmentHolder, AttachmentReader, DittoAttachment,
+    DittoAttachmentFetcher, DittoAttachmentToken,
+};
 pub use bus::{
     Bus, BusDelegate, BusExecutor, BusMessage, BusMessages, BusStream, BusStreamDelegate, Delivery,
     IncomingStreams, StreamEnd, StreamFailure, StreamStats,

@@ -14,6 +14,8 @@ use ditto_types::{ErrorKind, Value};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::DittoError;
+use crate::attachment::exchange::{Exchange, ToBlobs};
+use crate::attachment::port::{BlobCommand, BlobPort};
 use crate::bus::{BusCommand, BusPort, BusState};
 use crate::connection_request::ConnectionRequest;
 use crate::control::Control;
@@ -45,6 +47,7 @@ pub(crate) enum Command {
     },
     PeerMetadata(Value),
     Bus(BusCommand),
+    Blobs(BlobCommand),
     /// From the replication thread, for one session of the peer, as the two after it.
     Send {
         peer: PeerKey,
@@ -114,6 +117,7 @@ pub enum MeshEvent {
 pub(crate) struct Node {
     commands: mpsc::UnboundedSender<Command>,
     replication: Replication,
+    blobs: Exchange,
     state: Arc<Mutex<State>>,
     pub(crate) graph: watch::Receiver<Arc<PresenceGraph>>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
@@ -133,10 +137,15 @@ pub(crate) struct State {
 
 impl Node {
     /// Starts the task and the thread, without network.
-    pub(crate) fn spawn(mesh: MeshConfig, store: ditto_store::Store) -> Result<Self, DittoError> {
+    pub(crate) fn spawn(
+        mesh: MeshConfig,
+        store: ditto_store::Store,
+        me: &PeerKey,
+    ) -> Result<Self, DittoError> {
         let (commands, from_app) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(1024);
         let replication = Replication::spawn(store.clone(), commands.clone(), events.clone())?;
+        let blobs = Exchange::spawn(store.blobs()?.clone(), me, commands.downgrade())?;
         let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
         let bus = BusState::default();
@@ -150,6 +159,7 @@ impl Node {
             bus: BusPort::new(bus.inbox.clone(), commands.downgrade()),
             net: None,
             to_sync: replication.sender(),
+            blobs: BlobPort::new(blobs.sender()),
             graph: graph_out,
             events: events.clone(),
             control: control.clone(),
@@ -161,7 +171,7 @@ impl Node {
         };
         runtime::handle()?.spawn(task.run(from_app));
         let closed = watch::channel(false).0;
-        Ok(Self { commands, replication, state, graph, events, bus, control, closed })
+        Ok(Self { commands, replication, blobs, state, graph, events, bus, control, closed })
     }
 
     pub(crate) fn command(&self, command: Command) -> Result<(), DittoError> {
@@ -200,9 +210,12 @@ impl Node {
             let _ = outcome.await;
         }
         self.bus.close();
-        let stopping = self.replication.stop();
+        let (stopping, blobs) = (self.replication.stop(), self.blobs.stop());
         let _ = runtime::blocking(move || {
             stopping.join();
+            if blobs.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("the thread of attachments panicked");
+            }
             Ok(())
         })
         .await;
@@ -215,7 +228,16 @@ impl Node {
         let _ = self.command(Command::Shutdown { done });
         self.bus.close();
         drop(self.replication.stop());
+        // It is quick, and must not write into a directory that is free.
+        if self.blobs.stop().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of attachments panicked");
+        }
         self.closed.send_replace(true);
+    }
+
+    /// For the thread of attachments.
+    pub(crate) fn blob_sender(&self) -> crossbeam_channel::Sender<ToBlobs> {
+        self.blobs.sender()
     }
 
     /// What happens in the mesh and in sync from now on.
@@ -315,6 +337,7 @@ struct Task {
     /// not reach the next.
     net: Option<(Net, mpsc::Receiver<NetEvent>)>,
     to_sync: crossbeam_channel::Sender<ToSync>,
+    blobs: BlobPort,
     graph: watch::Sender<Arc<PresenceGraph>>,
     events: broadcast::Sender<MeshEvent>,
     control: Arc<Control>,
@@ -407,6 +430,11 @@ impl Task {
                 self.mesh_input(Input::SetPeerMetadata(metadata));
             }
             Command::Bus(command) => self.bus.command(command, now_ms()),
+            Command::Blobs(command) => {
+                if let Some(input) = self.blobs.command(command) {
+                    self.mesh_input(input);
+                }
+            }
             Command::Send { peer, session, lane, bytes } => {
                 self.session_input(peer, session, Input::Send { peer, lane, bytes, tag: 0 });
             }
@@ -525,6 +553,7 @@ impl Task {
             Action::PeerConnected(info) => {
                 tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");
                 self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
+                self.blobs.peer_up(info.peer);
                 let session = self.sessions.begin(info.peer);
                 self.sync(ToSync::PeerUp {
                     peer: info.peer,
@@ -542,6 +571,7 @@ impl Task {
             Action::PeerDisconnected { peer, reason } => {
                 tracing::info!(%peer, reason, "peer disconnected");
                 self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
+                self.blobs.peer_down(&peer);
                 self.sessions.end(&peer);
                 self.sync(ToSync::PeerDown { peer });
                 self.event(MeshEvent::PeerDisconnected { peer, reason });
@@ -551,6 +581,7 @@ impl Task {
                 self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
                 self.mesh_input(ditto_mesh::Input::Consumed { peer, lane: Lane::Bus, bytes: length });
             }
+            Action::Message { peer, lane: Lane::Blobs, bytes } => self.blobs.message(&peer, bytes),
             Action::Message { peer, lane, bytes } => self.sync(ToSync::Message { peer, lane, bytes }),
             Action::Datagram { peer, bytes } => {
                 self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
@@ -562,12 +593,14 @@ impl Task {
                 self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
             }
             Action::Queued { lane: Lane::Bus, .. } => {}
+            Action::Queued { peer, lane: Lane::Blobs, bytes } => self.blobs.queued(&peer, bytes),
             Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
             Action::ConnectionRequest { link, peer, kind, metadata } => {
                 self.ask(link, ConnectionRequest::new(peer, kind, metadata));
             }
+            action if self.blobs.is_mine(&action) => self.blobs.circuit(action),
             Action::CircuitIncoming { circuit, peer, purpose } if !ditto_bus::is_bus_purpose(purpose) => {
-                // No other service takes circuits yet, so the opener is told at once.
+                // No other service takes circuits, so the opener is told at once.
                 tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
                 self.mesh_input(ditto_mesh::Input::CircuitClose { circuit, code: UNKNOWN_PURPOSE });
             }

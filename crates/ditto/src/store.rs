@@ -1,11 +1,18 @@
 //! The store handle: statements, observers and transactions.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ditto_store::Cancellation;
 use ditto_types::Object;
 
 use crate::DittoError;
+use crate::attachment::{
+    self, AttachmentFetchEvent, AttachmentFetchOptions, AttachmentHolder, DittoAttachment,
+    DittoAttachmentFetcher, DittoAttachmentToken, Source,
+};
 use crate::instance::Inner;
 use crate::observer::{self, SignalNext, StoreObserver};
 use crate::query::{IntoQuery, Query};
@@ -144,6 +151,109 @@ impl Store {
     pub async fn begin(&self, options: TransactionOptions) -> Result<Transaction, DittoError> {
         transaction::refuse_nested(&self.inner)?;
         transaction::begin(self, options).await
+    }
+
+    /// Keeps a copy of a file as an attachment (API-315). Put its token into a document, whose field is declared as
+    /// `ATTACHMENT`; the metadata travels with the token.
+    ///
+    /// Fails with [`ErrorKind::AttachmentFileNotFound`](crate::ErrorKind::AttachmentFileNotFound),
+    /// [`AttachmentFilePermissionDenied`](crate::ErrorKind::AttachmentFilePermissionDenied),
+    /// [`SizeLimitExceeded`](crate::ErrorKind::SizeLimitExceeded) above 1 TiB, [`StoreFull`](crate::ErrorKind::StoreFull), and
+    /// [`AttachmentCreateFailed`](crate::ErrorKind::AttachmentCreateFailed). Then nothing is left behind.
+    pub async fn new_attachment(
+        &self,
+        path: impl Into<PathBuf>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<DittoAttachment, DittoError> {
+        attachment::create(&self.inner, Source::Path(path.into()), metadata).await
+    }
+
+    /// [`Store::new_attachment`] of bytes.
+    pub async fn new_attachment_from_bytes(
+        &self,
+        bytes: impl Into<Vec<u8>>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<DittoAttachment, DittoError> {
+        attachment::create(&self.inner, Source::Bytes(bytes.into()), metadata).await
+    }
+
+    /// [`Store::new_attachment`] of what a stream gives until its end. It is never in memory as a whole.
+    pub async fn new_attachment_from_reader(
+        &self,
+        reader: impl std::io::Read + Send + 'static,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<DittoAttachment, DittoError> {
+        attachment::create(&self.inner, Source::Reader(Box::new(reader)), metadata).await
+    }
+
+    /// Begins to fetch an attachment from whoever has it, and calls `handler` with what happens (API-316): progress, then
+    /// exactly one event that ends it. One that is here already is completed soon.
+    ///
+    /// It survives disconnections and goes on where it was, also in another run of the app, with any peer that has some of it.
+    /// Peers further off are reached through others, which need not hold it. It waits as long as it takes; see
+    /// [`Store::fetch_attachment_with_options`].
+    ///
+    /// `token` is a token, an attachment, the value of a field, JSON text or bytes. Fails with
+    /// [`ErrorKind::AttachmentTokenInvalid`](crate::ErrorKind::AttachmentTokenInvalid).
+    pub fn fetch_attachment<T>(
+        &self,
+        token: T,
+        handler: impl FnMut(AttachmentFetchEvent) + Send + 'static,
+    ) -> Result<DittoAttachmentFetcher, DittoError>
+    where
+        T: TryInto<DittoAttachmentToken>,
+        DittoError: From<T::Error>,
+    {
+        self.fetch_attachment_with_options(token, AttachmentFetchOptions::default(), handler)
+    }
+
+    /// [`Store::fetch_attachment`] that gives up by itself.
+    pub fn fetch_attachment_with_options<T>(
+        &self,
+        token: T,
+        options: AttachmentFetchOptions,
+        handler: impl FnMut(AttachmentFetchEvent) + Send + 'static,
+    ) -> Result<DittoAttachmentFetcher, DittoError>
+    where
+        T: TryInto<DittoAttachmentToken>,
+        DittoError: From<T::Error>,
+    {
+        attachment::fetch(&self.inner, token.try_into()?, options, handler)
+    }
+
+    /// The fetches that run now.
+    pub fn attachment_fetchers(&self) -> Vec<DittoAttachmentFetcher> {
+        self.inner.fetches.running()
+    }
+
+    /// The attachment of a token, if all of it is here.
+    pub fn attachment<T>(&self, token: T) -> Result<Option<DittoAttachment>, DittoError>
+    where
+        T: TryInto<DittoAttachmentToken>,
+        DittoError: From<T::Error>,
+    {
+        attachment::local(&self.inner, token.try_into()?)
+    }
+
+    /// Asks the mesh who has an attachment, and waits `patience` for the answers: at most 32, of peers up to eight
+    /// connections away. Nothing is fetched.
+    pub async fn attachment_holders<T>(
+        &self,
+        token: T,
+        patience: Duration,
+    ) -> Result<Vec<AttachmentHolder>, DittoError>
+    where
+        T: TryInto<DittoAttachmentToken>,
+        DittoError: From<T::Error>,
+    {
+        attachment::holders(&self.inner, token.try_into()?, patience).await
+    }
+
+    /// Deletes the attachments without handle and without a document here that refers to them, if the run before found them
+    /// so too (API-378). It also runs by itself. Gives the number of those that went.
+    pub async fn collect_attachments(&self) -> Result<usize, DittoError> {
+        let store = self.inner.store()?;
+        blocking(move || Ok(store.collect_blobs()?.deleted)).await
     }
 
     /// Recomputes every digest, index entry and sequence number and reports what does not fit.

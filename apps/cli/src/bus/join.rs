@@ -126,6 +126,24 @@ impl Joined {
         tokio::time::timeout(self.wait, search).await.map_err(|_| late())?
     }
 
+    /// Waits until there is a connection.
+    pub(crate) async fn wait_for_a_peer(&self) -> Result<(), Failure> {
+        let (changed, mut changes) = mpsc::unbounded_channel();
+        let _observer = self.ditto().presence().observe(move |graph| {
+            // The wait may be over.
+            let _ = changed.send(graph.remote_peers.is_empty());
+        })?;
+        let search = async {
+            while let Some(alone) = changes.recv().await {
+                if !alone {
+                    return;
+                }
+            }
+        };
+        let late = || Failure::environment(format!("no peer within {} s", self.wait.as_secs()));
+        tokio::time::timeout(self.wait, search).await.map_err(|_| late())
+    }
+
     pub(crate) async fn close(self) -> Result<(), Failure> {
         self.instance.close().await
     }

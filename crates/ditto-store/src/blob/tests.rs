@@ -103,10 +103,20 @@ fn chunks_in_any_order_make_the_blob_and_wrong_ones_are_refused() {
     }
     assert_eq!(partial.arrived().unwrap(), blob.len() - BLOB_CHUNK_BYTES as u64);
     assert!(to.chunk(blob.id(), blob.len(), 4).unwrap().is_none());
+    let holding = |blobs: &Blobs| blobs.holding(blob.id(), blob.len()).unwrap();
+    assert_eq!(
+        (partial.bits().unwrap(), holding(&to)),
+        (vec![0b110_1111], BlobHolding::Partial(vec![0b110_1111]))
+    );
+    assert_eq!(
+        (holding(&from), to.holding(id(b"x"), 1).unwrap()),
+        (BlobHolding::Whole, BlobHolding::Nothing)
+    );
     assert!(to.get(blob.id(), blob.len()).is_none());
     let Received::Complete(whole) = partial.put(4, &chunk(4)).unwrap() else { panic!() };
     assert_eq!(whole.data().unwrap(), bytes);
     whole.verify().unwrap();
+    assert_eq!((partial.bits().unwrap(), holding(&to)), (vec![0b111_1111], BlobHolding::Whole));
     assert_eq!((partial.missing().unwrap(), partial.arrived().unwrap()), (0, blob.len()));
     assert_eq!(files(&dir.path().join("to")), 2);
 }
