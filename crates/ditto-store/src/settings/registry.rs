@@ -150,7 +150,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     boolean!(disable_replication_gc_on_evict),
     boolean!(peer_certificate_revocation_check_enabled),
     integer!(attachment_gc_interval_seconds, 1, 31_622_400, "seconds"),
-    integer!(dql_spill_threshold_bytes, 65_536, 1 << 30, "bytes"),
+    integer!(dql_spill_threshold_bytes, 1_024, 1 << 30, "bytes"),
     integer!(example_parameter, 0, u64::MAX, "of no unit"),
 ];
 

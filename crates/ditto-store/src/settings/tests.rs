@@ -39,7 +39,7 @@ const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("disable_replication_gc_on_evict", "false", "true", &["null"]),
     ("peer_certificate_revocation_check_enabled", "true", "false", &["[]"]),
     ("attachment_gc_interval_seconds", "600", "1", &["0", "31622401", "\"1\""]),
-    ("dql_spill_threshold_bytes", "8388608", "65536", &["65535", "1073741825", "\"1\""]),
+    ("dql_spill_threshold_bytes", "8388608", "1024", &["1023", "1073741825", "\"1\""]),
     ("example_parameter", "42", "18446744073709551615", &["-1", "0.5"]),
 ];
 
