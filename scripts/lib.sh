@@ -16,6 +16,8 @@ mkdir -p "$CACHE"
 
 if [ -n "${CI:-}" ]; then
   export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+  # Incremental state helps editing. Between checkouts it is not found again and only fills the cache.
+  export CARGO_INCREMENTAL=0
 fi
 # A fresh rustup installation is not on the PATH of a shell that was already open.
 if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
