@@ -52,7 +52,8 @@ pub(crate) struct DatabaseArgs {
     /// Directory of the database; `:temp:` uses a throw-away one.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The logical database, a UUID. Only peers with the same id meet.
+    /// The logical database, a UUID. Only peers with the same id meet. When absent, the one that the
+    /// directory was made for, and the all-zero id for a new directory.
     #[arg(long, value_name = "UUID")]
     pub(crate) database_id: Option<String>,
     /// Wait for the disk at every commit, so that a power cut loses nothing.

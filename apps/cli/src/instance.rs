@@ -20,9 +20,6 @@ impl Instance {
         let mut config = DittoConfig::default()
             .with_connect(DittoConfigConnect::SmallPeersOnly { private_key: shared_key })
             .with_durability(if args.durable { Durability::Full } else { Durability::Normal });
-        if let Some(id) = &args.database_id {
-            config = config.with_database_id(id);
-        }
         let directory = if args.dir.as_os_str() == TEMPORARY {
             let temporary = tempfile::Builder::new().prefix("ditto-").tempdir();
             Some(
@@ -33,6 +30,13 @@ impl Instance {
             None
         };
         let path = directory.as_ref().map_or(args.dir.as_path(), |d| d.path());
+        let id = match &args.database_id {
+            Some(id) => Some(id.clone()),
+            None => DittoConfig::database_id_in(path)?,
+        };
+        if let Some(id) = id {
+            config = config.with_database_id(id);
+        }
         let ditto = Ditto::open(config.with_persistence_directory(path)).await?;
         Ok(Self { ditto, _directory: directory })
     }

@@ -43,6 +43,21 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn a_directory_knows_its_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = "6f1d1c9e-2f4b-4c39-a9f0-8c3d7c2f5a11";
+    let insert = "INSERT INTO c DOCUMENTS ({'_id': 1})";
+    let out = ditto(&["exec", "--dir", text(dir.path()), "--database-id", id, insert]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    let out = ditto(&["exec", "--dir", text(dir.path()), "SELECT * FROM c"]);
+    assert_eq!(line(&out)["items"], json!([{"_id": 1}]), "{out:?}");
+    let other = "00000000-0000-0000-0000-000000000000";
+    let out = ditto(&["exec", "--dir", text(dir.path()), "--database-id", other, "SELECT * FROM c"]);
+    assert_eq!(line(&out)["error"]["kind"], "validation/invalid-ditto-config");
+    assert!(line(&out)["error"]["message"].as_str().unwrap().contains(id), "{out:?}");
+}
+
+#[test]
 fn exec_prints_one_object() {
     let dir = tempfile::tempdir().unwrap();
     let args = r#"{"d":{"_id":1,"f":1.0,"b":{"$bytes":"AAEC"}}}"#;

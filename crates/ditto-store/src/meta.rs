@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use ditto_types::wire::{Reader, WireError};
-use ditto_types::{Hlc, HlcClock, SiteId};
+use ditto_types::{DatabaseId, Hlc, HlcClock, SiteId};
 
 use crate::StoreError;
 use crate::driver::{Db, Param};
@@ -100,6 +100,13 @@ pub(crate) fn save_site(db: &Db, state: &State) -> Result<(), StoreError> {
     put(db, SITE_STALE, &[u8::from(state.site_stale)])
 }
 
+/// The database that the file belongs to; `None` before its first open was completed.
+pub(crate) fn database(db: &Db) -> Result<Option<DatabaseId>, StoreError> {
+    let Some(id) = get(db, DATABASE)? else { return Ok(None) };
+    let id = <[u8; 16]>::try_from(id).map_err(|_| damaged(db, DATABASE, &WireError::Truncated(0)))?;
+    Ok(Some(id.into()))
+}
+
 /// Newest sequence number in the snapshot that the connection sees.
 pub(crate) fn head(db: &Db) -> Result<u64, StoreError> {
     Ok(state_row(db)?.0)
@@ -139,7 +146,7 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
         return Err(StoreError::OtherDatabase {
             directory: db.file().parent().unwrap_or(Path::new("")).to_path_buf(),
             found: <[u8; 16]>::try_from(database)
-                .map_or_else(|_| "?".to_string(), |b| uuid::Uuid::from_bytes(b).to_string()),
+                .map_or_else(|_| "?".to_string(), |b| DatabaseId::from(b).to_string()),
             expected: options.database.to_string(),
         });
     }

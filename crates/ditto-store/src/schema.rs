@@ -202,6 +202,14 @@ pub(crate) fn open_file(file: &Path, durability: Durability) -> Result<Db, Store
     Ok(db)
 }
 
+/// Opens the file for reading alone, whatever its version; `None` when there is nothing in it.
+pub(crate) fn peek(file: &Path) -> Result<Option<Db>, StoreError> {
+    match recognise(file)? {
+        Found::Ours => Db::open(file, Mode::Read).map(Some),
+        Found::Nothing | Found::Journaled => Ok(None),
+    }
+}
+
 /// Opens the file for reading beside the writer; `first` for the connection that is used before all others.
 pub(crate) fn open_reader(file: &Path, first: bool) -> Result<Db, StoreError> {
     let db = Db::open(file, Mode::Read)?;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Receiver;
 use ditto_crdt::{DictWriter, Doc};
 use ditto_dql::{BindContext, Plan};
-use ditto_types::{DocId, ErrorKind, HashKey, KeyHash, Object};
+use ditto_types::{DatabaseId, DocId, ErrorKind, HashKey, KeyHash, Object};
 
 use crate::blob::{self, Blobs, CollectReport};
 use crate::check::{self, CheckReport};
@@ -69,6 +69,18 @@ pub(crate) struct Inner {
 }
 
 impl Store {
+    /// The database whose documents a directory holds, for tools that know only the directory; `None` when there are
+    /// none yet. Fails as [`Store::open`] does, and writes nothing.
+    pub fn database_in(directory: &Path) -> Result<Option<DatabaseId>, StoreError> {
+        if !directory.join(schema::DB_FILE).exists() {
+            return Ok(None);
+        }
+        // A log that a killed owner left is replayed by whoever comes first; nobody else may be about.
+        let lock = DirectoryLock::acquire(directory)?;
+        let file = lock.directory().join(schema::DB_FILE);
+        schema::peek(&file)?.map_or(Ok(None), |db| meta::database(&db))
+    }
+
     /// Opens the store in a directory, or creates it. Fails without leaving the directory locked.
     ///
     /// [`StoreError::Locked`] when another instance has it open, [`StoreError::Corrupt`] when the file is damaged or

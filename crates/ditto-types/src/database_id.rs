@@ -24,6 +24,12 @@ impl DatabaseId {
     }
 }
 
+impl From<[u8; 16]> for DatabaseId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
 impl FromStr for DatabaseId {
     type Err = DatabaseIdError;
 

@@ -68,6 +68,15 @@ impl DittoConfig {
         DatabaseId::DEFAULT.to_string()
     }
 
+    /// The id of the database whose documents a directory holds, for tools that are given only the directory; `None`
+    /// when there are none yet. Relative paths resolve as those of `persistence_directory` do.
+    ///
+    /// Fails as [`Ditto::open`](crate::Ditto::open) does for a directory that is in use or damaged.
+    pub fn database_id_in(directory: impl AsRef<Path>) -> Result<Option<String>, DittoError> {
+        let directory = Self::default_root_directory().join(directory);
+        Ok(ditto_store::Store::database_in(&directory)?.map(|id| id.to_string()))
+    }
+
     /// The directory against which relative and empty persistence paths resolve: on macOS
     /// `~/Library/Application Support/Ditto`, elsewhere the working directory (API-003).
     pub fn default_root_directory() -> PathBuf {
