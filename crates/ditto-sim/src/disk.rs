@@ -13,6 +13,7 @@ use crate::world::Broken;
 const DB: &str = "store.db";
 const WAL: &str = "store.db-wal";
 const SHM: &str = "store.db-shm";
+const SEAL: &str = "store.seal";
 
 /// Sizes of the write-ahead log's format: its header, and what stands before each page.
 const WAL_HEADER: usize = 32;
@@ -23,6 +24,8 @@ const FRAME_HEADER: usize = 24;
 pub(crate) struct Image {
     db: Vec<u8>,
     wal: Vec<u8>,
+    /// What stands beside the database; a backup of the database leaves it out.
+    seal: Vec<u8>,
 }
 
 /// The directory of one device.
@@ -60,12 +63,12 @@ impl Disk {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other.map_err(|e| failed("read", &e)),
         };
-        Ok(Image { db: read(DB)?, wal: read(WAL)? })
+        Ok(Image { db: read(DB)?, wal: read(WAL)?, seal: read(SEAL)? })
     }
 
     /// Puts contents into the files that are there, as if they had never been touched since.
     pub(crate) fn put_back(&self, image: &Image) -> Result<(), Broken> {
-        for (name, bytes) in [(DB, &image.db), (WAL, &image.wal)] {
+        for (name, bytes) in [(DB, &image.db), (WAL, &image.wal), (SEAL, &image.seal)] {
             let mut file = fs::OpenOptions::new()
                 .create(true)
                 .write(true)
@@ -114,7 +117,7 @@ impl Disk {
         let (first, all) = (frames(floor), frames(image.wal.len()));
         let kept = first + all.saturating_sub(first) * usize::from(keep) / 1000;
         let wal = image.wal[..(WAL_HEADER + kept * frame).min(image.wal.len())].to_vec();
-        (Image { db: image.db.clone(), wal }, (all - kept) as u64)
+        (Image { wal, ..image.clone() }, (all - kept) as u64)
     }
 }
 

@@ -222,10 +222,11 @@ impl Core {
             meta::mark(&self.db, durability, &self.clock.boot_id())?;
         }
         self.db.exec("COMMIT", &[])?;
-        if let Some(durability) = unmarked
-            && let Err(e) = schema::set_durability(&self.db, durability)
-        {
-            tracing::warn!(error = %e, "commits go on to wait for the disk");
+        if let Some(durability) = unmarked {
+            meta::note_seal(&self.db);
+            if let Err(e) = schema::set_durability(&self.db, durability) {
+                tracing::warn!(error = %e, "commits go on to wait for the disk");
+            }
         }
         self.dict.committed();
         self.counts.committed();

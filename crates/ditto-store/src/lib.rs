@@ -50,6 +50,7 @@ mod result;
 mod row;
 mod scan;
 mod schema;
+mod seal;
 mod select;
 mod settings;
 mod shared;

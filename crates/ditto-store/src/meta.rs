@@ -9,7 +9,7 @@ use ditto_types::{DatabaseId, Hlc, HlcClock, SiteId};
 use crate::StoreError;
 use crate::driver::{Db, Param};
 use crate::options::{Durability, RandomSource, StoreOptions};
-use crate::schema;
+use crate::{schema, seal};
 
 const DATABASE: &str = "database";
 const STORE_ID: &str = "store_id";
@@ -23,6 +23,8 @@ const BOOT: &str = "boot";
 const CLEAN: &str = "clean";
 const DURABILITY: &str = "durability";
 const GUARD: &str = "guard";
+/// The number of [`seal`].
+const SEAL: &str = "seal";
 
 /// Names a store and the history of its sequence numbers to its peers (design 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,11 @@ pub(crate) struct State {
 /// that owner included, and peers are told of it.
 pub(crate) fn open(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
     match get(db, DATABASE)? {
-        None => durably(db, options.durability, || create(db, options)),
+        None => {
+            let made = durably(db, options.durability, || create(db, options))?;
+            note_seal(db);
+            Ok(made)
+        }
         Some(found) => reopen(db, options, &found),
     }
 }
@@ -120,7 +126,40 @@ pub(crate) fn clock(db: &Db) -> Result<Hlc, StoreError> {
 /// Marks the store as cleanly closed, on the disk. A store that was not written to since is so already.
 pub(crate) fn close(db: &Db) -> Result<(), StoreError> {
     schema::set_durability(db, Durability::Full)?;
-    if array::<1>(db, CLEAN)? == [1] { Ok(()) } else { put(db, CLEAN, &[1]) }
+    if array::<1>(db, CLEAN)? == [1] {
+        return Ok(());
+    }
+    durably(db, Durability::Full, || {
+        put(db, CLEAN, &[1])?;
+        advance_seal(db)
+    })?;
+    note_seal(db);
+    Ok(())
+}
+
+/// The number of [`seal`] in the file.
+fn seal_inside(db: &Db) -> Result<u64, StoreError> {
+    match get(db, SEAL)? {
+        Some(bytes) => {
+            let bytes = bytes.try_into().map_err(|_| damaged(db, SEAL, &WireError::Truncated(0)))?;
+            Ok(u64::from_le_bytes(bytes))
+        }
+        // A file of an earlier release.
+        None => Ok(0),
+    }
+}
+
+fn advance_seal(db: &Db) -> Result<(), StoreError> {
+    let next = seal_inside(db)?.max(seal::beside(db.file())).saturating_add(1);
+    put(db, SEAL, &next.to_le_bytes())
+}
+
+/// To be called after a commit with [`mark`].
+pub(crate) fn note_seal(db: &Db) {
+    match seal_inside(db) {
+        Ok(number) => seal::note(db.file(), number),
+        Err(e) => tracing::warn!(error = %e, "the number of the database cannot be read"),
+    }
 }
 
 fn create(db: &Db, options: &StoreOptions) -> Result<(StoreIdentity, State), StoreError> {
@@ -165,10 +204,11 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
     };
     let guard = guard(db.file());
     let kept = get(db, GUARD)?.unwrap_or_default();
-    if !guard.is_empty() && !kept.is_empty() && guard != kept {
-        // The file is a copy: restored from a backup, or a twin of one that is still in use. Two stores must never
-        // share an author or a history of sequence numbers.
-        tracing::info!(file = %db.file().display(), "the database file was copied; it continues as a new store");
+    let is_copy = !guard.is_empty() && !kept.is_empty() && guard != kept;
+    if is_copy || seal::beside(db.file()) > seal_inside(db)? {
+        // The file is a copy, a twin of one that is still in use, or an older state of itself. Two stores must never share
+        // an author or a history of sequence numbers.
+        tracing::info!(file = %db.file().display(), "the database file was copied or taken back; it continues as a new store");
         identity = StoreIdentity { store_id: random(&*options.random), epoch: random(&*options.random) };
         state.site = SiteId { id: random(&*options.random), incarnation: 0 };
         state.site_stale = false;
@@ -187,6 +227,7 @@ fn reopen(db: &Db, options: &StoreOptions, database: &[u8]) -> Result<(StoreIden
         save_site(db, &state)?;
         mark(db, options.durability, &options.clock.boot_id())
     })?;
+    note_seal(db);
     Ok((identity, state))
 }
 
@@ -200,12 +241,13 @@ fn sequence_may_have_gone_back(db: &Db, now: &[u8]) -> Result<bool, StoreError> 
     Ok(!clean && !full && !same_boot)
 }
 
-/// Says in the file that it is in use, inside the transaction that is open. `boot`: see
+/// Says in the file that it is in use, inside the transaction that is open; after its commit comes [`note_seal`]. `boot`: see
 /// [`WallClock::boot_id`](crate::WallClock::boot_id).
 pub(crate) fn mark(db: &Db, durability: Durability, boot: &[u8]) -> Result<(), StoreError> {
     put(db, CLEAN, &[0])?;
     put(db, DURABILITY, &[u8::from(durability == Durability::Full)])?;
     put(db, BOOT, boot)?;
+    advance_seal(db)?;
     put(db, GUARD, &guard(db.file()))
 }
 
@@ -384,6 +426,60 @@ mod tests {
         let (_, original, original_state) = open_in(a.path(), Durability::Full);
         assert_eq!(original, first);
         assert_eq!(original_state.site, state.site);
+    }
+
+    /// Opens, writes and closes as a process does.
+    fn session(dir: &Path, seq: u64) -> (StoreIdentity, SiteId) {
+        let (db, identity, mut state) = open_in(dir, Durability::Full);
+        state.head = seq;
+        if state.unmarked.is_some() {
+            mark(&db, Durability::Full, b"boot").unwrap();
+            note_seal(&db);
+        }
+        save(&db, &state).unwrap();
+        close(&db).unwrap();
+        (identity, state.site)
+    }
+
+    #[test]
+    fn an_older_state_in_the_same_file_becomes_another_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(DB_FILE);
+        let (first, site) = session(dir.path(), 5);
+        let backup = std::fs::read(&file).unwrap();
+        assert_eq!(session(dir.path(), 9), (first, site), "sessions do not change who it is");
+        let newest = std::fs::read(&file).unwrap();
+        // Written into the file that is there: its inode and birth stay.
+        std::fs::write(&file, &backup).unwrap();
+        let (restored, other_site) = session(dir.path(), 6);
+        assert_ne!(restored.store_id, first.store_id);
+        assert_ne!(restored.epoch, first.epoch);
+        assert_ne!(other_site.id, site.id);
+        assert_eq!(session(dir.path(), 7).0, restored, "once is enough");
+        // What it was before is older than what it is now.
+        std::fs::write(&file, &newest).unwrap();
+        assert_ne!(session(dir.path(), 10).0, first);
+    }
+
+    #[test]
+    fn a_lost_note_beside_the_file_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, _) = session(dir.path(), 5);
+        let seal = dir.path().join("store.seal");
+        let old = std::fs::read(&seal).unwrap();
+        session(dir.path(), 6);
+        for state in [&old[..], b"", b"far more than eight bytes"] {
+            std::fs::write(&seal, state).unwrap();
+            assert_eq!(session(dir.path(), 7).0, first);
+        }
+        std::fs::remove_file(&seal).unwrap();
+        assert_eq!(session(dir.path(), 8).0, first);
+        // A process that was killed between its commit and the note.
+        let (db, _, mut state) = open_in(dir.path(), Durability::Full);
+        assert!(state.unmarked.take().is_some());
+        mark(&db, Durability::Full, b"boot").unwrap();
+        drop(db);
+        assert_eq!(open_in(dir.path(), Durability::Full).1, first);
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn an_open_snapshot_does_not_keep_the_directory() {
 }
 
 #[test]
-fn closing_leaves_one_file_and_no_log() {
+fn closing_leaves_one_database_file_and_no_log() {
     let f = Fixture::new();
     f.insert("c", r#"{"_id":"a"}"#);
     f.store.close();
@@ -101,7 +101,7 @@ fn closing_leaves_one_file_and_no_log() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["store.db", "store.lock"]);
+    assert_eq!(names, ["store.db", "store.lock", "store.seal"]);
 }
 
 #[test]
