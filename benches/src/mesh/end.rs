@@ -1,5 +1,6 @@
 //! One end: the mesh machine and its network in a task, as the SDK runs them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::Outcome;
 
-/// After this many inputs the actions are carried out, as in the SDK.
+/// After this many inputs or bytes the actions are carried out, as in the SDK.
 const INPUTS_PER_ROUND: usize = 64;
+const BYTES_PER_ROUND: usize = 64 << 10;
 
 /// Places in the channel of events, as in the SDK.
 const EVENTS: usize = 1024;
@@ -119,10 +121,16 @@ async fn drive(
     mut app: impl App,
 ) {
     let mut inputs = Vec::new();
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    // A timer that is early costs a tick; setting it anew for every input would cost more.
+    let mut due = u64::MAX;
     loop {
-        let sleep = mesh
-            .next_deadline()
-            .map_or(Duration::from_secs(3600), |d| Duration::from_millis(d.saturating_sub(now_ms()).max(1)));
+        let next = mesh.next_deadline().unwrap_or(u64::MAX);
+        if next < due {
+            let wait = Duration::from_millis(next.saturating_sub(now_ms()).max(1));
+            timer.as_mut().reset(tokio::time::Instant::now() + wait);
+            due = next;
+        }
         tokio::select! {
             command = commands.recv() => match command {
                 Some(input) => mesh.handle(input, now_ms()),
@@ -132,10 +140,20 @@ async fn drive(
                 Some(event) => mesh.handle(Input::Net(event), now_ms()),
                 None => return,
             },
-            () = tokio::time::sleep(sleep) => mesh.handle(Input::Tick, now_ms()),
+            () = timer.as_mut(), if due < u64::MAX => {
+                due = u64::MAX;
+                mesh.handle(Input::Tick, now_ms());
+            }
         }
+        let mut bytes = 0;
         for _ in 0..INPUTS_PER_ROUND {
+            if bytes >= BYTES_PER_ROUND {
+                break;
+            }
             let Ok(event) = events.try_recv() else { break };
+            if let NetEvent::Bytes { bytes: b, .. } = &event {
+                bytes += b.len();
+            }
             mesh.handle(Input::Net(event), now_ms());
         }
         while let Some(action) = mesh.poll() {

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 /// Credit that a message costs beside its bytes.
 pub(crate) const MESSAGE_COST: u64 = 32;
 
+/// Room for a message of which the first frame has come.
+const ASSEMBLY: usize = 66 << 10;
+
 /// The sending side.
 #[derive(Debug, Default)]
 pub(crate) struct SendSide {
@@ -159,6 +162,10 @@ impl RecvSide {
         }
         self.in_message = !end;
         if !end {
+            if self.assembly.is_empty() {
+                // Most messages of several frames fit, so that they are not moved as they grow.
+                self.assembly.reserve(ASSEMBLY.min(self.max_message));
+            }
             self.assembly.extend_from_slice(payload);
             return Ok(None);
         }

@@ -2,7 +2,7 @@
 //!
 //! There are no certificates, names, tickets or early data: the key *is* the identity, and HELLO decides on admission.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -267,11 +267,14 @@ impl SecureChannel {
                 return Err(TlsError("the peer closed the channel".into()));
             }
             let state = self.conn.process_new_packets()?;
-            let ready = state.plaintext_bytes_to_read();
-            if ready > 0 {
-                let start = out.len();
-                out.resize(start + ready, 0);
-                self.conn.reader().read_exact(&mut out[start..])?;
+            let mut ready = state.plaintext_bytes_to_read();
+            let mut reader = self.conn.reader();
+            while ready > 0 {
+                let piece = reader.fill_buf()?;
+                out.extend_from_slice(piece);
+                let n = piece.len();
+                reader.consume(n);
+                ready = ready.saturating_sub(n.max(1));
             }
             if state.peer_has_closed() {
                 return Err(TlsError("the peer closed the channel".into()));

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, IoSlice};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Role};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::sink::{EventSink, Slot};
 use crate::table::{LinkPort, LinkTable};
@@ -178,6 +178,9 @@ struct Outgoing<'a> {
     offset: usize,
     /// Bytes written and not yet reported.
     unreported: &'a AtomicUsize,
+    /// When they are, if it runs. It is not set anew for every write, which would cost more than the report.
+    timer: Pin<Box<Sleep>>,
+    is_armed: bool,
     ended: bool,
 }
 
@@ -188,7 +191,9 @@ impl<'a> Outgoing<'a> {
         total: Arc<AtomicUsize>,
         unreported: &'a AtomicUsize,
     ) -> Self {
-        Self { link, outbox, total, waiting: VecDeque::new(), offset: 0, unreported, ended: false }
+        let timer = Box::pin(sleep(REPORT_WITHIN));
+        let (waiting, offset, is_armed, ended) = (VecDeque::new(), 0, false, false);
+        Self { link, outbox, total, waiting, offset, unreported, timer, is_armed, ended }
     }
 
     fn unreported(&self) -> usize {
@@ -211,15 +216,26 @@ impl<'a> Outgoing<'a> {
                     return Ok(());
                 }
                 let some = self.unreported();
+                if some > 0 && some < REPORT_NOW && !self.is_armed {
+                    self.is_armed = true;
+                    self.timer.as_mut().reset(Instant::now() + REPORT_WITHIN);
+                }
                 tokio::select! {
                     biased;
-                    slot = sink.reserve(), if some >= REPORT_NOW => self.reported(slot),
+                    slot = sink.reserve(), if some >= REPORT_NOW => match slot {
+                        Some(slot) => report(self.link, self.unreported, slot),
+                        // Nobody counts any more.
+                        None => self.unreported.store(0, Ordering::Relaxed),
+                    },
                     next = self.outbox.recv() => match next {
                         Some(bytes) => self.enqueue(bytes),
                         None => self.ended = true,
                     },
-                    slot = async { sleep(REPORT_WITHIN).await; sink.reserve().await }, if some > 0 && some < REPORT_NOW => {
-                        self.reported(slot);
+                    () = self.timer.as_mut(), if self.is_armed => {
+                        self.is_armed = false;
+                        if let Some(slot) = sink.try_reserve() {
+                            report(self.link, self.unreported, slot);
+                        }
                     }
                 }
                 continue;
@@ -236,14 +252,6 @@ impl<'a> Outgoing<'a> {
             {
                 report(self.link, self.unreported, slot);
             }
-        }
-    }
-
-    fn reported(&self, slot: Option<Slot<'_>>) {
-        match slot {
-            Some(slot) => report(self.link, self.unreported, slot),
-            // Nobody counts any more.
-            None => self.unreported.store(0, Ordering::Relaxed),
         }
     }
 
