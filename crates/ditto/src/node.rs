@@ -330,6 +330,9 @@ const COMMANDS_PER_ROUND: usize = 64;
 /// After this many inputs the machine's actions are carried out, so that a flood of bytes cannot delay them.
 const INPUTS_PER_ROUND: usize = 64;
 
+/// The same for bytes that have come: whoever sends them should hear of it before its window is used up.
+const BYTES_PER_ROUND: usize = 64 << 10;
+
 struct Task {
     mesh: Mesh,
     bus: BusPort,
@@ -388,10 +391,17 @@ impl Task {
                     return self.stop_network().await;
                 }
             }
+            let mut bytes = 0;
             for _ in 0..INPUTS_PER_ROUND {
+                if bytes >= BYTES_PER_ROUND {
+                    break;
+                }
                 let Some(event) = self.net.as_mut().and_then(|(_, events)| events.try_recv().ok()) else {
                     break;
                 };
+                if let NetEvent::Bytes { bytes: arrived, .. } = &event {
+                    bytes += arrived.len();
+                }
                 self.mesh_input(ditto_mesh::Input::Net(event));
             }
             self.carry_out();
