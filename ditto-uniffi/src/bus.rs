@@ -79,7 +79,7 @@ impl Bus {
     /// The streams that others open from now on. While there is neither a receiver nor a delegate, streams are refused.
     pub fn incoming_streams(&self) -> Arc<BusIncomingStreams> {
         let inner = Mutex::new(Some(Arc::new(self.inner.incoming_streams())));
-        Arc::new(BusIncomingStreams { inner, closed: watch::Sender::new(false) })
+        Arc::new(BusIncomingStreams { inner, stopped: watch::Sender::new(false) })
     }
 
     /// Replaces who is told of single messages and streams; nothing for nobody. It is called on the executor, one call after
@@ -191,29 +191,29 @@ impl BusMessages {
     }
 }
 
-/// Receiver of streams that others open. Once the last receiver is closed or freed, streams are refused.
+/// Receiver of streams that others open. Once the last receiver is stopped or freed, streams are refused.
 #[derive(uniffi::Object)]
 pub struct BusIncomingStreams {
     inner: Mutex<Option<Arc<ditto::IncomingStreams>>>,
-    closed: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
 }
 
 #[uniffi::export]
 impl BusIncomingStreams {
-    /// The next stream; nothing once it is closed or the instance is shut down.
+    /// The next stream; nothing once it is stopped or the instance is shut down.
     pub async fn next(&self) -> Option<Arc<BusStream>> {
         let streams = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let mut closed = self.closed.subscribe();
+        let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;
-            _ = closed.wait_for(|closed| *closed) => None,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
             stream = streams.next() => Some(Arc::new(BusStream { inner: stream? })),
         }
     }
 
     /// Takes no more streams. Repeating is harmless.
-    pub fn close(&self) {
-        self.closed.send_replace(true);
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -104,12 +104,12 @@ class BusIncomingStreams(AsyncIterator[BusStream]):
 
     def close(self) -> None:
         """Takes no more streams. Repeating is harmless."""
-        self._native.close()
+        self._native.stop()
 
     def __del__(self) -> None:
         native = getattr(self, "_native", None)
         if native is not None:
-            native.close()
+            native.stop()
 
     async def aclose(self) -> None:
         """As `close`."""

@@ -212,7 +212,7 @@ class BusStream(AsyncIterator[bytes]):
         That is once everything accepted has been acknowledged, but after 5 s in any case. What arrived before can
         still be taken.
         """
-        return _end(await self._native.close())
+        return _end(await self._native.shutdown())
 
     def abort(self) -> None:
         """Closes both directions without waiting for anything."""

@@ -67,7 +67,7 @@ async def test_the_app_decides_who_connects(opener: Opener, eventually: Eventual
     denied = await first(events, lambda record: record.reason is not None)
     assert (denied.kind, denied.reason, denied.by_us) == ("refused", "denied", False)
     await eventually(lambda: sees(a, b) and sees(b, a), "the second attempt")
-    assert len(asked) == 2
+    assert len(asked) >= 2
     assert asked[0].peer_key == b.peer_key
     assert asked[0].connection_type is ConnectionType.ACCESS_POINT
     assert asked[0].peer_metadata == {"role": "kitchen"}

@@ -114,7 +114,9 @@ impl BusStream {
 
     /// Closes both directions and returns how the stream ended: once everything accepted has been acknowledged, but after 5 s in
     /// any case. What arrived before can still be taken.
-    pub async fn close(&self) -> Option<BusStreamEnd> {
+    ///
+    /// Not called close, which in some languages frees the object.
+    pub async fn shutdown(&self) -> Option<BusStreamEnd> {
         self.inner.close().await.map(Into::into)
     }
 
