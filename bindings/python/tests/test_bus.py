@@ -178,7 +178,9 @@ async def test_failures_to_open_are_typed(pair: tuple[Ditto, Ditto]) -> None:
     async with b.bus.incoming_streams() as streams:
         async with a.bus.open_stream(b.peer_key) as stream:
             assert stream.close_reason is None
-            await asyncio.wait_for(anext(streams), LIMIT)
+            # Dropped, it would be closed from there.
+            there = await asyncio.wait_for(anext(streams), LIMIT)
+        assert there.peer_key == a.peer_key
         assert stream.close_reason is BusStreamEnd.CLOSED_BY_LOCAL
     with pytest.raises(StopAsyncIteration):
         await anext(streams)
