@@ -316,7 +316,7 @@ impl Default for BusConfig {
             open_timeout: 10_000,
             close_timeout: 5_000,
             stream_window: 256 << 10,
-            max_held_messages: 64,
+            max_held_messages: 1_024,
             max_held_bytes: 1 << 20,
             datagram_age: 100,
             single_timeout: 30_000,

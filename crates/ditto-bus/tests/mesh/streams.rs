@@ -288,12 +288,12 @@ fn unreliable_messages_that_nobody_takes_are_bounded() {
     let mut w = BusWorld::new(2, &line(2));
     let (here, there) = w.open(0, 1, Reliability::Unreliable);
     w.nodes[1].takes = false;
-    for _ in 0..200 {
+    for _ in 0..1_100 {
         w.enqueue(0, here, vec![1; 100]);
         w.run(5);
     }
-    assert_eq!(w.nodes[1].received(there).len(), 64);
-    assert_eq!(w.nodes[1].bus.stream_stats(there).unwrap().dropped_incoming, 136);
+    assert_eq!(w.nodes[1].received(there).len(), 1_024);
+    assert_eq!(w.nodes[1].bus.stream_stats(there).unwrap().dropped_incoming, 76);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{Bus, DittoError, runtime};
 /// bytes; of an unreliable stream only the number counts.
 const TELL_BYTES: usize = 32 << 10;
 const MESSAGE_COST: usize = 32;
-const TELL_UNRELIABLE: usize = 16;
+const TELL_UNRELIABLE: usize = 64;
 
 /// What the network task and the handles share.
 pub(crate) struct Shared {
