@@ -22,7 +22,7 @@ use serde_json::json;
 const MIB: usize = 1 << 20;
 
 fn content(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed | 1;
+    let mut state = 2 * seed + 1;
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
