@@ -4,6 +4,7 @@
 //! ends itself when its time is up, and says in the log that it is slow. All of that is looked at where the statement
 //! runs, every few hundred rows, and where its caller waits; there is no thread for it.
 
+mod how;
 mod other;
 mod run;
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ditto_dql::{DqlError, Interrupt, Plan, Profiler, RunStats};
+use ditto_dql::{DqlError, Interrupt, Profiler, RunStats};
 use ditto_types::{DatabaseId, ErrorKind, Object, Value};
 
 use crate::StoreError;
@@ -21,15 +22,16 @@ use crate::prepared::StatementCache;
 use crate::settings::{Settings, SettingsCell};
 use crate::system::{METRICS_VARIABLE, time_text};
 
+pub(crate) use how::{Bound, How};
 pub(crate) use run::{Place, execute};
 
 /// Longest text of a request that failed to parse, in bytes, that is kept for the history.
 const MAX_FAILED_TEXT: usize = 16 * 1024;
 
-/// Arguments up to this many bytes may stay in memory with the plan of a finished request.
+/// Arguments up to this many bytes may stay in memory with a finished request, to show its plan.
 const MAX_KEPT_ARGUMENTS: usize = 1024;
 
-/// What the plan of a finished request counts for, arguments included.
+/// What is kept to show the plan of a finished request counts for, arguments included.
 const PLAN_WEIGHT: usize = 2 * 1024;
 
 /// Where a request is.
@@ -96,9 +98,9 @@ pub(crate) struct Request {
     warn_every: Option<Duration>,
     warned: AtomicU64,
     /// How the statement is carried out, while it is.
-    plan: Mutex<Option<Arc<Plan>>>,
-    /// Whether the plan may outlive the request: its arguments are small.
-    keeps_plan: AtomicBool,
+    how: Mutex<Option<How>>,
+    /// Whether that may outlive the request: its arguments are small.
+    keeps_how: AtomicBool,
     /// Whether somebody wants to know what the run does: PROFILE.
     measures: AtomicBool,
     /// What it did until the documents were chosen, and when that was.
@@ -117,7 +119,7 @@ pub(crate) struct Finished {
 impl Finished {
     /// Bytes that it holds, about.
     pub(crate) fn weight(&self) -> usize {
-        let plan = if self.request.keeps_plan.load(Ordering::Relaxed) { PLAN_WEIGHT } else { 0 };
+        let plan = if self.request.keeps_how.load(Ordering::Relaxed) { PLAN_WEIGHT } else { 0 };
         256 + plan + self.request.text.len() + self.error.as_ref().map_or(0, |e| e.len())
     }
 }
@@ -129,8 +131,8 @@ impl Request {
     }
 
     /// Notes how the statement is carried out.
-    pub(crate) fn show(&self, plan: &Arc<Plan>) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
+    pub(crate) fn show(&self, how: How) {
+        *self.how.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
     }
 
     /// From now on runs tell what they do.
@@ -149,16 +151,16 @@ impl Request {
         measured.map(|(stats, at)| stats.written_in(Profiler::nanos(self).saturating_sub(at)))
     }
 
-    /// Notes what the plan will hold.
+    /// Notes what its plan will hold.
     pub(crate) fn note_arguments(&self, args: &Object) {
         let mut room = MAX_KEPT_ARGUMENTS;
-        self.keeps_plan.store(args.values().all(|v| fits(v, &mut room)), Ordering::Relaxed);
+        self.keeps_how.store(args.values().all(|v| fits(v, &mut room)), Ordering::Relaxed);
     }
 
     /// How the statement is carried out; `None` when it is not, or not yet, or when its plan was too large to keep.
     pub(crate) fn explain(&self) -> Option<Value> {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        plan.map(|p| p.explain())
+        let how = self.how.lock().unwrap_or_else(PoisonError::into_inner);
+        how.as_ref().and_then(|how| how.explain(&self.settings))
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -317,8 +319,8 @@ impl Requests {
             timeout: seconds(b.settings.dql_request_timeout_seconds),
             warn_every: seconds(b.settings.dql_slow_request_warn_seconds),
             warned: AtomicU64::new(0),
-            plan: Mutex::default(),
-            keeps_plan: AtomicBool::new(false),
+            how: Mutex::default(),
+            keeps_how: AtomicBool::new(false),
             measures: AtomicBool::new(false),
             measured: Mutex::default(),
         });
@@ -340,9 +342,9 @@ impl Requests {
                 active.swap_remove(i);
             }
         }
-        if !request.keeps_plan.load(Ordering::Relaxed) {
+        if !request.keeps_how.load(Ordering::Relaxed) {
             // It may hold large arguments, which the history must not.
-            *request.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *request.how.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         let elapsed_ns = nanos(request.elapsed());
         let outcome = match error {

@@ -12,7 +12,7 @@ use super::{Handle, Observers, SignalCallback};
 use crate::StoreError;
 use crate::driver::Db;
 use crate::meta;
-use crate::request::{Beginning, Request};
+use crate::request::{Beginning, How, Request};
 use crate::result::QueryResult;
 use crate::row::{DocRow, Reading};
 use crate::select::StoreSource;
@@ -157,7 +157,7 @@ impl Task {
         loop {
             request.poll()?;
             let plan = Arc::new(bind(shared, &query.prepared, &query.args, query.plan.is_strict())?);
-            request.show(&Arc::new(Plan::Select((*plan).clone())));
+            request.show(How::Plan(Arc::new(Plan::Select((*plan).clone()))));
             let spill = shared.spill.for_run(&request.settings);
             let run = |db: &Db| {
                 let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ditto_dql::{Access, BindContext, Env, Item, Items, Namespace, Plan, RunContext, SelectPlan};
+use ditto_dql::{Access, Env, Item, Items, Namespace, Plan, RunContext, SelectPlan};
 use ditto_types::Object;
 
-use super::{Beginning, Cancellation, Request, Requests, failed_text, nanos, other};
+use super::{Beginning, Bound, Cancellation, How, Request, Requests, failed_text, nanos, other};
 use crate::StoreError;
 use crate::core::Core;
 use crate::driver::Db;
@@ -73,12 +73,11 @@ pub(crate) fn execute(
 fn run(
     store: &Inner,
     requests: &Requests,
-    statement: &Statement,
+    statement: &Arc<Statement>,
     request: &Arc<Request>,
     args: Cow<'_, Object>,
     place: &Place<'_>,
 ) -> Result<QueryResult, StoreError> {
-    let settings = &request.settings;
     let env = Arc::new(env(requests, statement, request));
     request.note_arguments(&args);
     let args = statement.prepared.arguments(args)?;
@@ -87,16 +86,11 @@ fn run(
         request.poll()?;
         let before = requests.clock.monotonic();
         let indexes = indexes(store, place)?;
-        let context = BindContext {
-            catalog: &*indexes,
-            strict: settings.dql_strict_mode,
-            directives: &settings.directives,
-            env: env.clone(),
-        };
-        let plan = statement.prepared.bind_to(&args, &context)?;
+        let bound = Bound { statement: statement.clone(), args: args.clone(), indexes, env: env.clone() };
+        let plan = bound.plan(&request.settings)?;
         let planned = requests.clock.monotonic().saturating_sub(before);
         request.plan_ns.store(nanos(planned), Ordering::Relaxed);
-        let run = Run { store, request, indexes: &indexes, place };
+        let run = Run { store, request, bound: &bound, place };
         match run.plan(plan, false) {
             // The plan is about an index that somebody has dropped since.
             Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
@@ -125,7 +119,7 @@ struct Run<'a> {
     store: &'a Inner,
     request: &'a Arc<Request>,
     /// What it was planned with.
-    indexes: &'a Arc<Indexes>,
+    bound: &'a Bound,
     place: &'a Place<'a>,
 }
 
@@ -150,7 +144,7 @@ impl Run<'_> {
 
     /// Runs a statement about documents.
     fn documents(&self, plan: &Arc<Plan>, profile: bool) -> Result<QueryResult, StoreError> {
-        self.request.show(plan);
+        self.request.show(How::Bound(self.bound.clone()));
         let requests = &self.store.shared.requests;
         if profile {
             self.request.measure();
@@ -199,7 +193,7 @@ impl Run<'_> {
 
     /// Runs a statement on the writer.
     fn write(&self, plan: Arc<Plan>) -> Result<QueryResult, StoreError> {
-        let (request, indexes) = (self.request.clone(), self.indexes.clone());
+        let (request, indexes) = (self.request.clone(), self.bound.indexes.clone());
         let run = move |core: &mut Core, unit: &mut Unit| {
             // Before it counts as begun, since it may be planned again.
             if !core.indexes.includes(&indexes) {
@@ -222,7 +216,7 @@ impl Run<'_> {
     }
 
     fn still_there(&self, core: &Core) -> Result<(), StoreError> {
-        if core.indexes.includes(self.indexes) { Ok(()) } else { Err(StoreError::IndexGone) }
+        if core.indexes.includes(&self.bound.indexes) { Ok(()) } else { Err(StoreError::IndexGone) }
     }
 }
 

@@ -235,6 +235,18 @@ fn a_history_row_has_the_plan_unless_its_arguments_are_large() {
 }
 
 #[test]
+fn a_history_row_has_the_plan_of_its_time() {
+    let f = fixture();
+    f.run("CREATE INDEX by_n ON c (n)").unwrap();
+    f.run("PROFILE SELECT * FROM c WHERE n = 1").unwrap();
+    f.run("DROP INDEX by_n ON c").unwrap();
+    let text = "SELECT plan FROM system:request_history WHERE text LIKE 'PROFILE%'";
+    let rows = f.store.execute(text, &Object::new()).unwrap();
+    let shown = ditto_types::json::to_string(&rows.items()[0]);
+    assert!(shown.contains("by_n"), "{shown}");
+}
+
+#[test]
 fn a_run_of_an_observer_is_a_request() {
     let f = fixture();
     let (say, said) = crossbeam_channel::unbounded();
