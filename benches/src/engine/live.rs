@@ -84,7 +84,8 @@ impl Others {
 
 struct Observer {
     handle: StoreObserver,
-    results: Receiver<QueryResult>,
+    /// With the time of the call.
+    results: Receiver<(Instant, QueryResult)>,
 }
 
 impl Observer {
@@ -92,7 +93,9 @@ impl Observer {
     fn new(ditto: &Ditto, text: &str) -> Outcome<Self> {
         let (sender, results) = channel();
         // Nobody receives any more once the measurement is over.
-        let handle = ditto.store().register_observer(text, move |result| drop(sender.send(result)))?;
+        let handle = ditto.store().register_observer(text, move |result| {
+            drop(sender.send((Instant::now(), result)));
+        })?;
         results.recv_timeout(PATIENCE)?;
         Ok(Self { handle, results })
     }
@@ -100,7 +103,7 @@ impl Observer {
     /// Waits for the result in which a row has this quantity.
     fn wait(&self, id: &Value, quantity: i64) -> Outcome<()> {
         loop {
-            let result = self.results.recv_timeout(PATIENCE)?;
+            let (_, result) = self.results.recv_timeout(PATIENCE)?;
             let quantity = Value::from(quantity);
             // What an application does with it: look at its rows. One is enough to know that it is the right result.
             let found = result.items().any(|item| {
@@ -145,8 +148,8 @@ fn callbacks(
         *next += 1;
         let began = Instant::now();
         write(ditto, id, *next)?;
-        let result = observer.results.recv_timeout(PATIENCE)?;
-        times.push(began.elapsed().as_secs_f64() * 1e6);
+        let (called, result) = observer.results.recv_timeout(PATIENCE)?;
+        times.push((called - began).as_secs_f64() * 1e6);
         let quantity = Value::from(*next);
         let holds = |f: &ditto::types::Object| f.get("_id") == Some(id) && f.get("qty") == Some(&quantity);
         if !result.items().any(|item| item.fields().is_some_and(holds)) {
