@@ -14,10 +14,8 @@ mod reads;
 mod size;
 mod writes;
 
-use std::process::{Command, Stdio};
-
-use crate::Outcome;
 use crate::row::{Report, note};
+use crate::{Outcome, parts};
 
 pub(crate) use import::import;
 pub(crate) use ours::{documents, indexed, open};
@@ -35,19 +33,7 @@ const PARTS: [&str; 10] = ["W1", "W2", "W3", "W4", "W5", "W13", "W14", "import",
 
 /// Runs every workload in a process of its own.
 pub(crate) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
-    for name in PARTS {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(format!("{PART}{name}")).stdout(Stdio::piped());
-        if quick {
-            command.arg("--quick");
-        }
-        let output = command.spawn()?.wait_with_output()?;
-        report.read(&String::from_utf8_lossy(&output.stdout))?;
-        if !output.status.success() {
-            return Err(format!("{name} failed").into());
-        }
-    }
-    Ok(())
+    parts::run(report, PART, &PARTS, quick)
 }
 
 /// Runs one workload in this process.

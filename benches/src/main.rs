@@ -7,6 +7,7 @@ mod bus;
 mod engine;
 mod measure;
 mod mesh;
+mod parts;
 mod plain;
 mod row;
 mod sync;

@@ -14,10 +14,8 @@ mod load;
 mod pump;
 mod topology;
 
-use std::process::{Command, Stdio};
-
-use crate::Outcome;
 use crate::row::{Report, note};
+use crate::{Outcome, parts};
 
 pub(crate) use load::{RECEIVER, receiver};
 
@@ -28,19 +26,7 @@ const PARTS: [&str; 3] = ["W6", "W8", "W9"];
 
 /// Runs every part in a process of its own.
 pub(crate) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
-    for name in PARTS {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(format!("{PART}{name}")).stdout(Stdio::piped());
-        if quick {
-            command.arg("--quick");
-        }
-        let output = command.spawn()?.wait_with_output()?;
-        report.read(&String::from_utf8_lossy(&output.stdout))?;
-        if !output.status.success() {
-            return Err(format!("{name} failed").into());
-        }
-    }
-    Ok(())
+    parts::run(report, PART, &PARTS, quick)
 }
 
 /// Runs one part in this process.
