@@ -42,6 +42,7 @@ mod decode;
 mod doc;
 mod encode;
 mod fresh;
+mod kinds;
 mod leaf;
 mod node;
 mod read;

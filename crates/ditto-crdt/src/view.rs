@@ -2,7 +2,7 @@
 
 use ditto_types::codec::{Visit, visit};
 use ditto_types::wire::{Reader, WireError};
-use ditto_types::{MAX_DEPTH, Object, SmolStr, Value, codec};
+use ditto_types::{KindSet, MAX_DEPTH, Object, SmolStr, Value, codec};
 
 use crate::decode::{DecodeError, DictReader, Header, NodeHead, decode, read_name};
 use crate::encode::{DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
@@ -436,6 +436,64 @@ impl<'a> DocView<'a> {
             trail.0[depth] = entries.step(first)?;
         }
         Ok(found)
+    }
+
+    /// As [`crate::Doc::kinds_along`].
+    pub fn kinds_along(
+        &self,
+        path: &[SmolStr],
+        see: &mut dyn FnMut(usize, KindSet),
+    ) -> Result<(), DecodeError> {
+        let mut node = if self.is_alive { self.root } else { &[] };
+        for (depth, name) in path.iter().enumerate() {
+            let Some(entries) = Entries::of(node, self.dict)? else { return Ok(()) };
+            let mut kinds = KindSet::NONE;
+            node = &[];
+            for index in entries.first_of(name)?..entries.count() {
+                let entry = entries.entry(index)?;
+                if entry.name != name {
+                    break;
+                }
+                kinds = kinds.with(match entry.kind {
+                    kind::REG => KindSet::REGISTER,
+                    kind::ATT => KindSet::ATTACHMENT,
+                    kind::MAP_MARK => KindSet::MAP,
+                    kind::CTR_BASE | kind::CTR => KindSet::COUNTER,
+                    kind::PN => KindSet::PN_COUNTER,
+                    kind::NODE => {
+                        node = entry.payload;
+                        // A node of nothing but removals is no map.
+                        if self.has_leaves(node, depth)? { KindSet::MAP } else { KindSet::NONE }
+                    }
+                    _ => KindSet::NONE,
+                });
+            }
+            if kinds.is_empty() {
+                return Ok(());
+            }
+            see(depth, kinds);
+        }
+        Ok(())
+    }
+
+    /// Whether anything is written in a node.
+    fn has_leaves(&self, node: &'a [u8], depth: usize) -> Result<bool, DecodeError> {
+        if depth >= MAX_DEPTH {
+            return Err(WireError::Depth(0).into());
+        }
+        let Some(entries) = Entries::of(node, self.dict)? else { return Ok(false) };
+        for entry in entries.iter() {
+            let entry = entry?;
+            let has = match entry.kind {
+                kind::TOMB => false,
+                kind::NODE => self.has_leaves(entry.payload, depth + 1)?,
+                _ => true,
+            };
+            if has {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What stands at a name whose first entry is `first`.

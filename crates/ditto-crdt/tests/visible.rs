@@ -5,7 +5,7 @@
 use ditto_crdt::{
     AttachmentToken, DictReader, DictWriter, Doc, DocView, FieldKind, LeafValue, Op, OpError, encode,
 };
-use ditto_types::{Hlc, Object, Path, SiteId, SmolStr, Stamp, Value, codec, json};
+use ditto_types::{Hlc, KindSet, Object, Path, SiteId, SmolStr, Stamp, Value, codec, json};
 use proptest::prelude::*;
 
 fn at(time: u64, n: u8) -> Stamp {
@@ -79,6 +79,7 @@ fn agrees(doc: &Doc) {
         assert_eq!(told, json::to_string(&with_id.into()));
     }
     typed_agrees(doc, &view);
+    kinds_agree(doc, &view);
     let names = ["a", "b", "c"].map(SmolStr::new_static);
     let mut paths: Vec<Vec<SmolStr>> = vec![vec![]];
     for depth in 0..4 {
@@ -111,6 +112,30 @@ fn typed_agrees(doc: &Doc, view: &DocView<'_>) {
             if below == Inferred && doc.is_alive() {
                 let first = path("a");
                 assert_eq!(doc.get_typed(first.names(), &kind_of), doc.get_as(first.names(), kind));
+            }
+        }
+    }
+}
+
+/// The kinds on a path are those that a declared read finds, in place and decoded.
+fn kinds_agree(doc: &Doc, view: &DocView<'_>) {
+    for p in ["a", "b", "a.a", "a.b", "a.b.c", "m.x", "_id"].map(path) {
+        let (mut decoded, mut encoded) = (Vec::new(), Vec::new());
+        doc.kinds_along(p.names(), &mut |at, kinds| decoded.push((at, kinds)));
+        view.kinds_along(p.names(), &mut |at, kinds| encoded.push((at, kinds))).unwrap();
+        assert_eq!(decoded, encoded, "{p:?}");
+        for at in 0..p.len() {
+            let here = &p.names()[..=at];
+            let noted = decoded.iter().find(|(place, _)| *place == at).map(|(_, kinds)| *kinds);
+            for (kind, set) in [
+                (FieldKind::Register, KindSet::REGISTER),
+                (FieldKind::Map, KindSet::MAP),
+                (FieldKind::Counter, KindSet::COUNTER),
+                (FieldKind::PnCounter, KindSet::PN_COUNTER),
+                (FieldKind::Attachment, KindSet::ATTACHMENT),
+            ] {
+                let found = doc.get_as(here, kind).is_some();
+                assert_eq!(noted.is_some_and(|n| n.contains(set)), found, "{p:?} {at} {kind:?}");
             }
         }
     }

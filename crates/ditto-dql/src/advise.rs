@@ -32,7 +32,9 @@ pub(crate) fn advise(template: &Template, text: &str, provision: bool, cx: &Bind
         let user = head.collection.namespace == Namespace::Default;
         for a in wanted(head, search).into_iter().filter(|_| user) {
             let indexes = cx.catalog.indexes(&head.collection.name);
-            match indexes.iter().find(|i| serves(i, &a.plan)) {
+            // One of which is not known what it holds may be made again.
+            let knows = |i: &IndexDef| i.kinds.is_some() || i.serves(&head.declared, cx.strict);
+            match indexes.iter().find(|i| serves(i, &a.plan) && knows(i)) {
                 Some(index) => existing.push(member(&definition(index), None)),
                 None if found
                     .iter()
@@ -41,9 +43,7 @@ pub(crate) fn advise(template: &Template, text: &str, provision: bool, cx: &Bind
             }
         }
     }
-    // Strict mode reads fields otherwise than they are indexed.
-    let outcome = if terms.is_empty() || cx.strict {
-        found.clear();
+    let outcome = if terms.is_empty() {
         Some(NO_ADVICE)
     } else if !found.is_empty() {
         None

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ditto_types::{ErrorKind, Path, SmolStr};
+use ditto_types::{ErrorKind, SmolStr};
 
 use crate::catalog::{Catalog, CollectionRef, IndexDef, Namespace, NoIndexes};
 use crate::decl::TypeDecls;
@@ -151,10 +151,9 @@ pub(crate) fn route(
     .choose()
 }
 
-/// The indexes that may serve a term. An index holds what an undeclared field shows when not strict, so it says nothing
-/// about fields that are read otherwise.
+/// The indexes that may serve a term.
 pub(crate) fn usable_indexes(head: &Head, context: &BindContext<'_>) -> Vec<Arc<IndexDef>> {
-    if head.collection.namespace != Namespace::Default || context.strict {
+    if head.collection.namespace != Namespace::Default {
         return Vec::new();
     }
     let named = index_hint(head, context);
@@ -163,10 +162,7 @@ pub(crate) fn usable_indexes(head: &Head, context: &BindContext<'_>) -> Vec<Arc<
     }
     let mut indexes = context.catalog.indexes(&head.collection.name);
     indexes.retain(|index| {
-        let declared = |path: &Path| {
-            path.names().first().is_some_and(|n| head.declared.below(std::slice::from_ref(n)).is_some())
-        };
-        named.is_none_or(|names| names.contains(&index.name)) && !index.keys.iter().any(|k| declared(&k.path))
+        named.is_none_or(|names| names.contains(&index.name)) && index.serves(&head.declared, context.strict)
     });
     indexes
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ditto_types::{Path, SmolStr, Value};
 
+use crate::decl::TypeDecls;
 use crate::key;
+use crate::kinds::IndexKinds;
 
 /// Where a collection lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +97,8 @@ pub struct IndexDef {
     pub collection: SmolStr,
     /// One to [`MAX_INDEX_KEYS`] keys.
     pub keys: Vec<IndexKey>,
+    /// The kinds of values that its entries were made from; `None` when that is not known.
+    pub kinds: Option<IndexKinds>,
 }
 
 /// Most keys of an index.
@@ -107,6 +111,22 @@ impl IndexDef {
         let values: Vec<Option<Value>> = self.keys.iter().map(|k| field(k.path.names())).collect();
         let absent = self.keys.iter().zip(&values).any(|(k, v)| v.is_none() && !k.include_missing);
         (!absent).then(|| key::encode_key(&self.keys, &values))
+    }
+}
+
+impl IndexDef {
+    /// Whether a statement that declares these kinds, or runs in strict mode, sees what the index holds.
+    pub fn serves(&self, declared: &TypeDecls, strict: bool) -> bool {
+        match &self.kinds {
+            _ if declared.is_empty() && !strict => true,
+            Some(kinds) => kinds.serve(&self.keys, declared, strict),
+            None => {
+                let is_declared = |k: &IndexKey| {
+                    k.path.names().first().is_some_and(|n| declared.below(std::slice::from_ref(n)).is_some())
+                };
+                !strict && !self.keys.iter().any(is_declared)
+            }
+        }
     }
 }
 

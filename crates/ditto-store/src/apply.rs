@@ -13,7 +13,7 @@ use crate::StoreError;
 use crate::commit::State;
 use crate::core::{Before, Core, Held, INSERT_DOC};
 use crate::driver::Param;
-use crate::index::entries;
+use crate::index::{self, entries};
 use crate::keys;
 use crate::replication::{ApplyBatch, ApplyItem, CursorKey, CursorWrite, ItemBody, ItemOutcome, RefusalCode};
 use crate::schema::khash_to_sql;
@@ -183,7 +183,8 @@ fn write_new(
         count += 1;
     }
     drop(statement);
-    entries.write(db)?;
+    let grown = entries.write(db)?;
+    index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);
     core.state.clock.see(newest);
     Ok(())

@@ -13,7 +13,7 @@ use crate::commit::State as DocState;
 use crate::counts::Counts;
 use crate::dict::WriterDict;
 use crate::driver::{Db, Param};
-use crate::index::{Indexes, entries};
+use crate::index::{self, Indexes, entries};
 use crate::keys;
 use crate::meta::{self, State};
 use crate::options::{RandomSource, WallClock};
@@ -426,6 +426,7 @@ impl Core {
         };
         let old = held.map(|h| h.doc);
         entries::update(&self.db, self.indexes.of(coll), (rid, &id), old.as_deref(), Some(&new))?;
+        index::kinds::document(self, coll, &new)?;
         let was_alive = old.as_ref().is_some_and(|d| d.is_alive());
         self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
         let positions = (held_rid.unwrap_or_default(), rid);

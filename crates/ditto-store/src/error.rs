@@ -111,9 +111,9 @@ pub enum StoreError {
         /// The collection.
         collection: SmolStr,
     },
-    /// An index was dropped between planning a statement and running it. Statements are planned again then; only one
-    /// that meets it every time fails with it.
-    #[error("an index of the statement was dropped while it ran")]
+    /// An index was dropped between planning a statement and running it, or got an entry that the plan could not know of.
+    /// Statements are planned again then; only one that meets it every time fails with it.
+    #[error("an index of the statement was dropped or changed while it ran")]
     IndexGone,
     /// The statement cannot be carried out on this data.
     #[error("{0}")]

@@ -11,6 +11,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod create;
 pub(crate) mod entries;
+pub(crate) mod kinds;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,13 +73,13 @@ impl Indexes {
         self.iter().filter(|i| i.complete).map(|i| &i.def)
     }
 
-    /// Whether every complete index of `planned` is still there.
+    /// Whether every complete index of `planned` is still there, and serves the same statements.
     pub(crate) fn includes(self: &Arc<Self>, planned: &Arc<Self>) -> bool {
         Arc::ptr_eq(self, planned)
             || planned
                 .iter()
                 .filter(|i| i.complete)
-                .all(|i| self.of(i.coll).iter().any(|o| o.def.id == i.def.id))
+                .all(|i| self.of(i.coll).iter().any(|o| (o.def.id, &o.def.kinds) == (i.def.id, &i.def.kinds)))
     }
 
     /// Adds an index, or takes the place of the one with its id.

@@ -4,12 +4,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
 use ditto_crdt::{DecodeError, Doc, DocView, FieldRef, Trail};
-use ditto_dql::{Item, LazyItem, Row, RowFilter, TypeDecls, ValueRef};
+use ditto_dql::{IndexDef, Item, LazyItem, Row, RowFilter, TypeDecls, ValueRef};
 use ditto_types::cbor::CborBytes;
 use ditto_types::codec::Scalar;
 use ditto_types::json::JsonText;
 use ditto_types::wire::{Reader, put_varint};
-use ditto_types::{DocId, Object, SmolStr, Value, codec};
+use ditto_types::{DocId, KindSet, Object, SmolStr, Value, codec};
 
 use crate::dict::Dict;
 use crate::driver::{Keep, Stored};
@@ -41,6 +41,11 @@ impl<'a> Reading<'a> {
     /// Whether every field is read as its newest kind.
     pub(crate) fn is_newest(&self) -> bool {
         self.declared.is_none() && !self.strict
+    }
+
+    /// Whether the entries of an index with these kinds hold what is read.
+    pub(crate) fn is_held_by(&self, index: &IndexDef) -> bool {
+        index.serves(self.declared.unwrap_or(&TypeDecls::default()), self.strict)
     }
 
     /// The kind that a field is read as.
@@ -106,6 +111,11 @@ impl<'a> ViewRow<'a> {
     /// Whether the document is not deleted.
     pub(crate) fn is_alive(&self) -> bool {
         self.view.is_alive()
+    }
+
+    /// The kinds of values on a path.
+    pub(crate) fn kinds_along(&self, path: &[SmolStr], see: &mut dyn FnMut(usize, KindSet)) {
+        self.sound(self.view.kinds_along(path, see));
     }
 
     pub(crate) fn id_bytes(&self) -> &'a [u8] {

@@ -16,7 +16,7 @@ pub(crate) const DB_FILE: &str = "store.db";
 const APPLICATION_ID: u32 = 0x6474_746f;
 
 /// Version of tables and encodings. A file with a higher one is refused, one with a lower one is upgraded at open.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// The oldest version that is upgraded.
 const OLDEST: u32 = 1;
@@ -55,7 +55,7 @@ const FIRST_READER_PRAGMAS: &[(&str, &str, &str)] =
 const READER_PRAGMAS: &[(&str, &str, &str)] =
     &[("cache_size", "-2048", "2 MiB each: the operating system caches the file as well")];
 
-/// Tables of format 1; [`TABLES_2`] and [`TABLES_3`] go on from there, also in a new file, so that an upgraded file is like
+/// Tables of format 1; those of the later formats go on from there, also in a new file, so that an upgraded file is like
 /// any other. Documents are found by `khash` and then compared by `id`: an index on the ids would be the largest of all
 /// (ADR 0005). `seq`: commit counter of the last change. `khash`: key hash with its top bit flipped, so that the order of
 /// integers is the order of hashes. `src`: ordinal of the peer the last change came from, 0 for local.
@@ -145,6 +145,10 @@ DROP INDEX docs_khash;
 DROP INDEX docs_seq;
 CREATE INDEX docs_seq ON docs(coll, seq) WHERE seq <> born;
 ";
+
+/// What format 4 added (ADR 0028). `idx.kinds`: kinds of values on the paths of the keys, one byte for each name; NULL for
+/// an index of an older format, of which they are not known.
+const TABLES_4: &str = "ALTER TABLE idx ADD COLUMN kinds BLOB;";
 
 /// A SELECT of columns of `docs` for one document: its collection, key hash and id are the parameters.
 macro_rules! by_id {
@@ -250,7 +254,7 @@ fn create(file: &Path) -> Result<Db, StoreError> {
     db.set_pragma("journal_mode", "DELETE")?;
     db.set_pragma("synchronous", "FULL")?;
     let sql = format!(
-        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {TABLES_2} {TABLES_3} COMMIT;"
+        "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} {TABLES_2} {TABLES_3} {TABLES_4} COMMIT;"
     );
     if let Err(e) = db.batch(&sql) {
         if db.in_transaction() {
@@ -271,7 +275,10 @@ fn upgrade(db: &Db, from: u32) -> Result<(), StoreError> {
             db.batch(TABLES_2)?;
             counts::recompute(db)?;
         }
-        db.batch(TABLES_3)?;
+        if from < 3 {
+            db.batch(TABLES_3)?;
+        }
+        db.batch(TABLES_4)?;
         db.set_pragma("user_version", &FORMAT.to_string())?;
         db.batch("COMMIT")
     };

@@ -141,7 +141,7 @@ impl Source for StoreSource<'_> {
             }
             Access::Index(index) => self.visit_entries(scan.collection, index, reading, visit),
             Access::Union(_) | Access::Intersect(_) => {
-                let rids = self.rids(coll, scan.collection, scan.access)?;
+                let rids = self.rids(coll, scan.collection, scan.access, reading)?;
                 self.visit_rids(&rids, reading, visit)
             }
         }

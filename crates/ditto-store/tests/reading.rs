@@ -59,7 +59,7 @@ fn strict_mode_sees_registers_and_what_is_declared() {
         [r#"{"_id":1,"f":2.0,"m":{"k":"v"},"plain":7}"#]
     );
     assert_eq!(f.rows(&format!("SELECT m.k FROM {declared} WHERE m.k = 'v'")), [r#"{"k":"v"}"#]);
-    // An index holds the newest kinds, and so cannot answer for the others.
+    // An index that has values of several kinds cannot answer for one of them.
     f.run("CREATE INDEX ix ON c (f)");
     assert_eq!(f.rows(&format!("SELECT plain FROM {declared} WHERE f = 2.0")), [r#"{"plain":7}"#]);
     f.run("ALTER SYSTEM SET dql_strict_mode = false");

@@ -173,3 +173,48 @@ fn a_file_of_format_2_is_upgraded_and_keeps_everything() {
     assert!(report.is_clean(), "{:?}", report.problems);
     assert_eq!((report.documents, report.gravestones), (15, 0));
 }
+
+/// A file of format 3, as the release that wrote that format left it:
+///
+/// ```sql
+/// -- for i from 0 to 5, with owner 'o' and i modulo 3:
+/// INSERT INTO cars DOCUMENTS ({'_id':'car0','n':0,'owner':{'name':'o0'}})
+/// CREATE INDEX by_n ON cars (n)
+/// CREATE INDEX by_owner ON cars (owner.name, n DESC)
+/// UPDATE cars SET n = 100 WHERE _id = 'car3'
+/// UPDATE cars APPLY n INCREMENT BY 7 WHERE _id = 'car4'
+/// DELETE FROM cars WHERE _id = 'car5'
+/// ```
+const FORMAT_3: &[u8] = include_bytes!("fixtures/format-3.db");
+
+#[test]
+fn indexes_of_a_file_of_format_3_serve_as_they_did() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("store.db"), FORMAT_3).unwrap();
+    let by_n = "SELECT _id FROM cars WHERE n = 100";
+    let uses_index = |store: &Store| rows(store, &format!("EXPLAIN {by_n}")).concat().contains("indexScan");
+    // The second time it is of the present format.
+    for _ in 0..2 {
+        let store = Store::open(StoreOptions::new(dir.path(), DatabaseId::DEFAULT)).unwrap();
+        let report = store.check().unwrap();
+        assert!(report.is_clean(), "{:?}", report.problems);
+        assert_eq!((report.documents, report.tombstones, report.indexes, report.head), (5, 1, 2, 9));
+        assert!(uses_index(&store));
+        assert_eq!(rows(&store, by_n), [r#"{"_id":"car3"}"#]);
+        let other = "SELECT _id FROM COLLECTION cars (x COUNTER) WHERE owner.name = 'o0'";
+        assert!(rows(&store, &format!("EXPLAIN {other}")).concat().contains("indexScan"));
+        assert_eq!(rows(&store, other).len(), 2);
+        // Nobody knows what kinds of values they hold, and nobody claims to.
+        store.execute("ALTER SYSTEM SET dql_strict_mode = true", &Object::new()).unwrap();
+        assert!(!uses_index(&store));
+        assert_eq!(rows(&store, "SELECT _id FROM cars WHERE n = 4"), [r#"{"_id":"car4"}"#]);
+        store.close();
+    }
+    let store = Store::open(StoreOptions::new(dir.path(), DatabaseId::DEFAULT)).unwrap();
+    store.execute("EVICT FROM cars WHERE _id = 'car4'", &Object::new()).unwrap();
+    store.execute("DROP INDEX by_n ON cars", &Object::new()).unwrap();
+    store.execute("ALTER SYSTEM SET dql_strict_mode = true", &Object::new()).unwrap();
+    store.execute("ADVISE AND PROVISION SELECT _id FROM cars WHERE n = 100", &Object::new()).unwrap();
+    assert!(uses_index(&store), "one that is made again is known");
+    assert!(store.check().unwrap().is_clean());
+}

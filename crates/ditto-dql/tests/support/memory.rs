@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ditto_dql::{
-    Access, BindContext, Catalog, CollectionRef, Directives, DqlError, IndexDef, IndexKey, IndexScan, Items,
-    Namespace, Needs, Plan, Row, RunContext, SelectPlan, Source, TermScan, decode_key, prepare,
+    Access, BindContext, Catalog, CollectionRef, Directives, DqlError, IndexDef, IndexKey, IndexKinds,
+    IndexScan, Items, Namespace, Needs, Plan, Row, RunContext, SelectPlan, Source, TermScan, decode_key,
+    prepare,
 };
-use ditto_types::{DocId, Path, SmolStr, Value, json};
+use ditto_types::{DocId, KindSet, Path, SmolStr, Value, json};
 
 use super::harness::{Doc, object};
 
@@ -58,12 +59,22 @@ impl Memory {
             include_missing: !k.ends_with('!'),
         };
         let c = self.collections.entry(collection.into()).or_default();
-        let def = Arc::new(IndexDef {
-            id: c.indexes.len() as u32,
-            name: name.into(),
-            collection: collection.into(),
-            keys: keys.iter().map(key).collect(),
-        });
+        let keys: Vec<IndexKey> = keys.iter().map(key).collect();
+        let mut kinds = IndexKinds::none(&keys);
+        for d in &c.docs {
+            // As documents that were written without declarations.
+            kinds.add(&keys, |path, see| {
+                for place in 0..path.len() {
+                    match d.field(&path[..=place]) {
+                        Some(Value::Object(_)) => see(place, KindSet::MAP),
+                        Some(_) => see(place, KindSet::REGISTER),
+                        None => {}
+                    }
+                }
+            });
+        }
+        let (id, name, collection) = (c.indexes.len() as u32, name.into(), collection.into());
+        let def = Arc::new(IndexDef { id, name, collection, keys, kinds: Some(kinds) });
         let entry = |(i, d): (usize, &Doc)| Some((def.entry(|path| d.field(path))?, i));
         let entries = c.docs.iter().enumerate().filter_map(entry).collect();
         c.indexes.push(Index { def: def.clone(), entries });

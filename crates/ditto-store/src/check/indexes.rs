@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ditto_crdt::Doc;
-use ditto_types::DocId;
+use ditto_types::{DocId, KindSet, SmolStr};
 
 use super::CheckReport;
 use crate::StoreError;
@@ -41,6 +41,14 @@ impl<'a> IndexCheck<'a> {
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
         for index in self.indexes.of(coll).iter().filter(|i| i.complete) {
+            let along = |path: &[SmolStr], see: &mut dyn FnMut(usize, KindSet)| doc.kinds_along(path, see);
+            if index.def.kinds.as_ref().is_some_and(|known| !known.cover(&index.def.keys, along)) {
+                report.problem(format!(
+                    "{}: document {} has a kind of value that is not noted",
+                    name(index),
+                    id_text(id)
+                ));
+            }
             let Some(key) = entries::key(index, id, Some(doc)) else { continue };
             let sql = format!("SELECT 1 FROM {} WHERE key = ?1 AND rid = ?2", index_table(index.def.id));
             match self.db.query_one(&sql, &[Param::Blob(&key), Param::Int(rid)], |_| Ok(())) {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ditto_dql::{IndexDef, IndexKey, MAX_INDEX_KEYS};
+use ditto_dql::{IndexDef, IndexKey, IndexKinds, MAX_INDEX_KEYS};
 use ditto_types::wire::{Reader, WireError, put_str, put_varint};
-use ditto_types::{MAX_DEPTH, Path, SmolStr};
+use ditto_types::{KindSet, MAX_DEPTH, Path, SmolStr};
 
 use super::{Index, Indexes};
 use crate::StoreError;
@@ -24,7 +24,7 @@ const INCLUDE_MISSING: u8 = 2;
 /// Reads the indexes in the snapshot that the connection sees.
 pub(crate) fn load(db: &Db, dict: &Dict) -> Result<Indexes, StoreError> {
     let mut out = Indexes::default();
-    db.query("SELECT id, coll, name, def, state FROM idx ORDER BY id", &[], |row| {
+    db.query("SELECT id, coll, name, def, state, kinds FROM idx ORDER BY id", &[], |row| {
         let (id, coll) = (row.ordinal(0)?, row.ordinal(1)?);
         let damaged = |why: &dyn std::fmt::Display| StoreError::Corrupt {
             file: db.file().to_path_buf(),
@@ -33,7 +33,12 @@ pub(crate) fn load(db: &Db, dict: &Dict) -> Result<Indexes, StoreError> {
         let collection =
             dict.collection(coll).ok_or_else(|| damaged(&format!("unknown collection {coll}")))?;
         let keys = decode(row.blob(3)?).map_err(|e| damaged(&e))?;
-        let def = IndexDef { id, name: SmolStr::new(row.text(2)?), collection: collection.clone(), keys };
+        let kinds = match row.is_null(5) {
+            true => None,
+            false => Some(kinds(&keys, row.blob(5)?).ok_or_else(|| damaged(&"kinds of values"))?),
+        };
+        let (name, collection) = (SmolStr::new(row.text(2)?), collection.clone());
+        let def = IndexDef { id, name, collection, keys, kinds };
         out.put(Index::new(Arc::new(def), coll, row.int(4)? == COMPLETE));
         Ok(true)
     })?;
@@ -74,6 +79,9 @@ pub(super) fn insert(db: &Db, index: &Index) -> Result<(), StoreError> {
             Param::Int(if index.complete { COMPLETE } else { BUILDING }),
         ],
     )?;
+    if let Some(kinds) = &index.def.kinds {
+        save_kinds(db, index.def.id, kinds)?;
+    }
     db.batch(&schema::create_index_table(index.def.id))
 }
 
@@ -81,6 +89,31 @@ pub(super) fn insert(db: &Db, index: &Index) -> Result<(), StoreError> {
 pub(super) fn complete(db: &Db, id: u32) -> Result<(), StoreError> {
     db.exec("UPDATE idx SET state = ?2 WHERE id = ?1", &[Param::Int(id.into()), Param::Int(COMPLETE)])?;
     Ok(())
+}
+
+/// Notes the kinds of values of an index.
+pub(super) fn save_kinds(db: &Db, id: u32, kinds: &IndexKinds) -> Result<(), StoreError> {
+    db.exec("UPDATE idx SET kinds = ?2 WHERE id = ?1", &[Param::Int(id.into()), Param::Blob(&bytes(kinds))])?;
+    Ok(())
+}
+
+/// The kinds of values of an index in the snapshot that the connection sees; `None` when they are not known, or the index
+/// is not there.
+pub(crate) fn load_kinds(db: &Db, index: &IndexDef) -> Result<Option<IndexKinds>, StoreError> {
+    let found =
+        db.query_one("SELECT kinds FROM idx WHERE id = ?1", &[Param::Int(index.id.into())], |row| {
+            if row.is_null(0) { Ok(None) } else { Ok(kinds(&index.keys, row.blob(0)?)) }
+        })?;
+    Ok(found.flatten())
+}
+
+fn bytes(kinds: &IndexKinds) -> Vec<u8> {
+    kinds.sets().iter().map(|set| set.bits()).collect()
+}
+
+fn kinds(keys: &[IndexKey], bytes: &[u8]) -> Option<IndexKinds> {
+    let sets = bytes.iter().map(|b| KindSet::from_bits(*b)).collect::<Option<_>>()?;
+    IndexKinds::from_sets(keys, sets)
 }
 
 /// Deletes the row and the table of an index.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use ditto_dql::{CreateIndexPlan, DropIndexPlan, IndexDef, MAX_INDEX_KEYS, Row};
+use ditto_dql::{CreateIndexPlan, DropIndexPlan, IndexDef, IndexKinds, MAX_INDEX_KEYS, Row};
 
+use super::kinds::{self, Growth};
 use super::{Index, Indexes, MAX_INDEXES, catalogue, entries};
 use crate::StoreError;
 use crate::core::Core;
@@ -45,8 +46,7 @@ pub(crate) fn create(
         let stepped = poll().and_then(|()| {
             desk.write(move |core, unit| {
                 core.in_savepoint(unit, |core, _, _| {
-                    let index = core.indexes.of(coll).iter().find(|i| i.def.id == id).cloned();
-                    let index = index.ok_or_else(|| {
+                    let index = building(core, coll, id).ok_or_else(|| {
                         StoreError::Execution("the index was dropped before it was complete".to_string())
                     })?;
                     step(core, &index, from)
@@ -67,11 +67,9 @@ pub(crate) fn create(
 /// Drops what could not be built. If that fails too, the next open does it.
 fn give_up(desk: &Desk, coll: u32, id: u32) {
     let dropped = desk.write(move |core, unit| {
-        core.in_savepoint(unit, |core, _, _| {
-            match core.indexes.of(coll).iter().find(|i| i.def.id == id).cloned() {
-                Some(index) => remove(core, &index),
-                None => Ok(()),
-            }
+        core.in_savepoint(unit, |core, _, _| match building(core, coll, id) {
+            Some(index) => remove(core, &index),
+            None => Ok(()),
         })
     });
     if let Err(e) = dropped {
@@ -79,12 +77,18 @@ fn give_up(desk: &Desk, coll: u32, id: u32) {
     }
 }
 
+/// An index as it is now.
+fn building(core: &Core, coll: u32, id: u32) -> Option<Arc<Index>> {
+    core.indexes.of(coll).iter().find(|i| i.def.id == id).cloned()
+}
+
 /// Creates an index at once, inside the savepoint of a transaction's statement. Returns whether it did.
 pub(crate) fn create_at_once(core: &mut Core, plan: &CreateIndexPlan) -> Result<bool, StoreError> {
     let Some(index) = register(core, plan)? else { return Ok(false) };
-    let mut next = Some(rid_range(index.coll).0);
+    let (coll, id, mut next) = (index.coll, index.def.id, Some(rid_range(index.coll).0));
     while let Some(from) = next {
         core.poll()?;
+        let Some(index) = building(core, coll, id) else { return Ok(false) };
         next = step(core, &index, from)?;
     }
     Ok(true)
@@ -131,6 +135,7 @@ fn register(core: &mut Core, plan: &CreateIndexPlan) -> Result<Option<Arc<Index>
         name: plan.name.clone(),
         collection: plan.collection.clone(),
         keys: plan.keys.clone(),
+        kinds: Some(IndexKinds::none(&plan.keys)),
     };
     let index = Index::new(Arc::new(def), coll, false);
     catalogue::insert(&core.db, &index)?;
@@ -146,6 +151,8 @@ fn step(core: &mut Core, index: &Arc<Index>, from: i64) -> Result<Option<i64>, S
     let (_, last) = rid_range(index.coll);
     let mut found: Vec<(Vec<u8>, i64)> = Vec::new();
     let (mut bytes, mut documents, mut next) = (0, 0, None);
+    let of_index = std::slice::from_ref(index);
+    let mut kinds = Growth::new(of_index);
     db.query(
         "SELECT rid, id, body FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0 ORDER BY rid",
         &[Param::Int(from), Param::Int(last)],
@@ -158,6 +165,7 @@ fn step(core: &mut Core, index: &Arc<Index>, from: i64) -> Result<Option<i64>, S
             documents += 1;
             let document = (rid, row.blob(1)?, row.blob(2)?);
             let key = with_row(db, dict, document, Reading::NEWEST, |row| {
+                kinds.see(|path, see| row.kinds_along(path, see));
                 Ok(index.def.entry(|path| row.field(path)))
             })?;
             if let Some(key) = key {
@@ -172,7 +180,11 @@ fn step(core: &mut Core, index: &Arc<Index>, from: i64) -> Result<Option<i64>, S
     for (key, rid) in &found {
         entries::insert(db, index, key, *rid)?;
     }
-    if next.is_none() {
+    let grown = kinds.finish();
+    kinds::note(core, index.coll, grown)?;
+    if next.is_none()
+        && let Some(index) = building(core, index.coll, index.def.id)
+    {
         catalogue::complete(&core.db, index.def.id)?;
         put(core, Index::new(index.def.clone(), index.coll, true));
     }
@@ -187,7 +199,7 @@ fn remove(core: &mut Core, index: &Index) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn put(core: &mut Core, index: Index) {
+pub(super) fn put(core: &mut Core, index: Index) {
     let mut indexes = Indexes::clone(&core.indexes);
     indexes.put(index);
     core.indexes = Arc::new(indexes);

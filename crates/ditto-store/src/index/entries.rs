@@ -7,6 +7,7 @@ use ditto_dql::Row;
 use ditto_types::{DocId, Object, SmolStr};
 
 use super::Index;
+use super::kinds::{Grown, Growth, fresh_kinds};
 use crate::StoreError;
 use crate::driver::{Db, Param};
 use crate::row::{DocRow, step};
@@ -45,17 +46,19 @@ pub(super) fn insert(db: &Db, index: &Index, key: &[u8], rid: i64) -> Result<(),
 /// Entries of new documents, to be written all at once in the order of each index.
 pub(crate) struct Batch<'i> {
     indexes: &'i [Arc<Index>],
+    kinds: Growth<'i>,
     /// Place of the index, key, row id.
     entries: Vec<(usize, Vec<u8>, i64)>,
 }
 
 impl<'i> Batch<'i> {
     pub(crate) fn new(indexes: &'i [Arc<Index>]) -> Self {
-        Self { indexes, entries: Vec::new() }
+        Self { indexes, kinds: Growth::new(indexes), entries: Vec::new() }
     }
 
     /// Adds the entries of a document with these fields, all of them of the inferred kind.
     pub(crate) fn add(&mut self, rid: i64, id: &DocId, fields: &Object) {
+        self.kinds.see(|path, see| fresh_kinds(fields, path, see));
         let field = |path: &[SmolStr]| match path.split_first() {
             Some((first, rest)) if first == "_id" => step(&id.to_value(), rest).cloned(),
             Some((first, rest)) => step(fields.get(first)?, rest).cloned(),
@@ -76,6 +79,7 @@ impl<'i> Batch<'i> {
     /// Adds the entries of a living document in its stored form.
     pub(crate) fn add_view(&mut self, rid: i64, id: &DocId, view: &DocView<'_>) -> Result<(), StoreError> {
         let mut damage = None;
+        self.kinds.see(|path, see| damage = view.kinds_along(path, see).err().or(damage.take()));
         let indexes = self.indexes;
         for (i, index) in indexes.iter().enumerate() {
             let key = index.def.entry(|path| match path.split_first() {
@@ -92,7 +96,8 @@ impl<'i> Batch<'i> {
         damage.map_or(Ok(()), |e| Err(StoreError::Internal(e.to_string())))
     }
 
-    pub(crate) fn write(mut self, db: &Db) -> Result<(), StoreError> {
+    /// Writes the entries. Gives what to [note](super::kinds::note) of them.
+    pub(crate) fn write(mut self, db: &Db) -> Result<Grown, StoreError> {
         self.entries.sort_unstable();
         for of_index in self.entries.chunk_by(|a, b| a.0 == b.0) {
             let Some((i, ..)) = of_index.first() else { continue };
@@ -101,7 +106,7 @@ impl<'i> Batch<'i> {
                 statement.exec(&[Param::Blob(key), Param::Int(*rid)])?;
             }
         }
-        Ok(())
+        Ok(self.kinds.finish())
     }
 }
 

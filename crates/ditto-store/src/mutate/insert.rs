@@ -18,7 +18,7 @@ use crate::commit::State;
 use crate::core::{Before, Core, Held, INSERT_DOC};
 use crate::driver::Param;
 use crate::fields::{self, Typing};
-use crate::index::entries;
+use crate::index::{self, entries};
 use crate::keys;
 use crate::schema::khash_to_sql;
 use crate::select::id_text;
@@ -153,7 +153,8 @@ fn write_new(
         count += 1;
     }
     drop(statement);
-    entries.write(db)?;
+    let grown = entries.write(db)?;
+    index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);
     Ok(())
 }

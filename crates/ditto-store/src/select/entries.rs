@@ -8,6 +8,7 @@ use ditto_types::{DocId, SmolStr, Value};
 use super::{StoreSource, Visit, doc_id, with_row};
 use crate::StoreError;
 use crate::driver::{Db, Param, SqlRow};
+use crate::index::catalogue;
 use crate::row::{Reading, step};
 use crate::schema::{FLAG_DEAD, index_table};
 
@@ -29,13 +30,12 @@ impl StoreSource<'_> {
         reading: Reading<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
-        self.check_index(collection, scan)?;
-        // Entries hold the newest kind of each field.
-        let covering = scan.covering && reading.is_newest();
+        self.check_index(collection, scan, reading)?;
+        let covering = scan.covering;
         let columns = if covering { Columns::Entry } else { Columns::Document };
         self.each(scan, columns, |row| {
             if covering {
-                return self.covered(&scan.index, row, visit);
+                return self.covered(&scan.index, row, reading, visit);
             }
             let rid = row.int(0)?;
             self.check_alive(rid, (!row.is_null(2)).then(|| row.int(2)).transpose()?)?;
@@ -48,9 +48,10 @@ impl StoreSource<'_> {
         &self,
         collection: &CollectionRef,
         scan: &IndexScan,
+        reading: Reading<'_>,
         mut push: impl FnMut(i64) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.check_index(collection, scan)?;
+        self.check_index(collection, scan, reading)?;
         self.each(scan, Columns::Entry, |row| push(row.int(1)?).map(|()| true))
     }
 
@@ -67,12 +68,25 @@ impl StoreSource<'_> {
         })
     }
 
-    fn check_index(&self, collection: &CollectionRef, scan: &IndexScan) -> Result<(), StoreError> {
-        if scan.index.collection == collection.name {
-            return Ok(());
+    fn check_index(
+        &self,
+        collection: &CollectionRef,
+        scan: &IndexScan,
+        reading: Reading<'_>,
+    ) -> Result<(), StoreError> {
+        let index = &*scan.index;
+        if index.collection != collection.name {
+            let (index, of) = (&index.name, &index.collection);
+            return Err(StoreError::Internal(format!("index {index} is of {of} and not of {collection}")));
         }
-        let (index, of) = (&scan.index.name, &scan.index.collection);
-        Err(StoreError::Internal(format!("index {index} is of {of} and not of {collection}")))
+        if !reading.is_newest() {
+            // The snapshot may be newer than the plan, and have a document that the plan could not know of.
+            let kinds = catalogue::load_kinds(self.db, index)?;
+            if kinds != index.kinds && !reading.is_held_by(&IndexDef { kinds, ..index.clone() }) {
+                return Err(StoreError::IndexGone);
+            }
+        }
+        Ok(())
     }
 
     /// Calls `f` with the entries of all spans, from the last to the first if the scan is reverse.
@@ -113,6 +127,7 @@ impl StoreSource<'_> {
         &self,
         index: &IndexDef,
         entry: &SqlRow<'_>,
+        reading: Reading<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<bool, StoreError> {
         let values = decode_key(&index.keys, entry.blob(0)?).map_err(|e| StoreError::Corrupt {
@@ -120,8 +135,8 @@ impl StoreSource<'_> {
             detail: format!("index {} of {}: an entry: {e}", index.name, index.collection),
         })?;
         let rid = entry.int(1)?;
-        let row =
-            CoveredRow { source: self, index, values, rid, id: OnceCell::new(), failed: Cell::new(None) };
+        let (id, failed) = (OnceCell::new(), Cell::new(None));
+        let row = CoveredRow { source: self, index, values, rid, reading, id, failed };
         let out = visit(&row)?;
         row.failed.take().map_or(Ok(out), Err)
     }
@@ -179,6 +194,7 @@ struct CoveredRow<'a> {
     index: &'a IndexDef,
     values: Vec<Option<Value>>,
     rid: i64,
+    reading: Reading<'a>,
     id: OnceCell<DocId>,
     failed: Cell<Option<StoreError>>,
 }
@@ -225,7 +241,7 @@ impl CoveredRow<'_> {
     fn read<T>(&self, f: impl FnOnce(&dyn Row) -> T) -> Option<T> {
         let read = self.source.document(self.rid, |db, r| {
             let stored = (self.rid, r.blob(0)?, r.blob(2)?);
-            with_row(db, self.source.dict, stored, Reading::NEWEST, |row| Ok(f(row)))
+            with_row(db, self.source.dict, stored, self.reading, |row| Ok(f(row)))
         });
         self.sound(read)
     }

@@ -8,6 +8,7 @@ use ditto_types::ErrorKind;
 use super::{StoreSource, rid_range};
 use crate::StoreError;
 use crate::driver::Param;
+use crate::row::Reading;
 use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 
 /// Row ids that one statement keeps at most: 256 MiB.
@@ -23,6 +24,7 @@ impl StoreSource<'_> {
         coll: u32,
         collection: &CollectionRef,
         access: &Access,
+        reading: Reading<'_>,
     ) -> Result<Vec<i64>, StoreError> {
         let mut out = Vec::new();
         match access {
@@ -49,12 +51,12 @@ impl StoreSource<'_> {
                 )?;
             }
             Access::Index(scan) => {
-                self.entry_rids(collection, scan, |rid| self.push(&mut out, rid))?;
+                self.entry_rids(collection, scan, reading, |rid| self.push(&mut out, rid))?;
                 out.sort_unstable();
             }
             Access::Union(parts) => {
                 for part in parts {
-                    let more = self.rids(coll, collection, part)?;
+                    let more = self.rids(coll, collection, part, reading)?;
                     if out.len() + more.len() > MAX_RIDS {
                         return Err(too_many());
                     }
@@ -66,13 +68,13 @@ impl StoreSource<'_> {
             Access::Intersect(parts) => {
                 let mut parts = parts.iter();
                 if let Some(first) = parts.next() {
-                    out = self.rids(coll, collection, first)?;
+                    out = self.rids(coll, collection, first, reading)?;
                 }
                 for part in parts {
                     if out.is_empty() {
                         break;
                     }
-                    keep_common(&mut out, &self.rids(coll, collection, part)?);
+                    keep_common(&mut out, &self.rids(coll, collection, part, reading)?);
                 }
             }
         }
