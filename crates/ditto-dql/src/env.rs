@@ -25,6 +25,8 @@ pub(crate) struct Bound {
     pub(crate) text: Arc<str>,
     /// Arguments by [`Scalar::Param`](crate::scalar::Scalar::Param).
     pub(crate) args: Arc<[Value]>,
+    /// The attachment tokens in the arguments.
+    pub(crate) tokens: Arc<[Value]>,
     pub(crate) env: Arc<Env>,
     memos: Arc<[OnceLock<Memoized>]>,
 }
@@ -40,7 +42,8 @@ pub(crate) enum Memoized {
 impl Bound {
     /// `memos` is the number of [`Memo`] in the statement.
     pub(crate) fn new(text: Arc<str>, args: Arc<[Value]>, env: Arc<Env>, memos: usize) -> Self {
-        Self { text, args, env, memos: std::iter::repeat_with(OnceLock::new).take(memos).collect() }
+        let memos = std::iter::repeat_with(OnceLock::new).take(memos).collect();
+        Self { text, args, tokens: Arc::default(), env, memos }
     }
 
     /// For expressions that are known without arguments and remember nothing.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value};
+use ditto_types::{ErrorKind, MAX_DEPTH, Object, SmolStr, Value, attachment};
 
 use crate::advise::advise;
 use crate::ast::{Body, PrefixKind, ProjectionItem, Select, Statement, UseClause};
@@ -244,10 +244,11 @@ impl Prepared {
     pub fn arguments(&self, mut args: Cow<'_, Object>) -> Result<Arguments, DqlError> {
         if let Some(PrefixKind::Advise { .. }) = self.prefix {
             // The advice does not depend on values.
-            return Ok(Arguments(Arc::default()));
+            return Ok(Arguments { values: Arc::default(), tokens: Arc::default() });
         }
-        let taken = self.params.iter().map(|name| argument(name, &mut args));
-        Ok(Arguments(taken.collect::<Result<_, _>>()?))
+        let mut tokens = Vec::new();
+        let taken = self.params.iter().map(|name| argument(name, &mut args, &mut tokens));
+        Ok(Arguments { values: taken.collect::<Result<_, _>>()?, tokens: tokens.into() })
     }
 
     /// As [`Prepared::bind`], with arguments that were taken before: a statement can be bound to them repeatedly.
@@ -272,7 +273,8 @@ impl Prepared {
     }
 
     fn bind_body(&self, args: &Arguments, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
-        let bound = Bound::new(self.text.clone(), args.0.clone(), cx.env.clone(), self.memos);
+        let mut bound = Bound::new(self.text.clone(), args.values.clone(), cx.env.clone(), self.memos);
+        bound.tokens = args.tokens.clone();
         Ok(match &self.template {
             Template::Select(t) => Plan::Select(SelectPlan::bind(t.clone(), bound, cx)?),
             Template::Insert(t) => Plan::Insert(InsertPlan::bind(t.clone(), bound, cx)?),
@@ -290,15 +292,19 @@ impl Prepared {
 
 /// The arguments that a statement uses.
 #[derive(Clone, Debug)]
-pub struct Arguments(Arc<[Value]>);
+pub struct Arguments {
+    values: Arc<[Value]>,
+    /// The attachment tokens among them, each once.
+    tokens: Arc<[Value]>,
+}
 
 /// Each name is asked for once.
-fn argument(name: &SmolStr, args: &mut Cow<'_, Object>) -> Result<Value, DqlError> {
+fn argument(name: &SmolStr, args: &mut Cow<'_, Object>, tokens: &mut Vec<Value>) -> Result<Value, DqlError> {
     let value = match args {
         Cow::Borrowed(args) => args.get(name).cloned(),
         Cow::Owned(args) => args.remove(name),
     };
-    let Some(value) = value else {
+    let Some(mut value) = value else {
         return Err(DqlError::new(ErrorKind::QueryArguments, format!("Parameter {name} was not provided")));
     };
     // An array of documents is one level above what a document can be.
@@ -306,5 +312,6 @@ fn argument(name: &SmolStr, args: &mut Cow<'_, Object>) -> Result<Value, DqlErro
         let message = format!("argument {name} is nested deeper than {MAX_DEPTH} levels");
         return Err(DqlError::new(ErrorKind::DepthLimitExceeded, message));
     }
+    attachment::unmark(&mut value, tokens);
     Ok(value)
 }

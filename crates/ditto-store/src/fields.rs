@@ -12,6 +12,8 @@ pub(crate) struct Typing<'a> {
     pub(crate) declared: &'a TypeDecls,
     /// Strict mode: what is not declared is a register, whatever its value.
     pub(crate) strict: bool,
+    /// Values that are attachments where nothing is declared: the tokens among the arguments.
+    pub(crate) tokens: &'a [Value],
 }
 
 impl Typing<'_> {
@@ -22,14 +24,22 @@ impl Typing<'_> {
         }
     }
 
+    /// The kind that a field gets with this value.
+    fn kind_with(&self, path: &[SmolStr], value: &Value) -> FieldKind {
+        match self.kind_of(path) {
+            FieldKind::Inferred if self.tokens.contains(value) => FieldKind::Attachment,
+            kind => kind,
+        }
+    }
+
     /// Whether every object is a map all the way down, as [`Doc::fresh`] writes it.
     pub(crate) fn infers_everything(&self) -> bool {
-        self.declared.is_empty() && !self.strict
+        self.declared.is_empty() && !self.strict && self.tokens.is_empty()
     }
 
     /// Whether some field below a map is written differently from what its value alone would give.
     fn decides_below(&self, path: &[SmolStr]) -> bool {
-        self.strict || self.declared.below(path).is_some_and(|d| !d.is_empty())
+        self.strict || !self.tokens.is_empty() || self.declared.below(path).is_some_and(|d| !d.is_empty())
     }
 }
 
@@ -43,7 +53,7 @@ pub(crate) fn set_all(fields: Object, typing: Typing<'_>, ops: &mut Vec<Op>) {
 /// Operations that write one field. A map below which kinds are declared is written field by field, everything else at
 /// once.
 fn set(path: Path, value: Value, typing: Typing<'_>, ops: &mut Vec<Op>) {
-    let kind = typing.kind_of(path.names());
+    let kind = typing.kind_with(path.names(), &value);
     match value {
         Value::Object(fields) if is_map(kind) && typing.decides_below(path.names()) => {
             ops.push(Op::Set {
@@ -67,7 +77,7 @@ pub(crate) fn set_different(doc: &Doc, fields: Object, typing: Typing<'_>, ops: 
 }
 
 fn different(doc: &Doc, path: Path, value: Value, typing: Typing<'_>, ops: &mut Vec<Op>) {
-    let kind = typing.kind_of(path.names());
+    let kind = typing.kind_with(path.names(), &value);
     match value {
         Value::Object(fields) if is_map(kind) => {
             // The map itself only has to be written where none is visible; an empty one has no other trace.

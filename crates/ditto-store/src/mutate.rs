@@ -62,7 +62,7 @@ fn update(
 ) -> Result<Mutated, StoreError> {
     let candidates = Candidates::new(core);
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
-    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
+    let typing = Typing { declared: plan.declared(), strict: plan.is_strict(), tokens: plan.tokens() };
     protect(core, targets.len(), plan.returning().is_some())?;
     let mut images = Images::new(plan.returning());
     let reading = Reading::new(plan.declared(), plan.is_strict());

@@ -17,6 +17,7 @@
 //! | [`error`] | [`ErrorKind`], the stable error codes |
 //! | [`wire`] | bounded reading and writing of bytes |
 
+pub mod attachment;
 pub mod blob;
 pub mod cbor;
 pub mod codec;

@@ -200,7 +200,7 @@ async fn api_316_340_to_363_a_document_brings_the_token_and_the_fetch_brings_the
         let bytes = content(len as u64, len);
         let attachment = attach(&a.ditto, &bytes).await;
         let document = json!({ "_id": len, "photo": attachment.token() });
-        let insert = "INSERT INTO COLLECTION cars (photo ATTACHMENT) DOCUMENTS (:d)";
+        let insert = "INSERT INTO cars DOCUMENTS (:d)";
         a.ditto.store().execute((insert, json!({ "d": document }))).await.unwrap();
     }
     let address = listen(&a.ditto).await;
@@ -340,7 +340,7 @@ async fn api_378_what_nobody_needs_is_deleted() {
     let used = attach(&p.ditto, &content(1, MIB)).await.token();
     let held = attach(&p.ditto, &content(2, MIB)).await;
     let unused = attach(&p.ditto, &content(3, MIB)).await.token();
-    let insert = "INSERT INTO COLLECTION c (f ATTACHMENT) DOCUMENTS ({'_id': 1, 'f': :t})";
+    let insert = "INSERT INTO c DOCUMENTS ({'_id': 1, 'f': {'g': [], 'h': :t}})";
     store.execute((insert, json!({ "t": used }))).await.unwrap();
     assert_eq!(store.collect_attachments().await.unwrap(), 0);
     assert_eq!(store.collect_attachments().await.unwrap(), 1);
@@ -352,5 +352,79 @@ async fn api_378_what_nobody_needs_is_deleted() {
     }
     assert!(store.attachment(&used).unwrap().is_none());
     assert_eq!(held.data().await.unwrap(), content(2, MIB));
+    close([p]).await;
+}
+
+/// dql.md 3.3 to 3.5: what makes a field an attachment, and what does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn api_340_tokens_in_arguments_are_attachments() {
+    #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    struct Car {
+        _id: i64,
+        photo: DittoAttachmentToken,
+    }
+    let p = peer().await;
+    let store = p.ditto.store();
+    let token = attach(&p.ditto, &content(1, 100)).await.token();
+    let other = DittoAttachmentToken::new(&"0a".repeat(32), 1, BTreeMap::new()).unwrap();
+    let is_attachment = async |field: &str, id: i64| {
+        let select = format!(
+            "SELECT photo FROM COLLECTION cars ({field} ATTACHMENT) WHERE _id = :id AND {field} IS NOT MISSING"
+        );
+        store.execute((select, json!({ "id": id }))).await.unwrap().item_count() == 1
+    };
+    // In a typed document, in an object of the statement, assigned, in an array of documents.
+    let car = Car { _id: 1, photo: token.clone() };
+    store.execute(("INSERT INTO cars DOCUMENTS (:car)", BTreeMap::from([("car", &car)]))).await.unwrap();
+    let insert = "INSERT INTO cars DOCUMENTS ({'_id': 2, 'photo': :t})";
+    store.execute((insert, json!({ "t": token }))).await.unwrap();
+    store.execute("INSERT INTO cars DOCUMENTS ({'_id': 3})").await.unwrap();
+    store.execute(("UPDATE cars SET photo = :t WHERE _id = 3", json!({ "t": token }))).await.unwrap();
+    let many = json!({ "cars": [{ "_id": 4, "photo": token }] });
+    store.execute(("INSERT INTO cars DOCUMENTS (:cars)", many)).await.unwrap();
+    for id in 1..=4 {
+        assert!(is_attachment("photo", id).await, "{id}");
+    }
+    // Items give it back, by value and typed.
+    let rows = store.execute("SELECT * FROM cars WHERE _id = 1").await.unwrap();
+    let shown = rows.values().remove(0);
+    assert_eq!(DittoAttachmentToken::try_from(shown.get("photo").unwrap()).unwrap(), token);
+    assert_eq!(rows.deserialize_all::<Car>().unwrap(), [car]);
+    // It is a value like others in conditions, and declarations still count.
+    let find = ("SELECT _id FROM cars WHERE photo = :t", json!({ "t": token }));
+    assert_eq!(store.execute(find).await.unwrap().item_count(), 4);
+    let declared = "INSERT INTO COLLECTION cars (photo ATTACHMENT) DOCUMENTS ({'_id': 5, 'photo': :t})";
+    store.execute((declared, json!({ "t": token }))).await.unwrap();
+    let register = "INSERT INTO COLLECTION cars (photo REGISTER) DOCUMENTS ({'_id': 6, 'photo': :t})";
+    store.execute((register, json!({ "t": token }))).await.unwrap();
+    assert!(is_attachment("photo", 5).await && !is_attachment("photo", 6).await);
+    // A token is replaced by another, and goes with UNSET.
+    store.execute(("UPDATE cars SET photo = :t WHERE _id = 2", json!({ "t": other }))).await.unwrap();
+    let rows = store.execute("SELECT photo FROM cars WHERE _id = 2").await.unwrap();
+    let now = rows.values().remove(0);
+    assert_eq!(DittoAttachmentToken::try_from(now.get("photo").unwrap()).unwrap(), other);
+    store.execute("UPDATE cars UNSET photo WHERE _id = 3").await.unwrap();
+    assert!(!is_attachment("photo", 3).await);
+    // Nothing to write when the same token is there.
+    let again = "INSERT INTO cars DOCUMENTS ({'_id': 4, 'photo': :t}) ON ID CONFLICT DO UPDATE_LOCAL_DIFF";
+    let again = store.execute((again, json!({ "t": token }))).await.unwrap();
+    assert!(again.mutated_document_ids().is_empty());
+    // A document that is copied by its values has a map, as has one that is copied by a statement.
+    let mut copy = shown.as_object().unwrap().clone();
+    copy.insert("_id".into(), 7.into());
+    store
+        .execute((
+            "INSERT INTO cars DOCUMENTS (:c)",
+            BTreeMap::from([("c", ditto::types::Value::Object(copy))]),
+        ))
+        .await
+        .unwrap();
+    store.execute("INSERT INTO cars SELECT 8 AS _id, photo FROM cars WHERE _id = 1").await.unwrap();
+    assert!(!is_attachment("photo", 7).await && !is_attachment("photo", 8).await);
+    // Strict mode takes nothing for what is not declared.
+    store.execute("ALTER SYSTEM SET dql_strict_mode = true").await.unwrap();
+    let strict = "INSERT INTO cars DOCUMENTS ({'_id': 9, 'photo': :t})";
+    store.execute((strict, json!({ "t": token }))).await.unwrap();
+    assert!(!is_attachment("photo", 9).await);
     close([p]).await;
 }

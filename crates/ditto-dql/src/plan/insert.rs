@@ -95,6 +95,12 @@ impl InsertPlan {
         self.strict
     }
 
+    /// The attachment tokens among the arguments: where a field is not declared, and outside of strict mode, such a value is
+    /// written as an attachment.
+    pub fn tokens(&self) -> &[Value] {
+        &self.bound.tokens
+    }
+
     /// INSERT … SELECT: the SELECT whose rows are the documents.
     pub fn rows(&self) -> Option<&SelectPlan> {
         self.rows.as_ref()

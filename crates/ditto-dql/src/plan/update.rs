@@ -75,6 +75,11 @@ impl UpdatePlan {
         self.returning.as_ref()
     }
 
+    /// The attachment tokens among the arguments, as in an INSERT.
+    pub fn tokens(&self) -> &[Value] {
+        &self.chosen.bound.tokens
+    }
+
     /// Chooses the documents, in order, and gives what `keep` makes of each.
     ///
     /// # Errors

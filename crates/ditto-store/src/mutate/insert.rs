@@ -49,7 +49,7 @@ pub(super) fn insert(
         all.push(New { id, key, fields: document.fields, claimed: None, written: false });
     }
     claim(core, coll, &mut all)?;
-    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
+    let typing = Typing { declared: plan.declared(), strict: plan.is_strict(), tokens: plan.tokens() };
     let straight = typing.infers_everything() && plan.returning().is_none();
     let mut images = Images::new(plan.returning());
     for new in all.iter_mut().filter(|new| !straight || new.claimed.is_none()) {
@@ -167,7 +167,7 @@ fn inserted(
     new: &mut New<'_>,
     held: Option<&Held>,
 ) -> Result<Option<Doc>, StoreError> {
-    let typing = Typing { declared: plan.declared(), strict: plan.is_strict() };
+    let typing = Typing { declared: plan.declared(), strict: plan.is_strict(), tokens: plan.tokens() };
     let mut fields = std::mem::take(&mut new.fields).into_owned();
     fields.remove("_id");
     let Some(held) = held else {

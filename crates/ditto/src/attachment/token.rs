@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
+use ditto_types::attachment::{self, ATTACHMENT_KEY};
 use ditto_types::{BlobId, ErrorKind, MAX_BLOB_BYTES, Object, Value, cbor, json};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DittoAttachment;
 use crate::DittoError;
@@ -14,16 +15,24 @@ use crate::DittoError;
 /// Reference to an attachment: id, length and metadata (API-331). Immutable; put it into documents, and give it to
 /// [`Store::fetch_attachment`](crate::Store::fetch_attachment).
 ///
-/// As a value it is the object `{"id": …, "len": …, "metadata": {…}}`, the id in 64 lower-case hexadecimal digits. It can be
-/// an argument of a statement, for a field that is declared as `ATTACHMENT`.
+/// As an argument of a statement, by itself or somewhere in a document, it makes its field an attachment; in strict mode the
+/// field has to be declared as `ATTACHMENT`. Documents show it as the object `{"id": …, "len": …, "metadata": {…}}`, the id in
+/// 64 lower-case hexadecimal digits, which can be read back as a token.
+///
+/// To serde it is `{"$attachment": {"id": …, "len": …, "metadata": {…}}}`, which tells it from an object that only looks like it;
+/// both forms are read. An object of the first form is written as a map unless its field is declared.
 ///
 /// ```
 /// use ditto::{Ditto, DittoAttachmentToken, DittoError};
 ///
 /// async fn attach(ditto: &Ditto, token: &DittoAttachmentToken) -> Result<(), DittoError> {
 ///     let document = serde_json::json!({ "_id": "x", "photo": token });
-///     let insert = "INSERT INTO COLLECTION cars (photo ATTACHMENT) DOCUMENTS (:car)";
+///     let insert = "INSERT INTO cars DOCUMENTS (:car)";
 ///     ditto.store().execute((insert, serde_json::json!({ "car": document }))).await?;
+///     let rows = ditto.store().execute("SELECT photo FROM cars").await?;
+///     let photos: Vec<Option<DittoAttachmentToken>> =
+///         rows.items().map(|row| row.value().get("photo")?.try_into().ok()).collect();
+///     assert_eq!(photos[0].as_ref(), Some(token));
 ///     Ok(())
 /// }
 /// ```
@@ -95,8 +104,12 @@ fn invalid(reason: impl Into<String>) -> DittoError {
 impl TryFrom<&Value> for DittoAttachmentToken {
     type Error = DittoError;
 
-    /// Reads what a query shows of an attachment field. `metadata` may be missing.
+    /// Reads what a query shows of an attachment field, or its marked form. `metadata` may be missing.
     fn try_from(value: &Value) -> Result<Self, DittoError> {
+        let value = match value.as_object() {
+            Some(o) if o.len() == 1 => o.get(ATTACHMENT_KEY).unwrap_or(value),
+            _ => value,
+        };
         let fields = value.as_object().ok_or_else(|| invalid(format!("a {}", value.type_name())))?;
         let field = |name: &str| fields.get(name).ok_or_else(|| invalid(format!("{name} is missing")));
         let id = field("id")?.as_str().ok_or_else(|| invalid("id is not a text"))?;
@@ -161,7 +174,13 @@ impl fmt::Display for DittoAttachmentToken {
 
 impl Serialize for DittoAttachmentToken {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_value().serialize(serializer)
+        attachment::mark(self.to_value()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for DittoAttachmentToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -203,9 +222,11 @@ mod tests {
         let json = serde_json::to_string(&t).unwrap();
         assert_eq!(json.parse::<DittoAttachmentToken>().unwrap(), t);
         assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&json).unwrap()["metadata"]["name"],
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()["$attachment"]["metadata"]["name"],
             "a \"b\".jpg"
         );
+        assert_eq!(serde_json::from_str::<DittoAttachmentToken>(&json).unwrap(), t);
+        assert_eq!(serde_json::from_str::<DittoAttachmentToken>(&t.to_string()).unwrap(), t);
         assert_eq!(DittoAttachmentToken::from(&t), t);
         // What other peers may leave out.
         let short = format!(r#"{{"id":"{}","len":0}}"#, t.id());
