@@ -30,6 +30,9 @@ pub(crate) fn check_buffer(held: usize, what: &str) -> Result<(), DqlError> {
     Err(DqlError::new(ErrorKind::SizeLimitExceeded, message))
 }
 
+/// Rows between two reports to the [`Profiler`] of a run that is not over.
+const REPORT_EVERY: u64 = 4096;
+
 /// Rows between two questions to the [`Interrupt`].
 const INTERRUPT_EVERY: u32 = 256;
 
@@ -43,12 +46,17 @@ pub trait Interrupt: Send + Sync {
     fn poll(&self) -> Result<(), DqlError>;
 }
 
-/// Who wants to know how a run went: PROFILE.
+/// Who wants to know how a run goes.
 pub trait Profiler: Send + Sync {
+    /// Whether times are wanted besides counts: PROFILE. Reading a clock for each row costs as much as the row.
+    fn measures(&self) -> bool {
+        true
+    }
+
     /// Nanoseconds of a clock that never goes back; this crate reads no clock.
     fn nanos(&self) -> u64;
 
-    /// Takes what a run did, when it is over: for [`Plan::profile`](crate::Plan::profile).
+    /// Takes what a run did, when it is over and now and then before: for [`Plan::profile`](crate::Plan::profile).
     fn report(&self, stats: RunStats);
 }
 
@@ -65,9 +73,14 @@ pub struct RunContext<'a> {
 }
 
 impl RunContext<'_> {
+    /// Whether somebody measures.
+    pub(crate) fn measures(&self) -> bool {
+        self.profiler.is_some_and(Profiler::measures)
+    }
+
     /// The time, if somebody measures.
     pub(crate) fn nanos(&self) -> u64 {
-        self.profiler.map_or(0, Profiler::nanos)
+        self.profiler.filter(|p| p.measures()).map_or(0, Profiler::nanos)
     }
 }
 

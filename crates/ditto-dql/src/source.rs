@@ -1,6 +1,7 @@
 //! Where rows come from: what a store implements for the executor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ditto_types::{DocId, Path, SmolStr, Value};
 
@@ -108,11 +109,13 @@ pub struct RowFilter {
     bound: Bound,
     /// Of ORDER BY with LIMIT.
     bar: Option<Arc<Bar>>,
+    /// How many rows it has excluded, where somebody counts them.
+    excluded: Option<Arc<AtomicU64>>,
 }
 
 impl RowFilter {
     pub(crate) fn new(template: Arc<dyn Selecting>, bound: Bound) -> Self {
-        Self { template, bound, bar: None }
+        Self { template, bound, bar: None, excluded: None }
     }
 
     /// Besides, the first key of ORDER BY has to pass.
@@ -120,10 +123,25 @@ impl RowFilter {
         Self { bar: Some(bar), ..self }
     }
 
+    /// Counts the rows that it excludes.
+    pub(crate) fn counting(self, excluded: Arc<AtomicU64>) -> Self {
+        Self { excluded: Some(excluded), ..self }
+    }
+
     /// Whether it is known that `row` is not wanted: the condition is not true, or so many rows have come that precede it
     /// in the order of the statement that LIMIT leaves it out. An error is for the visitor to find.
     #[inline]
     pub fn excludes(&self, row: &dyn Row) -> bool {
+        let excludes = self.decides(row);
+        if excludes && let Some(excluded) = &self.excluded {
+            // Rows are tested by one thread: no need to be atomic, which would cost as much as some conditions.
+            excluded.store(excluded.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        excludes
+    }
+
+    #[inline]
+    fn decides(&self, row: &dyn Row) -> bool {
         let (choice, cx) = (self.template.choice(), Cx::row(row, &self.bound));
         match choice.filter.as_ref().map(|filter| filter.test(&cx)) {
             None | Some(Ok(Truth::True)) => {}

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
-use ditto_dql::{Interrupt, RunContext};
+use ditto_dql::{Interrupt, Profiler, RunContext};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Stamp};
 
 use crate::StoreError;
@@ -258,7 +258,7 @@ impl Core {
         let request = self.request.as_deref();
         RunContext {
             interrupt: request.map(|r| r as &dyn Interrupt),
-            profiler: request.and_then(Request::profiler),
+            profiler: request.map(|r| r as &dyn Profiler),
             ..RunContext::default()
         }
     }

@@ -101,9 +101,9 @@ pub(crate) struct Request {
     how: Mutex<Option<How>>,
     /// Whether that may outlive the request: its arguments are small.
     keeps_how: AtomicBool,
-    /// Whether somebody wants to know what the run does: PROFILE.
+    /// Whether somebody wants to know how long the parts of the run take: PROFILE.
     measures: AtomicBool,
-    /// What it did until the documents were chosen, and when that was.
+    /// What it did so far, or until the documents were chosen, and when that was.
     measured: Mutex<Option<(RunStats, u64)>>,
 }
 
@@ -135,20 +135,18 @@ impl Request {
         *self.how.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
     }
 
-    /// From now on runs tell what they do.
+    /// From now on runs tell the time of what they do.
     pub(crate) fn measure(&self) {
         self.measures.store(true, Ordering::Release);
     }
 
-    /// Who is told what a run does, if anybody wants to know.
-    pub(crate) fn profiler(&self) -> Option<&dyn Profiler> {
-        self.measures.load(Ordering::Acquire).then_some(self as &dyn Profiler)
-    }
-
     /// What the run did that has just ended.
     pub(crate) fn measured(&self) -> Option<RunStats> {
-        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner).take();
-        measured.map(|(stats, at)| stats.written_in(Profiler::nanos(self).saturating_sub(at)))
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stats, at) = measured.take()?;
+        let stats = stats.written_in(Profiler::nanos(self).saturating_sub(at));
+        *measured = Some((stats.clone(), at));
+        Some(stats)
     }
 
     /// Notes what its plan will hold.
@@ -159,8 +157,9 @@ impl Request {
 
     /// How the statement is carried out; `None` when it is not, or not yet, or when its plan was too large to keep.
     pub(crate) fn explain(&self) -> Option<Value> {
+        let stats = self.measured.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let how = self.how.lock().unwrap_or_else(PoisonError::into_inner);
-        how.as_ref().and_then(|how| how.explain(&self.settings))
+        how.as_ref().and_then(|how| how.explain(&self.settings, stats.as_ref().map(|(stats, _)| stats)))
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -218,12 +217,17 @@ impl Request {
 }
 
 impl Profiler for Request {
+    fn measures(&self) -> bool {
+        self.measures.load(Ordering::Relaxed)
+    }
+
     fn nanos(&self) -> u64 {
         nanos(self.elapsed())
     }
 
     fn report(&self, stats: RunStats) {
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, Profiler::nanos(self)));
+        let at = if Profiler::measures(self) { Profiler::nanos(self) } else { 0 };
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, at));
     }
 }
 

@@ -561,6 +561,50 @@ fn json(v: &Value) -> String {
     ditto_types::json::to_string(v)
 }
 
+/// What the operators of the plan of a finished request counted, as `name in out`, without those that count nothing.
+fn counts(f: &Fixture, text: &str) -> Vec<String> {
+    let find =
+        format!("SELECT plan FROM system:request_history WHERE text = '{}'", text.replace('\'', "\\'"));
+    let row = one(f, &find);
+    let children = row.get("plan").unwrap().get("children").unwrap().as_array().unwrap();
+    let shown = children.iter().filter_map(|operator| {
+        let stats = operator.get("#stats")?;
+        assert!(stats.get("phaseTimes").is_none(), "only PROFILE takes times: {}", json(operator));
+        let count = |name: &str| stats.get(name).map_or("-".to_owned(), json);
+        let name = operator.get("#operator").and_then(Value::as_str).unwrap();
+        Some(format!("{name} {} {}", count("documentsIn"), count("documentsOut")))
+    });
+    shown.collect()
+}
+
+#[test]
+fn plans_of_finished_requests_say_what_they_did() {
+    let f = Fixture::new();
+    f.run("CREATE INDEX by_n ON c (n)");
+    let documents: Vec<String> = (0..50).map(|i| format!(r#"{{"_id":{i},"n":{},"m":{i}}}"#, i % 5)).collect();
+    f.run_with("INSERT INTO c DOCUMENTS (:d)", &format!(r#"{{"d":[{}]}}"#, documents.join(",")));
+    for (text, wanted) in [
+        // Rows that the source leaves out are counted too.
+        ("SELECT * FROM c WHERE m < 7", &["scan - 50", "filter 50 7", "projection 7 7"][..]),
+        ("SELECT m FROM c ORDER BY m DESC LIMIT 3", &["scan - 50"]),
+        (
+            "SELECT * FROM c WHERE n = 3",
+            &["indexScan - 10", "fetch 10 10", "filter 10 10", "projection 10 10"],
+        ),
+        ("SELECT COUNT(*) AS k FROM c", &["countScan - 1"]),
+        ("SELECT n, COUNT(*) AS k FROM c GROUP BY n", &["scan - 50", "group 50 5", "projection 5 5"]),
+        ("UPDATE c SET x = 1 WHERE m >= 45", &["scan - 50", "filter 50 5", "update 5 5"]),
+        ("DELETE FROM c WHERE _id = 1", &["idScan - 1", "fetch 1 1", "filter 1 1", "delete 1 1"]),
+    ] {
+        f.run(text);
+        let counted = counts(&f, text);
+        assert!(
+            counted.starts_with(&wanted.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()),
+            "{text}: {counted:?}"
+        );
+    }
+}
+
 #[test]
 fn explain_runs_nothing() {
     let f = Fixture::new();

@@ -1,6 +1,7 @@
 //! Running a SELECT: nested loops over the terms, then groups or rows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ditto_types::{SmolStr, Value};
 
@@ -9,7 +10,7 @@ use super::groups::Groups;
 use super::output::{is_whole, names, project};
 use super::ranked::Ranked;
 use super::stats::{RunStats, TermStats};
-use super::{Poll, RunContext};
+use super::{Poll, REPORT_EVERY, RunContext};
 use crate::bind::{Chosen, needs};
 use crate::error::DqlError;
 use crate::eval::Cx;
@@ -60,16 +61,22 @@ impl<'p, 'c> Run<'p, 'c> {
             self.stats.source_ns = self.cx.nanos().saturating_sub(last);
             return Ok(());
         }
-        let timed = self.cx.profiler.is_some();
+        let timed = self.cx.measures();
         let alone = self.plan.inner.is_empty();
-        let narrowed;
+        let (narrowed, counted);
         let mut scan = chosen.scan();
-        if self.cx.profiler.is_some() {
-            // It counts the rows that WHERE excludes.
+        if timed {
+            // The time of the rows that WHERE excludes is that of WHERE.
             scan.filter = None;
         } else if let Some(bar) = self.sink.bar() {
             narrowed = Narrowed { chosen, bar };
             scan.filter = Some(&narrowed);
+        }
+        let mut excluded = None;
+        if let (Some(filter), Some(_)) = (scan.filter, self.cx.profiler) {
+            counted = Counted { filter, excluded: Arc::default() };
+            excluded = Some(&counted.excluded);
+            scan.filter = Some(&counted);
         }
         source.visit(&scan, &mut |row| {
             if timed {
@@ -78,6 +85,11 @@ impl<'p, 'c> Run<'p, 'c> {
                 last = now;
             }
             self.poll.row()?;
+            if let Some(profiler) = self.cx.profiler
+                && self.stats.terms[0].visited % REPORT_EVERY == REPORT_EVERY - 1
+            {
+                profiler.report(self.stats.clone());
+            }
             let go_on = if alone { self.row(row)? } else { self.outer_row(source, row)? };
             if timed {
                 let now = self.cx.nanos();
@@ -87,6 +99,7 @@ impl<'p, 'c> Run<'p, 'c> {
             Ok(go_on)
         })?;
         self.stats.source_ns += self.cx.nanos().saturating_sub(last);
+        self.stats.terms[0].visited += excluded.map_or(0, |n| n.load(Ordering::Relaxed));
         Ok(())
     }
 
@@ -200,6 +213,19 @@ struct Narrowed<'p> {
 impl Condition for Narrowed<'_> {
     fn to_filter(&self) -> RowFilter {
         self.chosen.to_filter().below(self.bar.clone())
+    }
+}
+
+/// A condition that counts the rows which a source leaves out because of it.
+#[derive(Debug)]
+struct Counted<'f> {
+    filter: &'f dyn Condition,
+    excluded: Arc<AtomicU64>,
+}
+
+impl Condition for Counted<'_> {
+    fn to_filter(&self) -> RowFilter {
+        self.filter.to_filter().counting(self.excluded.clone())
     }
 }
 

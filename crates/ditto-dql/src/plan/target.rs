@@ -99,7 +99,7 @@ pub(super) fn targets<P: Selecting + 'static, S: Source, T>(
     let (mut term, mut stats) = (TermStats::default(), RunStats::default());
     let mut scan = chosen.scan();
     if cx.profiler.is_some() {
-        // It counts the rows that WHERE excludes.
+        // Rows that WHERE excludes are counted too.
         scan.filter = None;
     }
     let run = cx;

@@ -162,8 +162,11 @@ impl Task {
             let run = |db: &Db| {
                 let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
                 let source = source.interrupted_by(&**request);
-                let cx =
-                    RunContext { interrupt: Some(&**request), spill: Some(&spill), ..RunContext::default() };
+                let cx = RunContext {
+                    interrupt: Some(&**request),
+                    profiler: Some(&**request),
+                    spill: Some(&spill),
+                };
                 let seen = meta::head(db)?;
                 if !query.incremental {
                     return Ok((None, seen, plan.run(&source, &cx)?));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ditto_dql::{Arguments, BindContext, DqlError, Env, Plan};
+use ditto_dql::{Arguments, BindContext, DqlError, Env, Plan, RunStats};
 use ditto_types::Value;
 
 use crate::index::Indexes;
@@ -28,13 +28,14 @@ pub(crate) struct Bound {
 }
 
 impl How {
-    /// As EXPLAIN shows it.
-    pub(super) fn explain(&self, settings: &Settings) -> Option<Value> {
+    /// As EXPLAIN shows it, or as PROFILE does when it is known what the run did.
+    pub(super) fn explain(&self, settings: &Settings, stats: Option<&RunStats>) -> Option<Value> {
+        let show = |plan: &Plan| stats.map_or_else(|| plan.explain(), |stats| plan.profile(stats));
         match self {
-            How::Plan(plan) => Some(plan.explain()),
+            How::Plan(plan) => Some(show(plan)),
             How::Bound(bound) => match bound.plan(settings).ok()? {
-                Plan::Profile(plan) => Some(plan.explain()),
-                plan => Some(plan.explain()),
+                Plan::Profile(plan) => Some(show(&plan)),
+                plan => Some(show(&plan)),
             },
         }
     }

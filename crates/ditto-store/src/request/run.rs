@@ -171,7 +171,7 @@ impl Run<'_> {
         let (shared, request) = (&self.store.shared, self.request);
         let spill = shared.spill.for_run(&request.settings);
         let context =
-            RunContext { interrupt: Some(&**request), profiler: request.profiler(), spill: Some(&spill) };
+            RunContext { interrupt: Some(&**request), profiler: Some(&**request), spill: Some(&spill) };
         let rows = |db: &Db| {
             let source = StoreSource::snapshot(db, &shared.dict, &shared.hash_key).with_system(shared);
             plan.run(&source.interrupted_by(&**request), &context)
