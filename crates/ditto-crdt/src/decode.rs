@@ -7,8 +7,10 @@ use ditto_types::wire::{Reader, WireError};
 use ditto_types::{Hlc, MAX_DEPTH, SiteId, SmolStr, Stamp, codec};
 
 use crate::doc::Doc;
-use crate::encode::{DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
-use crate::leaf::{AttachmentToken, ID, Leaf, LeafValue, Slot, Tomb};
+use crate::encode::{
+    DEAD, FLAGS, FORMAT, FORMAT_KINDS, INLINE, NO_BORN, OF_KIND, kind, kind_byte, kind_of_byte, mode,
+};
+use crate::leaf::{AttachmentToken, FieldKind, ID, Leaf, LeafValue, Slot, Tomb};
 use crate::node::Node;
 
 /// Why bytes are no document.
@@ -66,12 +68,14 @@ pub(crate) struct Header {
     pub(crate) sites: Vec<SiteId>,
     /// Where the time of the base stands.
     pub(crate) times_at: usize,
+    /// Whether the format is that of documents with removals of one kind.
+    pub(crate) removes_kinds: bool,
 }
 
 impl Header {
     pub(crate) fn read(r: &mut Reader<'_>, dict: Option<&dyn DictReader>) -> Result<Self, DecodeError> {
         let format = r.u8()?;
-        if format != FORMAT {
+        if !matches!(format, FORMAT | FORMAT_KINDS) {
             return Err(DecodeError::Format(format));
         }
         let flags = r.u8()?;
@@ -96,7 +100,8 @@ impl Header {
         let times_at = r.offset();
         let base = Stamp::new(Hlc(r.u64_le()?), *base_site);
         let born = (flags & NO_BORN == 0).then_some(base);
-        let mut out = Self { born, dead: None, base, sites, times_at };
+        let removes_kinds = format == FORMAT_KINDS;
+        let mut out = Self { born, dead: None, base, sites, times_at, removes_kinds };
         if flags & DEAD != 0 {
             out.dead = Some(out.explicit(r)?);
         }
@@ -108,9 +113,12 @@ impl Header {
     }
 
     fn body(self, r: &mut Reader<'_>, dict: Option<&dyn DictReader>) -> Result<Doc, DecodeError> {
-        let mut body = Body { header: &self, dict, previous: None };
+        let mut body = Body { header: &self, dict, previous: None, removes_kinds: false };
         let root = body.node(r, 0, self.dead)?;
         r.finish()?;
+        if body.removes_kinds != self.removes_kinds {
+            return Err(DecodeError::NotCanonical);
+        }
         let doc = Doc { born: self.born, dead: self.dead, root, writing: None };
         // The one site of most documents is used by the base.
         let sites_used = self.sites.len() == 1 || doc.site_table(self.base) == self.sites;
@@ -186,6 +194,8 @@ struct Body<'h> {
     header: &'h Header,
     dict: Option<&'h dyn DictReader>,
     previous: Option<Stamp>,
+    /// Whether a removal of one kind was read.
+    removes_kinds: bool,
 }
 
 impl Body<'_> {
@@ -206,7 +216,7 @@ impl Body<'_> {
         }
         let start = r.offset();
         let mut children: Vec<(SmolStr, Node)> = Vec::with_capacity(head.count);
-        let mut last = (0, SiteId::ZERO);
+        let mut last = (0, 0, SiteId::ZERO);
         for index in 0..head.count {
             if head.offset(index) != r.offset() - start {
                 return Err(r.invalid("offset table").into());
@@ -253,18 +263,23 @@ impl Body<'_> {
         into: &mut Node,
         depth: usize,
         covered: Option<Stamp>,
-    ) -> Result<(u8, SiteId), DecodeError> {
+    ) -> Result<(u8, u8, SiteId), DecodeError> {
+        let of_kind = tag & OF_KIND != 0 && tag & 7 == kind::TOMB && self.header.removes_kinds;
+        let tag = if of_kind { tag & !OF_KIND } else { tag };
         let (kind, stamp_mode) = (tag & 7, tag >> 3);
         if kind == kind::NODE {
             if stamp_mode != 0 {
                 return Err(r.invalid("entry tag").into());
             }
             let mut child = Reader::new(r.bytes(usize::MAX)?);
-            let covered = covered.max(into.tomb.as_ref().map(|t| t.obs));
+            let of_map = |(kind, tomb): (FieldKind, &Tomb)| {
+                matches!(kind, FieldKind::Inferred | FieldKind::Map).then_some(tomb.obs)
+            };
+            let covered = covered.max(into.tombs().filter_map(of_map).max());
             let mut below = self.node(&mut child, depth, covered)?;
             child.finish()?;
             into.set_children(below.take_children());
-            return Ok((kind, SiteId::ZERO));
+            return Ok((kind, 0, SiteId::ZERO));
         }
         let stamp = self.stamp(r, stamp_mode)?;
         let mut site = SiteId::ZERO;
@@ -308,20 +323,32 @@ impl Body<'_> {
                 (Slot::Pn(site), LeafValue::Pn(total))
             }
             _ => {
+                let of = if of_kind { Some(r.u8()?) } else { None };
                 let obs = self.header.explicit(r)?;
+                let of = match of {
+                    None => FieldKind::Inferred,
+                    Some(byte) => kind_of_byte(byte).ok_or_else(|| r.invalid("kind of a removal"))?,
+                };
                 let redundant = Some(obs) <= self.header.dead;
-                if redundant || into.slots().iter().any(|(_, l)| l.stamp <= obs) {
+                let removed = |slot: Slot| of == FieldKind::Inferred || slot.kind() == of;
+                if redundant || into.slots().iter().any(|(slot, l)| removed(*slot) && l.stamp <= obs) {
                     return Err(DecodeError::NotCanonical);
                 }
-                into.tomb = Some(Box::new(Tomb { obs, dot: stamp }));
-                return Ok((kind, site));
+                let tomb = Tomb { obs, dot: stamp };
+                if of_kind {
+                    self.removes_kinds = true;
+                    into.put_kind_tomb(of, tomb);
+                } else {
+                    into.tomb = Some(Box::new(tomb));
+                }
+                return Ok((kind, kind_byte(of), site));
             }
         };
         if Some(stamp) <= covered {
             return Err(DecodeError::NotCanonical);
         }
         into.push(slot, Leaf { stamp, value });
-        Ok((kind, site))
+        Ok((kind, 0, site))
     }
 
     fn stamp(&mut self, r: &mut Reader<'_>, stamp_mode: u8) -> Result<Stamp, DecodeError> {

@@ -2,7 +2,7 @@
 
 use ditto_types::{Digest, HashKey, Hlc, Path, SiteId, SmolStr, Stamp};
 
-use crate::leaf::{Leaf, Slot, Tomb};
+use crate::leaf::{FieldKind, Leaf, Slot, Tomb};
 use crate::node::Node;
 use crate::version::VersionVector;
 
@@ -52,9 +52,9 @@ impl Doc {
         self.root.walk().flat_map(|(path, n)| n.slots().iter().map(move |(s, l)| (path.clone(), *s, l)))
     }
 
-    /// Removals by path.
-    pub fn tombs(&self) -> impl Iterator<Item = (Path, &Tomb)> {
-        self.root.walk().filter_map(|(path, n)| Some((path, n.tomb.as_deref()?)))
+    /// Removals by path: of one kind of value, or of everything, which is [`FieldKind::Inferred`].
+    pub fn tombs(&self) -> impl Iterator<Item = (Path, FieldKind, &Tomb)> {
+        self.root.walk().flat_map(|(path, n)| n.tombs().map(move |(kind, t)| (path.clone(), kind, t)))
     }
 
     /// Takes over everything that `other` knows.
@@ -71,17 +71,19 @@ impl Doc {
         self.root.normalise(self.dead, self.dead);
     }
 
-    /// Whether a write at `path` is already removed.
-    pub(crate) fn covers(&self, path: &Path, stamp: Stamp) -> bool {
-        let covered = |obs: Option<Stamp>| obs.is_some_and(|obs| stamp <= obs);
-        if covered(self.dead) {
+    /// Whether a write of this kind at `path` is already removed.
+    pub(crate) fn covers(&self, path: &Path, kind: FieldKind, stamp: Stamp) -> bool {
+        if self.dead.is_some_and(|dead| stamp <= dead) {
             return true;
         }
         let mut node = &self.root;
-        for name in path.names() {
+        for (i, name) in path.names().iter().enumerate() {
             let Some(child) = node.child(name) else { return false };
             node = child;
-            if covered(node.tomb.as_ref().map(|t| t.obs)) {
+            // On the way it is a part of the map.
+            let kind = if i + 1 == path.len() { kind } else { FieldKind::Map };
+            let mut here = node.tombs().filter(|(of, _)| *of == FieldKind::Inferred || *of == kind);
+            if here.any(|(_, tomb)| stamp <= tomb.obs) {
                 return true;
             }
         }
@@ -95,7 +97,7 @@ impl Doc {
         self.born.into_iter().chain(dead).for_each(&mut f);
         self.root.each(&mut |n| {
             n.slots().iter().for_each(|(_, l)| f(l.stamp));
-            n.tomb.iter().for_each(|t| f(t.dot));
+            n.tombs().for_each(|(_, t)| f(t.dot));
         });
     }
 
@@ -106,7 +108,7 @@ impl Doc {
         self.dead.into_iter().for_each(&mut f);
         self.root.each(&mut |n| {
             n.slots().iter().filter_map(|(_, l)| l.base()).for_each(&mut f);
-            n.tomb.iter().for_each(|t| f(t.obs));
+            n.tombs().for_each(|(_, t)| f(t.obs));
         });
     }
 
@@ -143,6 +145,9 @@ fn unknown(node: &Node, since: &VersionVector) -> Node {
         out.put(*slot, leaf, |_| true);
     }
     out.tomb = node.tomb.clone().filter(|t| !since.covers(&t.dot));
+    for (kind, tomb) in node.kind_tombs().iter().filter(|(_, t)| !since.covers(&t.dot)) {
+        out.put_kind_tomb(*kind, *tomb);
+    }
     let children = node.children().iter().map(|(name, n)| (name.clone(), unknown(n, since)));
     let children: Vec<(SmolStr, Node)> = children.filter(|(_, n)| !n.is_empty()).collect();
     out.set_children(children);

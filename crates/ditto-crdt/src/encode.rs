@@ -4,11 +4,13 @@ use ditto_types::wire::{put_bytes, put_str, put_varint, put_zigzag};
 use ditto_types::{SiteId, SmolStr, Stamp, codec};
 
 use crate::doc::Doc;
-use crate::leaf::{LeafValue, Slot, encode_token};
+use crate::leaf::{FieldKind, LeafValue, Slot, encode_token};
 use crate::node::Node;
 
 /// First byte of every document: the version of the format.
 pub(crate) const FORMAT: u8 = 1;
+/// First byte of a document that has a removal of one kind of value, which version 1 does not know.
+pub(crate) const FORMAT_KINDS: u8 = 2;
 
 /// Names and sites stand in the document itself instead of in a dictionary.
 pub(crate) const INLINE: u8 = 1;
@@ -36,6 +38,33 @@ pub(crate) mod mode {
     pub(crate) const BASE: u8 = 0;
     pub(crate) const PREVIOUS: u8 = 1;
     pub(crate) const EXPLICIT: u8 = 2;
+}
+
+/// Bit of the tag of a removal of one kind.
+pub(crate) const OF_KIND: u8 = 1 << 5;
+
+/// The byte that names the kind which a removal is of.
+pub(crate) fn kind_byte(kind: FieldKind) -> u8 {
+    match kind {
+        FieldKind::Inferred => 0,
+        FieldKind::Register => 1,
+        FieldKind::Map => 2,
+        FieldKind::Counter => 3,
+        FieldKind::PnCounter => 4,
+        FieldKind::Attachment => 5,
+    }
+}
+
+/// Inverse of [`kind_byte`] for a kind that has a removal of its own.
+pub(crate) fn kind_of_byte(byte: u8) -> Option<FieldKind> {
+    Some(match byte {
+        1 => FieldKind::Register,
+        2 => FieldKind::Map,
+        3 => FieldKind::Counter,
+        4 => FieldKind::PnCounter,
+        5 => FieldKind::Attachment,
+        _ => return None,
+    })
 }
 
 /// Gives out the small numbers that stand for names and sites.
@@ -67,7 +96,7 @@ impl Doc {
         let (mut leaf, mut tomb) = (None, None);
         self.root.each(&mut |n| {
             leaf = leaf.or_else(|| n.slots().first().map(|(_, l)| l.stamp));
-            tomb = tomb.or_else(|| n.tomb.as_ref().map(|t| t.dot));
+            tomb = tomb.or_else(|| n.tombs().next().map(|(_, t)| t.dot));
         });
         leaf.or(tomb)
     }
@@ -93,7 +122,7 @@ impl Doc {
                 }
                 leaf.base().iter().for_each(|on| note(on.site));
             }
-            if let Some(tomb) = &n.tomb {
+            for (_, tomb) in n.tombs() {
                 note(tomb.obs.site);
                 note(tomb.dot.site);
             }
@@ -104,7 +133,7 @@ impl Doc {
 
 impl Slot {
     /// Kind of the entry.
-    fn kind(&self) -> u8 {
+    fn entry(self) -> u8 {
         match self {
             Slot::Reg => kind::REG,
             Slot::Att => kind::ATT,
@@ -121,12 +150,13 @@ struct Encoder<'d> {
     base: Stamp,
     sites: Vec<SiteId>,
     previous: Option<Stamp>,
+    removes_kinds: bool,
 }
 
 impl<'d> Encoder<'d> {
     fn new(doc: &Doc, dict: Option<&'d mut dyn DictWriter>) -> Self {
         let base = doc.base_stamp();
-        Self { dict, base, sites: doc.site_table(base), previous: None }
+        Self { dict, base, sites: doc.site_table(base), previous: None, removes_kinds: false }
     }
 
     fn run(mut self, doc: &Doc) -> Vec<u8> {
@@ -149,6 +179,9 @@ impl<'d> Encoder<'d> {
         out.extend_from_slice(&self.base.hlc.0.to_le_bytes());
         doc.dead.iter().for_each(|s| self.explicit(*s, &mut out));
         self.node(&doc.root, &mut out);
+        if self.removes_kinds {
+            out[0] = FORMAT_KINDS;
+        }
         out
     }
 
@@ -159,12 +192,19 @@ impl<'d> Encoder<'d> {
         for (name, child) in node.children() {
             for (slot, leaf) in child.slots() {
                 offsets.push(body.len());
-                self.head(slot.kind(), leaf.stamp, name, &mut body);
+                self.head(slot.entry(), leaf.stamp, name, &mut body);
                 self.payload(slot, &leaf.value, &mut body);
             }
             if let Some(tomb) = &child.tomb {
                 offsets.push(body.len());
                 self.head(kind::TOMB, tomb.dot, name, &mut body);
+                self.explicit(tomb.obs, &mut body);
+            }
+            for (kind, tomb) in child.kind_tombs() {
+                self.removes_kinds = true;
+                offsets.push(body.len());
+                self.head(kind::TOMB | OF_KIND, tomb.dot, name, &mut body);
+                body.push(kind_byte(*kind));
                 self.explicit(tomb.obs, &mut body);
             }
             if !child.children().is_empty() {

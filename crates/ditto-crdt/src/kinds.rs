@@ -3,7 +3,7 @@
 use ditto_types::{KindSet, SmolStr};
 
 use crate::doc::Doc;
-use crate::leaf::Slot;
+use crate::leaf::{FieldKind, Slot};
 use crate::node::Node;
 
 impl Doc {
@@ -29,12 +29,13 @@ impl Doc {
 impl Node {
     /// The kinds of values here, those that a newer one hides included.
     fn kinds(&self) -> KindSet {
-        let of = |slot: Slot| match slot {
-            Slot::Reg => KindSet::REGISTER,
-            Slot::Att => KindSet::ATTACHMENT,
-            Slot::MapMark => KindSet::MAP,
-            Slot::CtrBase | Slot::Ctr(_) => KindSet::COUNTER,
-            Slot::Pn(_) => KindSet::PN_COUNTER,
+        let of = |slot: Slot| match slot.kind() {
+            FieldKind::Inferred => KindSet::NONE,
+            FieldKind::Register => KindSet::REGISTER,
+            FieldKind::Attachment => KindSet::ATTACHMENT,
+            FieldKind::Map => KindSet::MAP,
+            FieldKind::Counter => KindSet::COUNTER,
+            FieldKind::PnCounter => KindSet::PN_COUNTER,
         };
         let kinds = self.slots().iter().fold(KindSet::NONE, |kinds, (slot, _)| kinds.with(of(*slot)));
         if self.has_map() { kinds.with(KindSet::MAP) } else { kinds }

@@ -22,6 +22,19 @@ pub enum Slot {
     Pn(SiteId),
 }
 
+impl Slot {
+    /// The kind of field that it is a part of.
+    pub fn kind(self) -> FieldKind {
+        match self {
+            Slot::Reg => FieldKind::Register,
+            Slot::Att => FieldKind::Attachment,
+            Slot::MapMark => FieldKind::Map,
+            Slot::CtrBase | Slot::Ctr(_) => FieldKind::Counter,
+            Slot::Pn(_) => FieldKind::PnCounter,
+        }
+    }
+}
+
 /// The document's id is a field of results only; no document holds a field of this name.
 pub(crate) const ID: &str = "_id";
 
@@ -56,7 +69,8 @@ pub struct Leaf {
     pub value: LeafValue,
 }
 
-/// Removal of everything at or below a path, up to what the remover had seen (rule D1 of `design.md` 1.4).
+/// Removal of everything at or below a path, or of one kind of value there, up to what the remover had seen (rule D1 of
+/// `design.md` 1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tomb {
     /// Newest stamp that the remover saw there; leaves up to it are gone.

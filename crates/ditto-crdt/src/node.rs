@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use ditto_types::{Path, SmolStr, Stamp};
 
-use crate::leaf::{Leaf, Slot, Tomb};
+use crate::leaf::{FieldKind, Leaf, Slot, Tomb};
 
 /// What stands at one path and below it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,13 +13,30 @@ pub(crate) struct Node {
     /// By slot.
     slots: Vec<(Slot, Leaf)>,
     pub(crate) tomb: Option<Box<Tomb>>,
+    /// Removals of one kind of value here; of a map that is everything below. Hardly any path has one.
+    kind_tombs: Option<Box<KindTombs>>,
     /// By name. None of them is empty, except while an operation is at work.
     children: Vec<(SmolStr, Node)>,
 }
 
+/// By kind, of which [`FieldKind::Inferred`] is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct KindTombs(Vec<(FieldKind, Tomb)>);
+
 impl Node {
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.tomb.is_none() && self.children.is_empty()
+        self.slots.is_empty() && self.tomb.is_none() && self.kind_tombs.is_none() && self.children.is_empty()
+    }
+
+    /// The removals of one kind alone.
+    pub(crate) fn kind_tombs(&self) -> &[(FieldKind, Tomb)] {
+        self.kind_tombs.as_ref().map_or(&[], |tombs| &tombs.0)
+    }
+
+    /// All removals here; [`FieldKind::Inferred`] is that of everything.
+    pub(crate) fn tombs(&self) -> impl Iterator<Item = (FieldKind, &Tomb)> {
+        let all = self.tomb.iter().map(|tomb| (FieldKind::Inferred, &**tomb));
+        all.chain(self.kind_tombs().iter().map(|(kind, tomb)| (*kind, tomb)))
     }
 
     pub(crate) fn slots(&self) -> &[(Slot, Leaf)] {
@@ -113,12 +130,22 @@ impl Node {
         }
     }
 
+    /// As [`Node::put_tomb`], for one kind.
+    pub(crate) fn put_kind_tomb(&mut self, kind: FieldKind, tomb: Tomb) {
+        let tombs = &mut self.kind_tombs.get_or_insert_default().0;
+        match tombs.binary_search_by_key(&kind, |(k, _)| *k) {
+            Ok(at) => tombs[at].1 = tombs[at].1.max(tomb),
+            Err(at) => tombs.insert(at, (kind, tomb)),
+        }
+    }
+
     /// Takes over everything in `other`. [`Node::normalise`] must follow.
     pub(crate) fn merge(&mut self, other: &Node) {
         for (slot, leaf) in &other.slots {
             self.put(*slot, leaf, |mine| leaf.beats(mine));
         }
         other.tomb.iter().for_each(|t| self.put_tomb(**t));
+        other.kind_tombs().iter().for_each(|(kind, t)| self.put_kind_tomb(*kind, *t));
         if self.children.is_empty() {
             self.children.clone_from(&other.children);
             return;
@@ -152,6 +179,18 @@ impl Node {
         if here.is_some() {
             self.slots.retain(|(_, leaf)| Some(leaf.stamp) > here);
         }
+        if let Some(KindTombs(tombs)) = self.kind_tombs.as_deref_mut() {
+            tombs.retain(|(_, tomb)| Some(tomb.obs) > dead);
+            for (kind, tomb) in &*tombs {
+                self.slots.retain(|(slot, leaf)| slot.kind() != *kind || leaf.stamp > tomb.obs);
+                if *kind == FieldKind::Map {
+                    here = here.max(Some(tomb.obs));
+                }
+            }
+            if tombs.is_empty() {
+                self.kind_tombs = None;
+            }
+        }
         let mut emptied = false;
         for (_, child) in &mut self.children {
             child.normalise(here, dead);
@@ -169,6 +208,23 @@ impl Node {
             child.drop_leaves();
             !child.is_empty()
         });
+    }
+
+    /// As [`Node::drop_leaves`], for one kind alone.
+    pub(crate) fn drop_kind(&mut self, kind: FieldKind) {
+        self.slots.retain(|(slot, _)| slot.kind() != kind);
+        if kind == FieldKind::Map {
+            self.children.retain_mut(|(_, child)| {
+                child.drop_leaves();
+                !child.is_empty()
+            });
+        }
+    }
+
+    /// Newest stamp of the leaves of one kind; those below belong to the map.
+    pub(crate) fn newest_of(&self, kind: FieldKind) -> Option<Stamp> {
+        let own = self.slots.iter().filter(|(slot, _)| slot.kind() == kind).map(|(_, l)| l.stamp).max();
+        if kind == FieldKind::Map { own.max(self.newest_below()) } else { own }
     }
 
     /// Whether anything is written here or below.

@@ -79,7 +79,7 @@ pub(crate) fn carry(
     out: &mut Vec<u8>,
 ) -> Option<Facts> {
     let mut r = Reader::new(bytes);
-    let header = Header::read(&mut r, from).ok()?;
+    let header = Header::read(&mut r, from).ok().filter(|h| !h.removes_kinds)?;
     let born = header.born?;
     let flags = *bytes.get(1)?;
     let inline = matches!(to, Target::Inline);

@@ -5,7 +5,7 @@ use ditto_types::wire::{Reader, WireError};
 use ditto_types::{KindSet, MAX_DEPTH, Object, SmolStr, Value, codec};
 
 use crate::decode::{DecodeError, DictReader, Header, NodeHead, decode, read_name};
-use crate::encode::{DEAD, FLAGS, FORMAT, INLINE, NO_BORN, kind, mode};
+use crate::encode::{DEAD, FLAGS, FORMAT, FORMAT_KINDS, INLINE, NO_BORN, kind, mode};
 use crate::leaf::{FieldKind, ID};
 use crate::typed::KindOf;
 
@@ -177,7 +177,7 @@ fn payload<'a>(tag: u8, mut r: Reader<'a>) -> Result<&'a [u8], DecodeError> {
 /// stamps.
 fn skip_header(r: &mut Reader<'_>, bytes: &[u8], dict: &dyn DictReader) -> Result<bool, DecodeError> {
     let format = r.u8()?;
-    if format != FORMAT {
+    if !matches!(format, FORMAT | FORMAT_KINDS) {
         return Err(DecodeError::Format(format));
     }
     let flags = r.u8()?;

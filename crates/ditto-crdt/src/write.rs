@@ -25,6 +25,13 @@ pub enum Op {
         /// Where.
         path: Path,
     },
+    /// As [`Op::Unset`], for one kind of value: another kind stays, and shows from now on. Of a map goes everything below.
+    UnsetKind {
+        /// Where.
+        path: Path,
+        /// Which; [`FieldKind::Inferred`] for all of them, as [`Op::Unset`] does.
+        kind: FieldKind,
+    },
     /// Removes the document. A concurrent update does not bring it back; a later [`Op::Create`] does.
     Delete,
     /// Adds to a counter, which starts at 0 if it is not there.
@@ -98,6 +105,7 @@ impl Op {
             Op::Create | Op::Delete => None,
             Op::Set { path, .. }
             | Op::Unset { path }
+            | Op::UnsetKind { path, .. }
             | Op::Increment { path, .. }
             | Op::Restart { path, .. }
             | Op::PnIncrement { path, .. } => Some(path),
@@ -133,7 +141,8 @@ impl Doc {
             Op::Create => self.create(stamp),
             Op::Delete => self.delete(stamp),
             Op::Set { path, value, kind } => self.set(path, value, *kind, stamp)?,
-            Op::Unset { path } => self.unset(path, stamp),
+            Op::Unset { path } | Op::UnsetKind { path, kind: FieldKind::Inferred } => self.unset(path, stamp),
+            Op::UnsetKind { path, kind } => self.unset_kind(path, *kind, stamp),
             Op::Increment { path, by } => self.increment(path, (*by).into(), stamp),
             Op::Restart { path, to } => self.restart(path, *to, stamp),
             Op::PnIncrement { path, by } => self.pn_put(path, stamp, |own, _| own + by)?,
@@ -190,7 +199,7 @@ impl Doc {
             |expected| Err(OpError::WrongKind { path: path.to_string(), expected, found: value.type_name() });
         match (kind, value) {
             (FieldKind::Inferred | FieldKind::Map, Value::Object(_)) => {
-                if !self.covers(path, stamp) {
+                if !self.covers(path, FieldKind::Map, stamp) {
                     let demoted = put_inferred(self.root.at_mut(path.names()), value, stamp);
                     self.after_demotion(demoted);
                 }
@@ -216,7 +225,7 @@ impl Doc {
 
     /// Puts a leaf of another kind than the map.
     fn put(&mut self, path: &Path, slot: Slot, value: LeafValue, stamp: Stamp) {
-        if self.covers(path, stamp) {
+        if self.covers(path, slot.kind(), stamp) {
             return;
         }
         let demoted = put_demoting(self.root.at_mut(path.names()), slot, value, stamp);
@@ -240,6 +249,18 @@ impl Doc {
             // others still hold.
             let obs = if newest >= stamp { just_before(stamp) } else { newest };
             node.put_tomb(Tomb { obs, dot: stamp });
+        }
+        self.normalise();
+    }
+
+    fn unset_kind(&mut self, path: &Path, kind: FieldKind, stamp: Stamp) {
+        let newest = self.root.at(path.names()).and_then(|n| n.newest_of(kind));
+        let Some(newest) = newest else { return };
+        let node = self.root.at_mut(path.names());
+        node.drop_kind(kind);
+        if stamp != Stamp::ZERO {
+            let obs = if newest >= stamp { just_before(stamp) } else { newest };
+            node.put_kind_tomb(kind, Tomb { obs, dot: stamp });
         }
         self.normalise();
     }

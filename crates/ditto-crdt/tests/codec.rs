@@ -189,6 +189,18 @@ fn golden_documents() -> Vec<(&'static str, Doc)> {
         &changed,
         &[(Op::Delete, then), (Op::Create, then), (set(&["a"], "7", FieldKind::Inferred), then)],
     );
+    let unset = |p: &[&str], kind| Op::UnsetKind { path: path(p), kind };
+    let hidden = set(&["n"], "7", FieldKind::Register);
+    let of_kinds = apply(
+        &changed,
+        &[
+            (hidden, at(1_700_000_007_000, 2)),
+            (unset(&["n"], FieldKind::Counter), at(1_700_000_009_000, 1)),
+            (unset(&["b"], FieldKind::Map), at(1_700_000_009_000, 1)),
+            (set(&["b", "d"], "3", FieldKind::Inferred), at(1_700_000_010_000, 1)),
+            (unset(&["a"], FieldKind::Register), at(1_700_000_010_000, 1)),
+        ],
+    );
     // A value that pushes the second entry of its map past 65,535 bytes.
     let long = format!("{:?}", "x".repeat(66_000));
     let wide = fields(&format!(r#"{{"a":1,"b":{{"c":{long},"d":2}}}}"#));
@@ -204,6 +216,7 @@ fn golden_documents() -> Vec<(&'static str, Doc)> {
         ("totals beyond 64 bits", total),
         ("insert after delete in one transaction", again),
         ("wide offsets", wide),
+        ("removals of one kind", of_kinds),
     ]
 }
 

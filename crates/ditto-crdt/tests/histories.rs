@@ -91,6 +91,15 @@ fn through_bytes(doc: &Doc, dict: &mut Dict) -> Doc {
 const PATHS: &[&[&str]] = &[&["a"], &["b"], &["m", "x"], &["m", "y"], &["m", "z", "q"]];
 const REMOVABLE: &[&[&str]] = &[&["m"], &["a"], &["m", "x"], &["m", "z"]];
 
+const KINDS: &[FieldKind] = &[
+    FieldKind::Register,
+    FieldKind::Map,
+    FieldKind::Map,
+    FieldKind::Counter,
+    FieldKind::PnCounter,
+    FieldKind::Attachment,
+];
+
 fn names(path: &[&str]) -> Vec<SmolStr> {
     path.iter().map(SmolStr::new).collect()
 }
@@ -115,7 +124,7 @@ impl Peer {
 /// What the oracle remembers of a local write.
 enum Event {
     Wrote(Path, Slot, Stamp, LeafValue),
-    Removed(Path, Stamp),
+    Removed(Path, FieldKind, Stamp),
     Deleted(Stamp),
 }
 
@@ -154,9 +163,9 @@ impl Run {
                 self.events.push(Event::Wrote(path, slot, leaf.stamp, leaf.value.clone()));
             }
         }
-        for (path, tomb) in after.tombs() {
+        for (path, kind, tomb) in after.tombs() {
             if tomb.dot == stamp {
-                self.events.push(Event::Removed(path, tomb.obs));
+                self.events.push(Event::Removed(path, kind, tomb.obs));
             }
         }
         if let (true, Some(dead)) = (ops.contains(&Op::Delete), after.dead()) {
@@ -170,6 +179,9 @@ impl Run {
     fn any_op(&mut self) -> Op {
         if self.rng.chance(20) {
             let path = Path::new(REMOVABLE[self.rng.below(REMOVABLE.len())].iter().copied());
+            if self.rng.chance(40) {
+                return Op::UnsetKind { path, kind: KINDS[self.rng.below(KINDS.len())] };
+            }
             return Op::Unset { path };
         }
         let path = Path::new(PATHS[self.rng.below(PATHS.len())].iter().copied());
@@ -291,7 +303,7 @@ impl Run {
             let removed = self
                 .events
                 .iter()
-                .any(|e| matches!(e, Event::Removed(p, obs) if p.is_prefix_of(path) && stamp <= obs));
+                .any(|e| matches!(e, Event::Removed(p, kind, obs) if removes(p, *kind, path, *slot) && stamp <= obs));
             if removed || dead.is_some_and(|d| *stamp <= d) {
                 continue;
             }
@@ -304,6 +316,17 @@ impl Run {
         }
         want
     }
+}
+
+/// Whether a removal of this kind at `at` is about a slot at `path`.
+fn removes(at: &Path, kind: FieldKind, path: &Path, slot: Slot) -> bool {
+    let below = at != path;
+    at.is_prefix_of(path)
+        && match kind {
+            FieldKind::Inferred => true,
+            FieldKind::Map => below || slot.kind() == FieldKind::Map,
+            kind => !below && slot.kind() == kind,
+        }
 }
 
 fn laws(pool: &[Doc]) {

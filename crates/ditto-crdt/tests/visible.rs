@@ -322,6 +322,11 @@ fn the_id_is_no_field() {
     assert_eq!(text(&doc), r#"{"x":{"_id":1}}"#, "below the root it is a name like any other");
 }
 
+fn any_kind() -> impl Strategy<Value = FieldKind> {
+    use FieldKind::{Counter, Inferred, Map, PnCounter, Register};
+    prop::sample::select(vec![Inferred, Register, Map, Counter, PnCounter])
+}
+
 fn an_op() -> impl Strategy<Value = Op> {
     let path = || prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4).prop_map(Path::new);
     let values = vec!["1", "null", "{}", r#"{"a":2}"#, r#"{"a":{"b":3},"c":4}"#, r#"[{"a":5}]"#];
@@ -330,6 +335,7 @@ fn an_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (path(), value, kind).prop_map(|(path, value, kind)| Op::Set { path, value, kind }),
         2 => path().prop_map(|path| Op::Unset { path }),
+        2 => (path(), any_kind()).prop_map(|(path, kind)| Op::UnsetKind { path, kind }),
         1 => (path(), -9..9i64).prop_map(|(path, by)| Op::Increment { path, by }),
         1 => (path(), -9..9i64).prop_map(|(path, to)| Op::Restart { path, to }),
         1 => (path(), -9..9i32).prop_map(|(path, by)| Op::PnIncrement { path, by: by.into() }),

@@ -108,18 +108,16 @@ fn current(doc: &Doc, path: &Path, kind: FieldKind) -> Option<Value> {
     }
 }
 
-/// The operations of an UPDATE on `doc`.
-pub(crate) fn update_ops(doc: &Doc, changes: Vec<FieldOp>, typing: Typing<'_>) -> Vec<Op> {
+/// The operations of an UPDATE.
+pub(crate) fn update_ops(changes: Vec<FieldOp>, typing: Typing<'_>) -> Vec<Op> {
     let mut ops = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
             FieldOp::Set { path, value } => set(path, value, typing, &mut ops),
             FieldOp::Unset { path } => {
                 // A statement only knows the kind it declares: another kind of value stays.
-                let kind = typing.kind_of(path.names());
-                if kind == FieldKind::Inferred || current(doc, &path, kind).is_some() {
-                    ops.push(Op::Unset { path });
-                }
+                let kind = crdt_kind(typing.kind_of(path.names()));
+                ops.push(Op::UnsetKind { path, kind });
             }
             FieldOp::Increment { path, by } => ops.push(Op::Increment { path, by }),
             FieldOp::Restart { path, to } => ops.push(Op::Restart { path, to }),

@@ -68,7 +68,7 @@ fn update(
     let reading = Reading::new(plan.declared(), plan.is_strict());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         let changes = plan.ops(&DocRow::reading(&place.1, &held.doc, reading))?;
-        let ops = fields::update_ops(&held.doc, changes, typing);
+        let ops = fields::update_ops(changes, typing);
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
         images.keep(&place.1, &new);

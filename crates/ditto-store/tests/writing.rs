@@ -455,6 +455,66 @@ fn strict_mode() {
     );
 }
 
+/// dql.md 3.3 and 3.4: a statement writes only the kind that it declares, also where a field holds several.
+#[test]
+fn unset_removes_the_kind_that_is_meant() {
+    let kinds = |n: &str| format!("INSERT INTO COLLECTION c (f {n}) DOCUMENTS (:d) ON ID CONFLICT DO UPDATE");
+    let fill = [
+        (kinds("REGISTER"), r#"{"_id":1,"f":"r"}"#),
+        (kinds("MAP"), r#"{"_id":1,"f":{"a":1,"b":{"c":2}}}"#),
+        (kinds("COUNTER"), r#"{"_id":1,"f":5}"#),
+        (kinds("PN_COUNTER"), r#"{"_id":1,"f":2}"#),
+        (
+            kinds("ATTACHMENT"),
+            r#"{"_id":1,"f":{"id":"0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","len":1,"metadata":{}}}"#,
+        ),
+    ];
+    let all = ["REGISTER", "MAP", "COUNTER", "PN_COUNTER", "ATTACHMENT"];
+    let left = |f: &Fixture| -> Vec<&str> {
+        let has = |kind: &&str| {
+            !f.rows(&format!("SELECT _id FROM COLLECTION c (f {kind}) WHERE f IS NOT MISSING")).is_empty()
+        };
+        all.into_iter().filter(has).collect()
+    };
+    for kind in all {
+        let mut f = Fixture::new();
+        f.run("CREATE INDEX i ON c (f)");
+        for (text, document) in &fill {
+            f.run_with(text, &format!(r#"{{"d":{document}}}"#));
+        }
+        assert_eq!(left(&f), all);
+        f.run(&format!("UPDATE COLLECTION c (f {kind}) UNSET f"));
+        let others: Vec<&str> = all.into_iter().filter(|k| *k != kind).collect();
+        assert_eq!(left(&f), others, "{kind}");
+        f.clean();
+        f.reopen();
+        // The newest of the others shows, and what was removed can be written again.
+        let shown = match kind {
+            "ATTACHMENT" => 2.0.into(),
+            _ => fixture::value(fill[4].1).get("f").unwrap().clone(),
+        };
+        assert_eq!(f.run("SELECT f FROM c").items()[0].get("f"), Some(&shown), "{kind}");
+        let again = all.iter().position(|k| *k == kind).unwrap();
+        f.run_with(&fill[again].0, &format!(r#"{{"d":{}}}"#, fill[again].1));
+        assert_eq!(left(&f), all, "{kind}");
+        // Without a declaration everything goes.
+        f.run("UPDATE c UNSET f");
+        assert!(left(&f).is_empty(), "{kind}");
+        assert_eq!(f.rows("SELECT * FROM c"), [r#"{"_id":1}"#]);
+        f.clean();
+    }
+    // Strict mode: an undeclared field is a register, so an attachment stays where it is.
+    let f = Fixture::new();
+    for (text, document) in &fill {
+        f.run_with(text, &format!(r#"{{"d":{document}}}"#));
+    }
+    f.run("ALTER SYSTEM SET dql_strict_mode = true");
+    f.run("UPDATE c UNSET f");
+    assert_eq!(left(&f), &all[1..]);
+    f.run("UPDATE COLLECTION c (f ATTACHMENT) UNSET f");
+    assert_eq!(left(&f), &all[1..4]);
+}
+
 /// More than the choice of documents keeps in memory is read a second time.
 #[test]
 fn documents_that_take_much_memory_are_read_again() {
