@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ditto_crdt::Doc;
-use ditto_dql::{Interrupt, Profiler, RunContext};
+use ditto_dql::{Interrupt, Profiler, RunContext, SharedSpill};
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Stamp};
 
 use crate::StoreError;
@@ -260,6 +260,14 @@ impl Core {
             interrupt: request.map(|r| r as &dyn Interrupt),
             profiler: request.map(|r| r as &dyn Profiler),
             ..RunContext::default()
+        }
+    }
+
+    /// Where a statement puts what memory does not hold, as the settings of its request have it.
+    pub(crate) fn spill(&self) -> SharedSpill {
+        match &self.request {
+            Some(request) => self.shared.spill.for_run(&request.settings),
+            None => self.shared.spill.for_run(&Settings::default()),
         }
     }
 

@@ -76,7 +76,7 @@ fn update(
         core.store(unit, effects, place, Before::Held(held), new, |id, size| limits.check(id, size))?;
         Ok(())
     })?;
-    Ok((ids, images.rows(&core.context())?))
+    Ok((ids, images.rows(core)?))
 }
 
 fn delete(
@@ -96,7 +96,7 @@ fn delete(
         core.store(unit, effects, place, Before::Held(held), new, |_, _| Ok(()))?;
         Ok(())
     })?;
-    Ok((ids, images.rows(&core.context())?))
+    Ok((ids, images.rows(core)?))
 }
 
 fn evict(
@@ -113,7 +113,7 @@ fn evict(
         core.forget(effects, place, held)
     })?;
     settle_eviction(core, unit, effects)?;
-    Ok((ids, images.rows(&core.context())?))
+    Ok((ids, images.rows(core)?))
 }
 
 /// What follows when documents were forgotten.

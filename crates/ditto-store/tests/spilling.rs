@@ -87,6 +87,44 @@ fn files_have_no_name_and_results_outlive_the_store() {
 }
 
 #[test]
+fn mutations_use_files_too() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    // Something has to be sorted before it is inserted.
+    let copy = store
+        .execute("INSERT INTO copies SELECT * FROM docs ORDER BY customer, _id", &Object::new())
+        .unwrap();
+    assert!(names(dir.path()).is_some(), "no file was used");
+    assert_eq!((copy.mutated_document_ids().len(), copy.item_count()), (6000, 0));
+    assert_eq!(
+        rows(&store, "SELECT * FROM copies ORDER BY _id"),
+        rows(&store, "SELECT * FROM docs ORDER BY _id")
+    );
+    std::fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
+    for (text, after) in [
+        ("UPDATE copies SET qty = qty + 1 RETURNING *", "SELECT * FROM copies"),
+        ("INSERT INTO more SELECT * FROM docs RETURNING *", "SELECT * FROM more"),
+    ] {
+        let mut returned = rows(&store, text);
+        let mut after = rows(&store, after);
+        assert!(names(dir.path()).is_some(), "{text}: no file was used");
+        returned.sort_unstable();
+        after.sort_unstable();
+        assert_eq!(returned, after, "{text}");
+        std::fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
+    }
+    // Its rows outlive what they show.
+    let deleted = store.execute("DELETE FROM more RETURNING _id, ts", &Object::new()).unwrap();
+    let mut shown: Vec<String> = deleted.iter().map(|row| json::to_string(&row)).collect();
+    let mut expected = rows(&store, "SELECT _id, ts FROM docs");
+    shown.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
+    assert_eq!(rows(&store, "SELECT COUNT(*) AS n FROM more"), [r#"{"n":0}"#]);
+    assert!(store.check().unwrap().is_clean());
+}
+
+#[test]
 fn what_a_crash_left_is_deleted_by_the_next_open() {
     let dir = temp_dir();
     open(dir.path()).close();

@@ -7,6 +7,7 @@ use ditto_dql::{CollectionRef, Items, Row, RunContext, SelectPlan, Source, TermS
 use ditto_types::DocId;
 
 use crate::StoreError;
+use crate::core::Core;
 use crate::row::{DocRow, Reading};
 
 /// The documents that RETURNING shows, in the order of the statement.
@@ -27,11 +28,12 @@ impl<'p> Images<'p> {
         }
     }
 
-    /// The rows of RETURNING; none without.
-    pub(super) fn rows(&self, cx: &RunContext<'_>) -> Result<Items, StoreError> {
+    /// The rows of RETURNING; none without. As many as memory does not hold are in files, like those of a SELECT.
+    pub(super) fn rows(&self, core: &Core) -> Result<Items, StoreError> {
         let Some(plan) = self.plan else { return Ok(Items::default()) };
+        let spill = core.spill();
         // A profile is about the documents that were chosen.
-        plan.run(self, &RunContext { profiler: None, ..*cx })
+        plan.run(self, &RunContext { profiler: None, spill: Some(&spill), ..core.context() })
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
-use ditto_dql::{ConflictPolicy, InsertPlan};
+use ditto_dql::{ConflictPolicy, InsertPlan, RunContext};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use super::images::Images;
@@ -40,7 +40,9 @@ pub(super) fn insert(
     effects: &mut Effects,
     plan: &InsertPlan,
 ) -> Result<Mutated, StoreError> {
-    let documents = plan.documents(&source(core), &core.context())?;
+    let spill = core.spill();
+    let context = RunContext { spill: Some(&spill), ..core.context() };
+    let documents = plan.documents(&source(core), &context)?;
     let coll = core.writable_collection(plan.collection())?;
     let mut all = Vec::with_capacity(documents.len());
     for document in documents {
@@ -70,7 +72,7 @@ pub(super) fn insert(
         write_new(core, unit, effects, coll, plan.is_initial(), &mut all)?;
     }
     let written = all.into_iter().filter(|new| new.written).map(|new| new.id).collect();
-    Ok((written, images.rows(&core.context())?))
+    Ok((written, images.rows(core)?))
 }
 
 /// Makes the entries of the documents' keys, and gives row ids to those that have none yet. A document that exists, one of
