@@ -1,13 +1,12 @@
 //! Messages and streams between two peers.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ditto::{ErrorKind, PeerKey};
 use tokio::sync::watch;
 
 use crate::error::DittoError;
+use crate::once::Once;
 
 pub mod delegate;
 pub mod stream;
@@ -127,31 +126,10 @@ impl BusSend {
     /// Sends, and returns when the message was transmitted: reliable ones are on the peer's device, others have left this one.
     /// May be called once.
     pub async fn completion(&self) -> Result<BusDelivery, DittoError> {
-        Ok(match self.sending.run().await? {
+        Ok(match self.sending.run(ErrorKind::BusSendFailed).await? {
             ditto::Delivery::Acknowledged => BusDelivery::Acknowledged,
             _ => BusDelivery::Transmitted,
         })
-    }
-}
-
-type Sending<T> = Pin<Box<dyn Future<Output = Result<T, ditto::DittoError>> + Send>>;
-
-/// Something that is done once, when it is asked for.
-pub(crate) struct Once<T> {
-    future: Mutex<Option<Sending<T>>>,
-}
-
-impl<T> Once<T> {
-    pub(crate) fn new(future: impl Future<Output = Result<T, ditto::DittoError>> + Send + 'static) -> Self {
-        Self { future: Mutex::new(Some(Box::pin(future))) }
-    }
-
-    pub(crate) async fn run(&self) -> Result<T, DittoError> {
-        let future = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match future {
-            Some(future) => Ok(future.await?),
-            None => Err(DittoError::new(ErrorKind::BusSendFailed, "the message was sent before")),
-        }
     }
 }
 

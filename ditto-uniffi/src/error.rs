@@ -193,7 +193,7 @@ impl From<ditto::DittoError> for DittoError {
 }
 
 /// The text with its causes, which cannot cross as errors of their own.
-fn reason(e: &ditto::DittoError) -> String {
+pub(crate) fn reason(e: &ditto::DittoError) -> String {
     let mut text = e.reason().to_owned();
     let mut cause = std::error::Error::source(e);
     while let Some(e) = cause {

@@ -10,12 +10,15 @@
 //! | [`config`], [`transport_config`] | settings |
 //! | [`instance`] | [`instance::Ditto`], the entry object |
 //! | [`store`], [`transaction`], [`observer`], [`result`], [`differ`] | local data |
+//! | [`attachment`] | binary objects beside documents |
 //! | [`sync_status`] | how far sync is |
 //! | [`sync`], [`presence`], [`connection`], [`bus`] | the mesh |
 //! | [`radio`] | drivers of the platform for Bluetooth and the like |
 //! | [`tools`] | keys, checks, and what helps to find faults |
 //! | `json` | documents and arguments as text |
+//! | `once` | work that begins when it is asked for |
 
+pub mod attachment;
 pub mod bus;
 pub mod config;
 pub mod connection;
@@ -24,6 +27,7 @@ pub mod error;
 pub mod instance;
 mod json;
 pub mod observer;
+mod once;
 pub mod presence;
 pub mod radio;
 pub mod result;

@@ -6,6 +6,17 @@ use crate::error::DittoError;
 use crate::json;
 use crate::sync_status::{PeerSyncStatus, SyncEvents};
 
+/// What a subscription does beside pulling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, uniffi::Record)]
+pub struct SubscriptionOptions {
+    /// Whether a document that leaves the query, because of what a peer wrote, is evicted from this device. Otherwise it stays,
+    /// in the state in which it left.
+    ///
+    /// It goes when all subscriptions that matched it want that, none matches it any more, and the peer is known to hold the
+    /// same state; a change made on this device never goes.
+    pub evict_on_leave: bool,
+}
+
 /// Starts and stops networking, and says what this device wants from others.
 #[derive(uniffi::Object)]
 pub struct Sync {
@@ -50,6 +61,18 @@ impl Sync {
         arguments: Option<String>,
     ) -> Result<Arc<SyncSubscription>, DittoError> {
         let inner = self.inner.register_subscription(json::query(query, arguments)?)?;
+        Ok(Arc::new(SyncSubscription { inner }))
+    }
+
+    /// As register subscription, with options.
+    pub fn register_subscription_with(
+        &self,
+        query: String,
+        arguments: Option<String>,
+        options: SubscriptionOptions,
+    ) -> Result<Arc<SyncSubscription>, DittoError> {
+        let options = ditto::SubscriptionOptions::default().with_evict_on_leave(options.evict_on_leave);
+        let inner = self.inner.register_subscription_with(json::query(query, arguments)?, options)?;
         Ok(Arc::new(SyncSubscription { inner }))
     }
 

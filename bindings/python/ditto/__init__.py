@@ -7,6 +7,23 @@ what you show. Devices of the same database find each other and keep the subscri
 from __future__ import annotations
 
 from . import radio
+from ._attachment_fetch import (
+    AttachmentFetchCancelled,
+    AttachmentFetchCompleted,
+    AttachmentFetchDeleted,
+    AttachmentFetcher,
+    AttachmentFetchEvent,
+    AttachmentFetchFailed,
+    AttachmentFetchHandler,
+    AttachmentFetchProgress,
+)
+from ._attachments import (
+    Attachment,
+    AttachmentContent,
+    AttachmentHolder,
+    AttachmentToken,
+    AttachmentTokenLike,
+)
 from ._bus import (
     MAX_RELIABLE_BYTES,
     MAX_UNRELIABLE_BYTES,
@@ -36,6 +53,11 @@ from ._connections import (
 )
 from ._differ import Diff, Differ, DiffMove
 from ._errors import (
+    DittoAttachmentCreateFailedError,
+    DittoAttachmentFetchFailedError,
+    DittoAttachmentFileNotFoundError,
+    DittoAttachmentFilePermissionDeniedError,
+    DittoAttachmentTokenInvalidError,
     DittoBusError,
     DittoBusOpenStreamFailedError,
     DittoBusPayloadTooLargeError,
@@ -120,6 +142,19 @@ __all__ = [
     "MAX_PEER_METADATA_BYTES",
     "MAX_RELIABLE_BYTES",
     "MAX_UNRELIABLE_BYTES",
+    "Attachment",
+    "AttachmentContent",
+    "AttachmentFetchCancelled",
+    "AttachmentFetchCompleted",
+    "AttachmentFetchDeleted",
+    "AttachmentFetchEvent",
+    "AttachmentFetchFailed",
+    "AttachmentFetchHandler",
+    "AttachmentFetchProgress",
+    "AttachmentFetcher",
+    "AttachmentHolder",
+    "AttachmentToken",
+    "AttachmentTokenLike",
     "AwdlConfig",
     "BluetoothLEConfig",
     "Bus",
@@ -148,6 +183,11 @@ __all__ = [
     "DiffMove",
     "Differ",
     "Ditto",
+    "DittoAttachmentCreateFailedError",
+    "DittoAttachmentFetchFailedError",
+    "DittoAttachmentFileNotFoundError",
+    "DittoAttachmentFilePermissionDeniedError",
+    "DittoAttachmentTokenInvalidError",
     "DittoBusError",
     "DittoBusOpenStreamFailedError",
     "DittoBusPayloadTooLargeError",

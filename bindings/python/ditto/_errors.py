@@ -141,6 +141,36 @@ class DittoDocumentIdError(DittoStoreError):
     default_code = "store/document-id"
 
 
+class DittoAttachmentFileNotFoundError(DittoStoreError):
+    """The file to make an attachment of does not exist."""
+
+    default_code = "store/attachment-file-not-found"
+
+
+class DittoAttachmentFilePermissionDeniedError(DittoStoreError):
+    """The operating system does not allow to read the file to make an attachment of."""
+
+    default_code = "store/attachment-file-permission-denied"
+
+
+class DittoAttachmentCreateFailedError(DittoStoreError):
+    """An attachment could not be made; nothing of it is kept."""
+
+    default_code = "store/failed-to-create-attachment"
+
+
+class DittoAttachmentTokenInvalidError(DittoStoreError):
+    """Something is no attachment token."""
+
+    default_code = "store/attachment-token-invalid"
+
+
+class DittoAttachmentFetchFailedError(DittoStoreError):
+    """An attachment was not fetched. What has arrived is kept for the next fetch, for a while."""
+
+    default_code = "store/failed-to-fetch-attachment"
+
+
 class DittoTransactionError(DittoError):
     """A transaction cannot do what it was asked for."""
 
@@ -266,6 +296,11 @@ _BY_CODE: dict[str, type[DittoError]] = {
         DittoStoreCorruptError,
         DittoStorageFullError,
         DittoDocumentIdError,
+        DittoAttachmentFileNotFoundError,
+        DittoAttachmentFilePermissionDeniedError,
+        DittoAttachmentCreateFailedError,
+        DittoAttachmentTokenInvalidError,
+        DittoAttachmentFetchFailedError,
         DittoTransactionReadOnlyError,
         DittoTransactionClosedError,
         DittoNestedTransactionError,

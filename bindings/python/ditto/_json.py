@@ -10,7 +10,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from ._errors import DittoInternalError, DittoQueryArgumentsError, DittoQueryInvalidError
 
@@ -21,11 +21,22 @@ _BYTES_MARK: Final = f'"{_BYTES_KEY}"'
 _LONG_INTEGER: Final = re.compile(r"[0-9]{19}")
 
 
+@runtime_checkable
+class Document(Protocol):
+    """Something that documents hold in the form of a dictionary."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """That form."""
+        ...
+
+
 def _unknown(value: object) -> object:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {_BYTES_KEY: base64.b64encode(value).decode("ascii")}
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Document):
+        return value.to_dict()
     raise TypeError(f"{type(value).__name__} is not a value that a document can hold")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from . import _ffi, _json, _observers
+from . import _attachment_fetch, _attachments, _ffi, _json, _observers
+from ._attachment_fetch import AttachmentFetcher, AttachmentFetchHandler
+from ._attachments import Attachment, AttachmentContent, AttachmentHolder, AttachmentToken, AttachmentTokenLike
 from ._errors import native_errors
 from ._handles import DeliverOn
 from ._observers import QueryHandler, QueryResults, SignalNext, StoreObserver
@@ -156,6 +159,94 @@ class Store:
             if value is TransactionCompletionAction.ROLLBACK:
                 await transaction.rollback()
         return value
+
+    async def new_attachment(
+        self, content: AttachmentContent, metadata: Mapping[str, str] | None = None
+    ) -> Attachment:
+        """Keeps a copy of a file, of bytes, or of what an open file gives until its end, as an attachment.
+
+        Put its token into a document, whose field is declared as ``ATTACHMENT``; the metadata travels with it. A
+        file is never in memory as a whole. An open file is read on a thread of the library.
+
+        Raises:
+            DittoAttachmentFileNotFoundError: There is no such file.
+            DittoAttachmentFilePermissionDeniedError: It cannot be read.
+            DittoAttachmentCreateFailedError: It could not be copied.
+            DittoSizeLimitExceededError: It is larger than 1 TiB.
+            DittoStorageFullError: No space is left.
+        """
+        return await _attachments.create(self._native, content, metadata)
+
+    def fetch_attachment(
+        self,
+        token: AttachmentTokenLike,
+        handler: AttachmentFetchHandler | None = None,
+        *,
+        timeout: timedelta | float | None = None,
+        unavailable_after: timedelta | float | None = None,
+        deliver_on: DeliverOn = "loop",
+    ) -> AttachmentFetcher:
+        """Begins to fetch an attachment from whoever has it; ``await`` the fetcher for the attachment.
+
+        It survives disconnections and goes on where it was, also in another run of the app, with any peer that has
+        some of it. Peers further off are reached through others, which need not hold it. By default it waits as
+        long as it takes.
+
+        Args:
+            token: A token, an attachment, the value of a field, JSON text or bytes.
+            handler: Takes what happens: progress, then exactly one event that ends it. What it raises is logged.
+                On the loop it may be a coroutine function; the next call then waits for it.
+            timeout: It fails when it is not here after this time; a number counts seconds.
+            unavailable_after: It ends as deleted when other peers are there, all that can be asked were, and none
+                has had any of it for this time; at least 3 s.
+            deliver_on: ``"loop"`` calls on the event loop that is running now, ``"thread"`` on a thread of the
+                library: return quickly there.
+
+        Raises:
+            DittoAttachmentTokenInvalidError: It is no token.
+        """
+        return _attachment_fetch.fetch(
+            self._ditto, self._native, token, handler, timeout, unavailable_after, deliver_on
+        )
+
+    @property
+    def attachment_fetchers(self) -> frozenset[AttachmentFetcher]:
+        """The fetches that run now."""
+        held: list[AttachmentFetcher] = self._ditto._handles.of_type(AttachmentFetcher)
+        return frozenset(fetcher for fetcher in held if not fetcher.is_ended)
+
+    def attachment(self, token: AttachmentTokenLike) -> Attachment | None:
+        """The attachment of a token, if all of it is here.
+
+        Raises:
+            DittoAttachmentTokenInvalidError: It is no token.
+        """
+        wanted = AttachmentToken.of(token)._native()
+        with native_errors:
+            here = self._native.attachment(wanted)
+        return None if here is None else Attachment(here)
+
+    async def attachment_holders(
+        self, token: AttachmentTokenLike, patience: timedelta | float = 3.0
+    ) -> list[AttachmentHolder]:
+        """Asks the mesh who has an attachment, and waits so many seconds for the answers. Nothing is fetched.
+
+        Raises:
+            DittoAttachmentTokenInvalidError: It is no token.
+        """
+        wanted = AttachmentToken.of(token)._native()
+        with native_errors:
+            found = await self._native.attachment_holders(wanted, _attachment_fetch.milliseconds(patience))
+        return [AttachmentHolder(h.peer_key, h.is_complete, h.hops) for h in found]
+
+    async def collect_attachments(self) -> int:
+        """Deletes the attachments that no object and no document here refers to, and returns how many went.
+
+        Only those that the run before found so too. It also runs by itself.
+        """
+        with native_errors:
+            gone: int = await self._native.collect_attachments()
+        return gone
 
     async def check(self) -> StoreCheckReport:
         """Recomputes every digest, index entry and sequence number. It reads the whole database."""

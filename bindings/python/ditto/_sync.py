@@ -60,11 +60,20 @@ class Sync:
         address: str | None = self._native.http_listen_address()
         return address
 
-    def register_subscription(self, query: str, arguments: Mapping[str, Any] | None = None) -> SyncSubscription:
+    def register_subscription(
+        self, query: str, arguments: Mapping[str, Any] | None = None, *, evict_on_leave: bool = False
+    ) -> SyncSubscription:
         """Declares interest: documents of peers that match are pulled in and kept up to date.
 
         It stays until it is cancelled or the instance closes, and may be registered before `start`. Only
         ``SELECT * FROM collection [WHERE condition]`` is accepted.
+
+        Args:
+            query: What this device wants.
+            arguments: As for `Store.execute`.
+            evict_on_leave: Whether a document that leaves the query, because of what a peer wrote, is evicted from
+                this device. Otherwise it stays, in the state in which it left. It goes when all subscriptions that
+                matched it want that and none matches it any more; a change made on this device never goes.
 
         Raises:
             DittoQueryInvalidError: The query is not valid.
@@ -72,7 +81,8 @@ class Sync:
         """
         text, encoded = _json.encode_query(query, arguments)
         with native_errors:
-            native = self._native.register_subscription(text, encoded)
+            options = _ffi.SubscriptionOptions(evict_on_leave=evict_on_leave)
+            native = self._native.register_subscription_with(text, encoded, options)
         subscription = SyncSubscription(self._ditto, native)
         self._ditto._handles.hold(subscription)
         return subscription

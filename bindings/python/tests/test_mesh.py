@@ -315,3 +315,18 @@ async def test_status_and_events_tell_how_far_sync_is(pair: tuple[Ditto, Ditto],
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+
+
+async def test_documents_that_leave_the_query_can_be_evicted(pair: tuple[Ditto, Ditto]) -> None:
+    a, b = pair
+    b.sync.register_subscription("SELECT * FROM cars WHERE color = 'blue'", evict_on_leave=True)
+
+    async def shown(count: int) -> None:
+        async for cars in b.store.observe("SELECT * FROM cars"):
+            if len(cars) == count:
+                return
+
+    await a.store.execute("INSERT INTO cars DOCUMENTS ({'_id': 1, 'color': 'blue'})")
+    await asyncio.wait_for(shown(1), 20)
+    await a.store.execute("UPDATE cars SET color = 'red' WHERE _id = 1")
+    await asyncio.wait_for(shown(0), 20)

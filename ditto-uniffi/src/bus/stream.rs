@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use ditto::StreamFailure;
+use ditto::{ErrorKind, StreamFailure};
 
 use super::delegate::{self, BusStreamDelegate};
-use super::{Bus, Once, Reliability};
+use super::{Bus, Reliability};
 use crate::error::DittoError;
+use crate::once::Once;
 
 /// A bidirectional channel of messages to one peer. Both ends have the same type. Freeing the last one that refers to a stream
 /// closes it.
@@ -172,7 +173,7 @@ pub struct BusStreamSend {
 impl BusStreamSend {
     /// Sends, and returns the number of the message when the next may be sent: the first is 1. May be called once.
     pub async fn completion(&self) -> Result<u64, DittoError> {
-        self.sending.run().await
+        self.sending.run(ErrorKind::BusSendFailed).await
     }
 }
 
