@@ -18,7 +18,8 @@ from ._errors import DittoAttachmentTokenInvalidError, DittoQueryArgumentsError,
 class AttachmentToken:
     """The small reference to an attachment that documents hold. Immutable.
 
-    Put it into arguments of a statement as it is, for a field that is declared as ``ATTACHMENT``.
+    In the arguments of a statement it makes its field an attachment; in strict mode the field has to be declared
+    as ``ATTACHMENT``.
 
     Attributes:
         id: Hash of the content in 64 lower-case hexadecimal digits, the same on all peers.
@@ -74,6 +75,9 @@ class AttachmentToken:
     def to_dict(self) -> dict[str, Any]:
         """The form that documents hold: ``id``, ``len`` and ``metadata``."""
         return {"id": self.id, "len": self.length, "metadata": dict(self.metadata)}
+
+    def _to_argument(self) -> dict[str, Any]:
+        return {"$attachment": self.to_dict()}
 
     def __str__(self) -> str:
         """JSON text."""

@@ -22,12 +22,10 @@ _LONG_INTEGER: Final = re.compile(r"[0-9]{19}")
 
 
 @runtime_checkable
-class Document(Protocol):
-    """Something that documents hold in the form of a dictionary."""
+class Argument(Protocol):
+    """Something that arguments hold in a form of its own."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """That form."""
-        ...
+    def _to_argument(self) -> dict[str, Any]: ...
 
 
 def _unknown(value: object) -> object:
@@ -35,8 +33,8 @@ def _unknown(value: object) -> object:
         return {_BYTES_KEY: base64.b64encode(value).decode("ascii")}
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Document):
-        return value.to_dict()
+    if isinstance(value, Argument):
+        return value._to_argument()
     raise TypeError(f"{type(value).__name__} is not a value that a document can hold")
 
 

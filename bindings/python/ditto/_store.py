@@ -47,8 +47,8 @@ class Store:
         Args:
             query: The statement.
             arguments: Values of its placeholders, by name without the colon: ``None``, booleans, integers,
-                floats, strings, bytes, and lists and mappings of them. Names of fields that are no strings
-                become strings.
+                floats, strings, bytes, attachment tokens, and lists and mappings of them. Names of fields that are
+                no strings become strings.
 
         Raises:
             DittoQueryInvalidError: The statement is not valid; ``line`` and ``column`` say where.
@@ -165,8 +165,8 @@ class Store:
     ) -> Attachment:
         """Keeps a copy of a file, of bytes, or of what an open file gives until its end, as an attachment.
 
-        Put its token into a document, whose field is declared as ``ATTACHMENT``; the metadata travels with it. A
-        file is never in memory as a whole. An open file is read on a thread of the library.
+        Put its token into a document; the metadata travels with it. A file is never in memory as a whole. An open
+        file is read on a thread of the library.
 
         Raises:
             DittoAttachmentFileNotFoundError: There is no such file.

@@ -25,8 +25,8 @@ from ditto import (
 )
 
 CONTENT = bytes(range(256)) * 4_000
-INSERT = "INSERT INTO COLLECTION cars (photo ATTACHMENT) DOCUMENTS (:car)"
-SELECT = "SELECT photo FROM COLLECTION cars (photo ATTACHMENT)"
+INSERT = "INSERT INTO cars DOCUMENTS (:car)"
+SELECT = "SELECT photo FROM cars"
 ID = "0a" * 32
 
 Pair = tuple[Ditto, Ditto]
