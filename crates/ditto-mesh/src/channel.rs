@@ -150,6 +150,11 @@ impl RecvSide {
         }
     }
 
+    /// With a larger window, of which the sender learns with the first grant.
+    pub(crate) fn widened(self, window: u64) -> Self {
+        Self { window: window.max(self.window), ..self }
+    }
+
     /// Takes a frame; the message that it completes.
     pub(crate) fn on_data(&mut self, payload: &[u8], end: bool) -> Result<Option<Vec<u8>>, ChannelError> {
         if payload.is_empty() {
@@ -276,6 +281,19 @@ mod tests {
         assert_eq!(r.grant(), None);
         r.consume(100 * 30);
         assert!(r.grant().is_some());
+    }
+
+    #[test]
+    fn a_wider_window_is_granted_at_once_and_holds_several_messages() {
+        let mut r = RecvSide::new(1_000, 1_000).widened(4_000);
+        assert_eq!(r.grant(), Some(3_000));
+        for _ in 0..3 {
+            assert_eq!(r.on_data(&[0; 1_000], true), Ok(Some(vec![0; 1_000])));
+        }
+        assert_eq!(r.grant(), None, "nothing is consumed");
+        r.consume(2_000);
+        assert_eq!(r.grant(), Some(2 * (1_000 + MESSAGE_COST)));
+        assert!(r.memory() <= 4_000);
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub enum ConfigError {
 /// Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Receive window of each channel.
+    /// Receive window of each channel; the lanes of bulk have four times as much.
     pub window: u32,
     /// Largest frame that we accept, header included. 2,048 to 65,536.
     pub max_frame: usize,

@@ -162,7 +162,7 @@ impl Session {
             id: None,
             refused: false,
             send: SendSide::default(),
-            recv: RecvSide::new(u64::from(limits.window), s.max_message(limits)),
+            recv: RecvSide::new(u64::from(limits.window), s.max_message(limits)).widened(s.window(limits)),
         };
         // In the order of the enum, because a service is the index of its channel.
         let channels = [

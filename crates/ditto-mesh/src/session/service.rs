@@ -59,6 +59,13 @@ impl Service {
         }
     }
 
+    /// The receive window. Messages of the bulk lanes are as large as the window of others, and the sender shall have the next
+    /// one under way while the one before is verified and written.
+    pub(super) fn window(self, limits: &Limits) -> u64 {
+        let windows = if matches!(self, Service::SyncBulk | Service::Blobs) { 4 } else { 1 };
+        windows * u64::from(limits.window)
+    }
+
     /// Whether a peer may be without it, because earlier releases were.
     pub(super) fn is_optional(self) -> bool {
         self == Service::Blobs
