@@ -82,6 +82,10 @@ impl Attachment {
     }
 }
 
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "an emptiness of its own would say nothing more in other languages"
+)]
 #[uniffi::export]
 impl Attachment {
     /// Hash of the content in hexadecimal digits, the same on all peers.
