@@ -139,31 +139,35 @@ pub(crate) fn route(
     if let Some(ids) = &head.hints.ids {
         return Route::Ids(IdTest::Written(ids.clone()));
     }
-    let indexes = usable_indexes(head, context);
-    Wish {
-        condition: &search.condition,
-        indexes: &indexes,
-        order: &search.order,
-        limited,
-        needs: search.needs.as_deref(),
-        limits,
+    first_route(head, context, |indexes| {
+        let (condition, order) = (&search.condition, &search.order);
+        Wish { condition, indexes, order, limited, needs: search.needs.as_deref(), limits }.choose()
+    })
+}
+
+/// The access path among the indexes that directives name. Names that are of no use are ignored (dql.md 12): when none of them
+/// is, it is the one among all indexes.
+pub(crate) fn first_route(
+    head: &Head,
+    context: &BindContext<'_>,
+    choose: impl Fn(&[Arc<IndexDef>]) -> Route,
+) -> Route {
+    let all = usable_indexes(head, context);
+    let Some(names) = index_hint(head, context) else { return choose(&all) };
+    let named: Vec<_> = all.iter().filter(|i| names.contains(&i.name)).cloned().collect();
+    match choose(&named) {
+        Route::Scan if !names.is_empty() => choose(&all),
+        route => route,
     }
-    .choose()
 }
 
 /// The indexes that may serve a term.
-pub(crate) fn usable_indexes(head: &Head, context: &BindContext<'_>) -> Vec<Arc<IndexDef>> {
+fn usable_indexes(head: &Head, context: &BindContext<'_>) -> Vec<Arc<IndexDef>> {
     if head.collection.namespace != Namespace::Default {
         return Vec::new();
     }
-    let named = index_hint(head, context);
-    if named.is_some_and(<[_]>::is_empty) {
-        return Vec::new();
-    }
     let mut indexes = context.catalog.indexes(&head.collection.name);
-    indexes.retain(|index| {
-        named.is_none_or(|names| names.contains(&index.name)) && index.serves(&head.declared, context.strict)
-    });
+    indexes.retain(|index| index.serves(&head.declared, context.strict));
     indexes
 }
 

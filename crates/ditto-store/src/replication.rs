@@ -2,7 +2,7 @@
 //! `apply`.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ditto_crdt::{CanonicalDoc, Doc, VersionVector};
 use ditto_dql::{Matcher, SelectPlan};
@@ -17,6 +17,8 @@ pub struct CompiledQuery {
     collection: String,
     id: u64,
     subscriptions: Arc<Subscriptions>,
+    /// Of LIMIT: the rows of the first load that began last.
+    first: Mutex<Arc<[i64]>>,
 }
 
 /// The conditions of all compiled subscriptions, those of peers among them, and the number of the newest one.
@@ -30,7 +32,7 @@ impl Subscriptions {
         inner.1 += 1;
         let id = inner.1;
         inner.0.insert(id, plan.watches());
-        CompiledQuery { plan, collection, id, subscriptions: self.clone() }
+        CompiledQuery { plan, collection, id, subscriptions: self.clone(), first: Mutex::default() }
     }
 
     /// The queries that can match one of the states of a document, ascending.
@@ -70,6 +72,20 @@ impl CompiledQuery {
     /// Whether every document of the collection matches.
     pub fn is_whole_collection(&self) -> bool {
         self.plan.is_whole_collection()
+    }
+
+    /// Whether its LIMIT or OFFSET bound the first load.
+    pub fn is_bounded(&self) -> bool {
+        self.plan.is_cut()
+    }
+
+    /// The rows of the first load that began last, ascending.
+    pub(crate) fn first_rows(&self) -> Arc<[i64]> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_first_rows(&self, rows: Arc<[i64]>) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = rows;
     }
 
     /// Whether a document is alive and matches. One on which the condition cannot be evaluated does not match.

@@ -12,8 +12,8 @@ use crate::driver::{Db, Param, Rows, SqlRow};
 use crate::meta;
 use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewDoc, ViewPage};
 use crate::row::Reading;
-use crate::schema::{FLAG_DEAD, khash_from_sql, khash_to_sql};
-use crate::select::{damaged, doc_id, rid_range, with_row};
+use crate::schema::{FLAG_DEAD, by_id, khash_from_sql, khash_to_sql};
+use crate::select::{StoreSource, damaged, doc_id, rid_range, select, with_row};
 
 /// Bit of the column `flags` of [`GRAVE_COLUMNS`].
 const FLAG_GRAVE: i64 = 2;
@@ -230,6 +230,46 @@ pub(crate) fn count(db: &Db, dict: &Dict, query: &CompiledQuery) -> Result<Optio
     }
 }
 
+/// The rows of the query's result, with its ORDER BY, LIMIT and OFFSET, ascending.
+pub(crate) fn first_rows(
+    db: &Db,
+    dict: &Arc<Dict>,
+    hash_key: &HashKey,
+    query: &CompiledQuery,
+) -> Result<Arc<[i64]>, StoreError> {
+    let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(Arc::default()) };
+    let found = select(&StoreSource::snapshot(db, dict, hash_key), &query.plan)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for item in &found {
+        let id = item.value().get("_id").map(DocId::new).transpose()?;
+        let Some(id) = id else { continue };
+        let khash = khash_to_sql(hash_key.key_hash(query.collection(), &id));
+        let place = [Param::Int(coll.into()), Param::Int(khash), Param::Blob(id.as_bytes())];
+        rows.extend(db.query_one(by_id!("rid"), &place, |r| r.int(0))?);
+    }
+    rows.sort_unstable();
+    Ok(rows.into())
+}
+
+/// As [`view`], of the documents in the query's result alone.
+pub(crate) fn first_view(
+    db: &Db,
+    dict: &Arc<Dict>,
+    hash_key: &HashKey,
+    query: &CompiledQuery,
+    each: &mut dyn FnMut(KeyHash, Digest),
+) -> Result<u64, StoreError> {
+    for rid in &*first_rows(db, dict, hash_key, query)? {
+        let sql = "SELECT khash, digest FROM docs WHERE rid = ?1";
+        let found =
+            db.query_one(sql, &[Param::Int(*rid)], |r| Ok((khash_from_sql(r.int(0)?), Digest(r.array(1)?))))?;
+        if let Some((key, digest)) = found {
+            each(key, digest);
+        }
+    }
+    meta::head(db)
+}
+
 /// Documents of the view behind a place, which is a row id. Rows stay where they are as long as they exist.
 pub(crate) fn view_page(
     db: &Db,
@@ -247,6 +287,7 @@ pub(crate) fn view_page(
         Some(after) => i64::try_from(after).ok().and_then(|rid| rid.checked_add(1)).unwrap_or(i64::MAX),
         None => first,
     };
+    let wanted = query.is_bounded().then(|| query.first_rows());
     let (mut bytes, mut at) = (0, from);
     let mut numbers = Numbers::default();
     let sql = format!("SELECT {COLUMNS}, rid FROM docs WHERE rid BETWEEN ?1 AND ?2 AND flags & 1 = 0");
@@ -256,6 +297,9 @@ pub(crate) fn view_page(
             return Ok(false);
         }
         at = row.int(6)?;
+        if wanted.as_ref().is_some_and(|rows| rows.binary_search(&at).is_err()) {
+            return Ok(true);
+        }
         let (scanned, stored) = (Scanned::read(db, row)?, row.blob(5)?);
         if scanned.matches(db, dict, stored, query)? {
             let body = ditto_crdt::recode(stored, &**dict, to, &mut numbers);

@@ -322,8 +322,17 @@ impl Store {
     /// Compiles the query of a subscription; its restrictions are those of dql.md 11.1 and of the setting
     /// `dql_restrict_subscriptions`.
     pub fn compile_subscription(&self, text: &str, args: &Object) -> Result<Arc<CompiledQuery>, StoreError> {
-        self.inner.open()?;
         let restricted = self.settings().dql_restrict_subscriptions;
+        self.compile(text, args, restricted)
+    }
+
+    /// As [`Store::compile_subscription`], for one that was registered, here or by a peer: the setting counts where that happens.
+    pub fn compile_registered(&self, text: &str, args: &Object) -> Result<Arc<CompiledQuery>, StoreError> {
+        self.compile(text, args, false)
+    }
+
+    fn compile(&self, text: &str, args: &Object, restricted: bool) -> Result<Arc<CompiledQuery>, StoreError> {
+        self.inner.open()?;
         match ditto_dql::prepare_subscription(text, restricted)?.bind(args, &BindContext::bare())? {
             Plan::Select(plan) => Ok(Arc::new(self.inner.shared.subscriptions.add(plan))),
             _ => Err(not_a_select()),
@@ -375,6 +384,20 @@ impl Store {
         self.inner.shared.readers.get()?.snapshot(|db| scan::view(db, dict, query, each))
     }
 
+    /// As [`Store::scan_view`], of the documents that the first load of the subscription brings: with LIMIT and OFFSET those of the
+    /// query's result (dql.md 11.1), and all without.
+    pub fn first_view(
+        &self,
+        query: &CompiledQuery,
+        each: &mut dyn FnMut(KeyHash, ditto_types::Digest),
+    ) -> Result<u64, StoreError> {
+        if !query.is_bounded() {
+            return self.scan_view(query, each);
+        }
+        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
+        self.inner.shared.readers.get()?.snapshot(|db| scan::first_view(db, dict, hash_key, query, each))
+    }
+
     /// Number of documents that are alive and match, if that takes no look at them: of a whole collection.
     pub fn count(&self, query: &CompiledQuery) -> Result<Option<u64>, StoreError> {
         let dict = &self.inner.shared.dict;
@@ -383,6 +406,8 @@ impl Store {
 
     /// Documents that are alive and match, in the order of their rows, behind the place `after`, encoded with `to`. A page
     /// ends when the first of `limits`, the documents, or the second, the bytes, is reached.
+    ///
+    /// LIMIT and OFFSET leave out documents, as they are when the first page is asked for.
     ///
     /// Each page is of its own snapshot. A document that is in the view from before the first page until after the last is
     /// on one of them, in its present state; what comes meanwhile may be.
@@ -393,9 +418,14 @@ impl Store {
         limits: (usize, usize),
         to: &mut dyn DictWriter,
     ) -> Result<ViewPage, StoreError> {
-        let dict = &self.inner.shared.dict;
+        let (dict, hash_key) = (&self.inner.shared.dict, &self.inner.shared.hash_key);
         let reader = self.inner.shared.readers.get()?;
-        reader.snapshot(|db| scan::view_page(db, dict, query, after, limits, to))
+        reader.snapshot(|db| {
+            if query.is_bounded() && after.is_none() {
+                query.set_first_rows(scan::first_rows(db, dict, hash_key, query)?);
+            }
+            scan::view_page(db, dict, query, after, limits, to)
+        })
     }
 
     /// A document by its key hash, also a deleted one.

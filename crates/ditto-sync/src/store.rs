@@ -300,9 +300,22 @@ pub trait SyncStore {
         query: &Self::Query,
         each: &mut dyn FnMut(KeyHash, Digest),
     ) -> Result<u64, SyncStoreError>;
+    /// Whether the first load of a subscription brings only a part of what matches (LIMIT). Later changes of everything that
+    /// matches are sent all the same.
+    fn is_bounded(&self, _query: &Self::Query) -> bool {
+        false
+    }
+    /// As [`SyncStore::scan_view`], of the documents that a first load brings.
+    fn first_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError> {
+        self.scan_view(query, each)
+    }
     /// Number of live matching documents, if the store knows without looking at them.
     fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError>;
-    /// Live matching documents behind `after`, encoded with `dict`. Every document that is in the view from before the
+    /// Live matching documents that a first load brings behind `after`, encoded with `dict`. Every document that is in the view from before the
     /// first page until after the last one is on one page; others may be.
     fn view_page(
         &self,

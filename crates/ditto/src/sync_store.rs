@@ -122,7 +122,7 @@ impl SyncStore for StoreAdapter {
     }
 
     fn compile(&self, text: &str, args: &Object) -> Result<Self::Query, SyncStoreError> {
-        self.store.compile_subscription(text, args).map_err(failed)
+        self.store.compile_registered(text, args).map_err(failed)
     }
 
     fn collection<'q>(&self, query: &'q Self::Query) -> &'q str {
@@ -178,6 +178,18 @@ impl SyncStore for StoreAdapter {
         each: &mut dyn FnMut(KeyHash, Digest),
     ) -> Result<u64, SyncStoreError> {
         self.store.scan_view(query, each).map_err(failed)
+    }
+
+    fn is_bounded(&self, query: &Self::Query) -> bool {
+        query.is_bounded()
+    }
+
+    fn first_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError> {
+        self.store.first_view(query, each).map_err(failed)
     }
 
     fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError> {

@@ -131,6 +131,50 @@ async fn a_reopened_store_goes_on_where_it_was() {
     close([a, b]).await;
 }
 
+/// dql.md 11.1: LIMIT bounds the initial download; later changes of everything that matches sync. The setting counts where the
+/// subscription is registered.
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_bounds_the_first_load_alone() {
+    let (a, b) = pair().await;
+    for i in 0..20 {
+        let insert = format!("INSERT INTO c DOCUMENTS ({{'_id': {i}, 'n': {i}, 'even': {}}})", i % 2 == 0);
+        execute(&a.ditto, &insert).await;
+    }
+    let text = "SELECT * FROM c WHERE even ORDER BY n DESC LIMIT 3 OFFSET 1";
+    let refused = b.ditto.sync().register_subscription(text).err().unwrap();
+    assert!(refused.to_string().contains("Limit or Order by"), "{refused}");
+    execute(&b.ditto, "ALTER SYSTEM SET dql_restrict_subscriptions = false").await;
+    let subscription = b.ditto.sync().register_subscription(text).unwrap();
+    let all = "SELECT _id FROM c ORDER BY _id";
+    rows(&b.ditto, all, &[r#"{"_id":12}"#, r#"{"_id":14}"#, r#"{"_id":16}"#]).await;
+    // A new document and a changed one, neither of them among the first of the order, and one that does not match.
+    execute(&a.ditto, "UPDATE c SET x = 1 WHERE _id IN (2, 3)").await;
+    execute(&a.ditto, "INSERT INTO c DOCUMENTS ({'_id': 30, 'n': 1, 'even': true})").await;
+    let now = [2, 12, 14, 16, 30].map(|id| format!(r#"{{"_id":{id}}}"#));
+    let now: Vec<&str> = now.iter().map(String::as_str).collect();
+    rows(&b.ditto, all, &now).await;
+    // What came later stays fresh, and deletions arrive.
+    execute(&a.ditto, "UPDATE c SET x = 2 WHERE _id = 2").await;
+    rows(&b.ditto, "SELECT x FROM c WHERE _id = 2", &[r#"{"x":2}"#]).await;
+    execute(&a.ditto, "DELETE FROM c WHERE _id = 30").await;
+    rows(&b.ditto, all, &now[..4]).await;
+    // After an eviction everything is compared: what the limit leaves out does not come, what is held is brought up to date.
+    subscription.cancel();
+    let marker = b.ditto.sync().register_subscription("SELECT * FROM e").unwrap();
+    execute(&a.ditto, "INSERT INTO e DOCUMENTS ({'_id': 1})").await;
+    rows(&b.ditto, "SELECT _id FROM e", &[r#"{"_id":1}"#]).await;
+    execute(&b.ditto, "EVICT FROM c WHERE _id = 14").await;
+    execute(&a.ditto, "UPDATE c SET x = 3 WHERE _id = 2").await;
+    b.ditto.sync().register_subscription(text).unwrap();
+    rows(&b.ditto, "SELECT x FROM c WHERE _id = 2", &[r#"{"x":3}"#]).await;
+    rows(&b.ditto, all, &now[..4]).await;
+    execute(&a.ditto, "INSERT INTO e DOCUMENTS ({'_id': 2})").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM e", &[r#"{"n":2}"#]).await;
+    assert_eq!(execute(&b.ditto, all).await, now[..4]);
+    marker.cancel();
+    close([a, b]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn evicted_documents_come_back_only_by_subscription() {
     let (a, b) = pair().await;

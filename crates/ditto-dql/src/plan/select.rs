@@ -6,7 +6,7 @@ use ditto_types::{ErrorKind, Path, SmolStr};
 
 use super::{Choice, Head, Search, chosen_accessors};
 use crate::aggregate::Aggregate;
-use crate::bind::{BindContext, Chosen, Selecting, index_hint, route, usable_indexes};
+use crate::bind::{BindContext, Chosen, Selecting, first_route, index_hint, route};
 use crate::catalog::{CollectionRef, Namespace};
 use crate::decl::TypeDecls;
 use crate::env::Bound;
@@ -141,6 +141,11 @@ impl SelectPlan {
         self.template().is_count()
     }
 
+    /// Whether LIMIT or OFFSET leave out rows that match.
+    pub fn is_cut(&self) -> bool {
+        self.chosen.window.limit.is_some() || self.chosen.window.offset > 0
+    }
+
     /// The access paths, one for each term: whether each is a single read of the source is for the caller to see.
     pub fn is_single_scan(&self) -> bool {
         !self.is_join() && matches!(self.chosen.access, Access::Scan)
@@ -265,9 +270,9 @@ fn is_supported(
     if matches!(route, Route::Scan) {
         return false;
     }
-    let indexes = usable_indexes(&join.head, context);
-    let limits = &chosen.limits;
-    let wish =
-        Wish { condition: &join.rule, indexes: &indexes, order: &[], limited: false, needs: None, limits };
-    !matches!(wish.choose(), Route::Scan)
+    let (condition, limits) = (&join.rule, &chosen.limits);
+    let by_rule = first_route(&join.head, context, |indexes| {
+        Wish { condition, indexes, order: &[], limited: false, needs: None, limits }.choose()
+    });
+    !matches!(by_rule, Route::Scan)
 }

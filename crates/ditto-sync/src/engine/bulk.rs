@@ -114,7 +114,11 @@ impl<S: SyncStore> Session<S> {
             }
             Job::Root { sid, token } => {
                 sub.recon = Some(SendRecon::RootSent);
-                let Summary { count, sum, .. } = *core.summary(sub.hash, &sub.query)?;
+                let Summary { count, sum, .. } = match core.store.is_bounded(&sub.query) {
+                    true => &core.first_summary(&sub.query)?,
+                    false => core.summary(sub.hash, &sub.query)?,
+                };
+                let (count, sum) = (*count, *sum);
                 self.put(core, Lane::Bulk, &Message::Root(Root { sid, token, count, sum }));
                 Ok(None)
             }
@@ -128,7 +132,7 @@ impl<S: SyncStore> Session<S> {
             Job::List { sid, entries, at } => {
                 let entries = match entries {
                     Some(entries) => entries,
-                    None => core.sorted_view(&sub.query)?,
+                    None => core.first_view(&sub.query)?,
                 };
                 let end = entries.len().min(at + LIST_ENTRIES);
                 let last = end == entries.len();

@@ -237,7 +237,10 @@ impl<S: SyncStore> Session<S> {
     /// The receiver's view differs: send symbols of ours, or list it.
     pub(crate) fn on_recgo(&mut self, core: &mut Core<S>, sid: u32, ask: &Ask) -> Result<(), Fault> {
         let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
+        // What a first load brings is nobody's view that symbols are kept of.
+        let listed = core.store.is_bounded(&sub.query);
         let (symbols, sent, n) = match (sub.recon.take(), ask) {
+            (Some(SendRecon::RootSent), Ask::Sketch { .. }) if listed => (Arc::default(), 0, 0),
             (Some(SendRecon::RootSent), Ask::Sketch { count, counters }) => {
                 let ours = core.summary(sub.hash, &sub.query)?;
                 match first_run(ours, *count, counters) {
@@ -276,10 +279,28 @@ impl<S: SyncStore> Core<S> {
     pub(crate) fn sorted_view(&self, query: &S::Query) -> Result<Vec<KeyDigest>, Fault> {
         let mut view = Vec::new();
         self.store.scan_view(query, &mut |key, digest| view.push(short(&(key, digest))))?;
-        view.sort_unstable();
-        view.dedup_by_key(|entry| entry.0);
-        Ok(view)
+        Ok(sorted(view))
     }
+
+    /// As [`Core::sorted_view`], of what a first load brings.
+    pub(crate) fn first_view(&self, query: &S::Query) -> Result<Vec<KeyDigest>, Fault> {
+        let mut view = Vec::new();
+        self.store.first_view(query, &mut |key, digest| view.push(short(&(key, digest))))?;
+        Ok(sorted(view))
+    }
+
+    /// Number and fingerprint of what a first load brings.
+    pub(crate) fn first_summary(&self, query: &S::Query) -> Result<Summary, Fault> {
+        let mut summary = Summary::default();
+        self.store.first_view(query, &mut |key, digest| summary.add(&Entry::new(key, &digest)))?;
+        Ok(summary)
+    }
+}
+
+fn sorted(mut view: Vec<KeyDigest>) -> Vec<KeyDigest> {
+    view.sort_unstable();
+    view.dedup_by_key(|entry| entry.0);
+    view
 }
 
 /// Symbols to begin with; `None` if a listing is shorter.
