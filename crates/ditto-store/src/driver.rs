@@ -271,3 +271,18 @@ fn map_error(file: &Path, e: &rusqlite::Error) -> StoreError {
         _ => StoreError::Backend(format!("{e} ({})", file.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Or one long read would take their pages from the writer: see `.cargo/config.toml` and ADR 0030.
+    #[test]
+    fn the_engine_is_built_with_a_page_cache_for_each_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("any.db"), Mode::Create).unwrap();
+        let options = db.text_pragma("compile_options").unwrap();
+        assert!(options.iter().any(|o| o == "THREADSAFE=1"), "{options:?}");
+        assert!(!options.iter().any(|o| o == "ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+    }
+}
