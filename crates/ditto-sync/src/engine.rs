@@ -24,6 +24,7 @@ mod recon;
 mod scope;
 mod sender;
 mod session;
+mod tree;
 mod views;
 mod wants;
 
@@ -59,6 +60,8 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) packer: Packer,
     /// Which links push documents.
     pub(crate) links: lazy::Links,
+    /// Those among them that always do.
+    pub(crate) tree: tree::Tree,
     /// Sums over views.
     pub(crate) views: views::Views<S::Query>,
     /// The last commit handed in.
@@ -69,6 +72,11 @@ pub(crate) struct Core<S: SyncStore> {
     pub(crate) wall: u64,
     #[cfg(test)]
     pub(crate) faults: BTreeSet<Rule>,
+}
+
+/// A peer's number in the tree. Ids of stores are random.
+fn number(store_id: &[u8; 16]) -> u64 {
+    store_id.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte))
 }
 
 /// A query that the app subscribes to.
@@ -113,6 +121,7 @@ impl<S: SyncStore> SyncEngine<S> {
     /// after the store's present head.
     pub fn new(store: S, config: SyncConfig) -> Self {
         let processed = store.head();
+        let tree = tree::Tree::new(number(&store.identity().store_id));
         Self {
             core: Core {
                 store,
@@ -124,6 +133,7 @@ impl<S: SyncStore> SyncEngine<S> {
                 cache: QueryCache::new(),
                 packer: Packer::default(),
                 links: lazy::Links::default(),
+                tree,
                 views: views::Views::default(),
                 processed,
                 now: 0,
@@ -159,9 +169,29 @@ impl<S: SyncStore> SyncEngine<S> {
             }
             Input::Unsubscribe { sub } => self.unsubscribe(sub),
             Input::Tick => {
+                self.core.tree.tick(self.core.now);
                 for peer in self.peers() {
                     self.with(peer, |s, core| s.tick(core));
                 }
+            }
+        }
+        self.follow_tree();
+    }
+
+    /// What a session found out about the links of others.
+    fn follow_tree(&mut self) {
+        while let Some(peer) = self.core.links.redundant.pop_first() {
+            self.with(peer, |s, core| {
+                s.give_up(core);
+                Ok(())
+            });
+        }
+        while self.core.tree.take_changed() {
+            for peer in self.peers() {
+                self.with(peer, |s, core| {
+                    s.follow_tree(core);
+                    Ok(())
+                });
             }
         }
     }
@@ -200,7 +230,8 @@ impl<S: SyncStore> SyncEngine<S> {
 
     /// When the next [`Input::Tick`] is due, in the time of `handle`.
     pub fn next_deadline(&self) -> Option<u64> {
-        let at = self.sessions.values().filter_map(|s| s.deadline(self.core.now)).min()?;
+        let sessions = self.sessions.values().filter_map(|s| s.deadline(self.core.now));
+        let at = sessions.chain(self.core.tree.deadline()).min()?;
         Some(self.core.wall.saturating_add(at.saturating_sub(self.core.now)))
     }
 

@@ -11,3 +11,4 @@ pub(crate) mod rng;
 mod scenarios;
 mod schedules;
 mod store;
+mod topologies;

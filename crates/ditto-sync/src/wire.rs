@@ -20,6 +20,7 @@
 //! | 14 | RECEND | live |
 //! | 15 | GONE | bulk |
 //! | 16 | REJ | live |
+//! | 17 | TREE | live |
 //! | 18 | any of them, packed | both |
 
 pub(crate) mod dict;
@@ -31,7 +32,7 @@ pub(crate) mod txn;
 mod tests;
 
 pub(crate) use message::{
-    Ask, GoneReason, KeyDigest, Keys, List, Message, Reject, Root, SubAdd, SubMode, SubText, Subs, Subst,
+    Ask, GoneReason, KeyDigest, Keys, List, Message, Place, Reject, Root, SubAdd, SubMode, SubText, Subs, Subst,
     Symbols, Want,
 };
 pub(crate) use txn::{Form, Txn, TxnItem};

@@ -106,6 +106,7 @@ impl<S: SyncStore> Session<S> {
             self.restart(core, |s| commit.evicted_collections.contains(&s.collection));
         }
         self.follow_scopes(core, commit);
+        self.spare_link(core);
         let pushing = !self.send.subs.is_empty();
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
         let mut gained = false;
@@ -122,19 +123,27 @@ impl<S: SyncStore> Session<S> {
                 let gone = left.entry(change.collection.clone()).or_default();
                 gone.push((change.id.clone(), change.digest));
             }
-            let push = if !pushing || echoed || self.known.has(change.key, change.digest.short()) {
-                Push::Nothing
-            } else {
-                self.push_of(core, change, i, matches)
-            };
+            let has = echoed || self.known.has(key, short);
+            let push =
+                if !pushing || has { Push::Nothing } else { self.push_of(core, change, i, matches) };
+            // What was merged into a state that the peer gets anyway came from the peer: it need not go back.
+            let returns = from_peer && !core.broken(Rule::NothingReturns);
+            let gets = returns && push == Push::Delta && self.known.is_served(key);
+            let mut served = has || gets;
             match push {
                 Push::Nothing => {}
-                Push::Hint => hints.push((change.key, change.digest.short())),
+                Push::Hint => hints.push((key, short)),
                 Push::Full | Push::Delta if self.lazy.offering => {
-                    self.offer(core, change.key, change.digest.short());
+                    self.offer(core, key, short);
+                    served = false;
                 }
-                push => pushes.push((change, push)),
+                Push::Full | Push::Delta if gets => {}
+                push => {
+                    served = push != Push::Tomb;
+                    pushes.push((change, push));
+                }
             }
+            self.known.serve(key, pushing && served);
             if (!from_peer || early && !core.broken(Rule::Early))
                 && !core.broken(Rule::Announce)
                 && self.gains(core, change, i, matches)
@@ -142,7 +151,7 @@ impl<S: SyncStore> Session<S> {
                 gained = true;
                 // Who gets the document whole replies if it knows more.
                 if push != Push::Full || self.lazy.offering {
-                    haves.push((change.key, change.digest.short()));
+                    haves.push((key, short));
                 }
             }
         }

@@ -138,7 +138,7 @@ impl<S: SyncStore> Session<S> {
         }
         self.send.acked = self.send.acked.max(Some(token));
         if dup {
-            self.make_lazy(core);
+            self.given_up(core);
         }
         Ok(())
     }

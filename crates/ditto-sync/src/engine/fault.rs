@@ -85,6 +85,10 @@ pub(crate) enum Rule {
     Tombs,
     /// Links that bring nothing new become lazy.
     Lazy,
+    /// Links of the spanning tree are not given up.
+    Tree,
+    /// What a peer sent is not pushed back to it with what it was merged into.
+    NothingReturns,
     /// A token waits for what was offered before it.
     OffersBlockToken,
     /// A fingerprint waits until the feed of commits has what arrived before it.

@@ -1,10 +1,10 @@
 //! Eager and lazy links, after Plumtree (Leitão, Pereira and Rodrigues 2007).
 //!
 //! A link is eager at first: documents are pushed as they change. When a push brings nothing new because another eager
-//! link was faster, the receiver says so (ACK with `dup`) and the link becomes lazy, in both directions: instead of
-//! documents it carries, now and then, their keys and versions (HAVE with a token). A receiver that has not got them
-//! from elsewhere after [`crate::SyncConfig::lazy_ms`] asks for them, and a link that helped is eager again. In a mesh
-//! the eager links become a tree.
+//! link was faster, the receiver says so (ACK with `dup`) on the one of the two that is not in the [tree](super::tree),
+//! and that link becomes lazy, in both directions: instead of documents it carries, now and then, their keys and
+//! versions (HAVE with a token). A receiver that has not got them from elsewhere after
+//! [`crate::SyncConfig::lazy_ms`] asks for them, and a link that helped is eager again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -34,6 +34,8 @@ pub(crate) struct Links {
     clock: u64,
     /// Documents that were offered by several peers: until when nobody else is to be asked.
     asked: BTreeMap<KeyHash, u64>,
+    /// Peers whose pushes came by the tree as well.
+    pub(crate) redundant: BTreeSet<PeerId>,
 }
 
 impl Links {
@@ -50,9 +52,10 @@ impl Links {
         }
     }
 
-    /// Whether a document's state was pushed by another peer before this one.
-    fn pushed_by_another(&self, key: KeyHash, peer: PeerId) -> bool {
-        self.first.get(&key).is_some_and(|(_, first)| *first != peer && self.eager.contains(first))
+    /// The other peer that pushed a document's state before this one.
+    fn pushed_by_another(&self, key: KeyHash, peer: PeerId) -> Option<PeerId> {
+        let (_, first) = *self.first.get(&key)?;
+        (first != peer && self.eager.contains(&first)).then_some(first)
     }
 
     /// Whether this document may be asked for now; if not, when.
@@ -83,6 +86,8 @@ pub(crate) struct Lazy {
     /// Until when the link is not made lazy.
     hold_until: u64,
     hold_ms: u64,
+    /// When the peer is told of our place in the tree.
+    pub(crate) tell_at: Option<u64>,
 }
 
 /// What the peer says to have, and the token that counts once we have it too.
@@ -108,10 +113,14 @@ impl<S: SyncStore> Session<S> {
     /// A session begins, and its link is eager.
     pub(crate) fn link_up(&mut self, core: &mut Core<S>) {
         core.links.eager.insert(self.peer);
+        if !core.broken(Rule::Tree) {
+            core.tree.up(self.peer);
+        }
     }
 
     /// A session ended. Tells whether it pushed to us, so that others may have to.
     pub(crate) fn link_down(&mut self, core: &mut Core<S>) -> bool {
+        core.tree.down(self.peer, core.now);
         core.links.eager.remove(&self.peer)
     }
 
@@ -234,30 +243,65 @@ impl<S: SyncStore> Session<S> {
 
     /// A push brought nothing new. If another peer pushes the same, it need not come twice.
     pub(crate) fn prune(&mut self, core: &mut Core<S>, keys: impl IntoIterator<Item = KeyHash>) {
-        let eager = core.links.eager.contains(&self.peer);
-        if !eager || core.now < self.lazy.hold_until || core.broken(Rule::Lazy) {
+        let first: Option<Vec<_>> =
+            keys.into_iter().map(|key| core.links.pushed_by_another(key, self.peer)).collect();
+        let Some(first) = first else { return };
+        if core.tree.is_link(self.peer) {
+            core.links.redundant.extend(first);
+        } else {
+            self.give_up(core);
+        }
+    }
+
+    /// Makes the link lazy and tells the peer, unless it is in the tree.
+    pub(crate) fn give_up(&mut self, core: &mut Core<S>) {
+        let held = core.now < self.lazy.hold_until || core.tree.is_link(self.peer);
+        if held || !core.links.eager.contains(&self.peer) || core.broken(Rule::Lazy) {
             return;
         }
-        let mut keys = keys.into_iter();
-        if keys.all(|key| core.links.pushed_by_another(key, self.peer)) {
+        self.make_lazy(core);
+        // If we were its parent, or it ours, it has to hear first that this is over.
+        self.tell_place(core);
+        self.put(core, Lane::Live, &Message::Ack { token: self.recv.acked, dup: true });
+    }
+
+    /// Stops pushing where the tree brings everything.
+    pub(crate) fn spare_link(&mut self, core: &mut Core<S>) {
+        let held = self.lazy.offering || core.now < self.lazy.hold_until || core.broken(Rule::Lazy);
+        if held || !core.tree.is_spare(self.peer) {
+            return;
+        }
+        let alike = self.send.subs.len() == core.queries.len()
+            && self.send.subs.values().all(|s| core.queries.contains_key(&s.hash));
+        if alike {
             self.make_lazy(core);
-            self.put(core, Lane::Live, &Message::Ack { token: self.recv.acked, dup: true });
+        }
+    }
+
+    /// The peer gives the link up. If we count on it for the tree, it will hear so.
+    pub(crate) fn given_up(&mut self, core: &mut Core<S>) {
+        if !core.tree.is_link(self.peer) {
+            self.make_lazy(core);
         }
     }
 
     /// Stops pushing in both directions.
-    pub(crate) fn make_lazy(&mut self, core: &mut Core<S>) {
+    fn make_lazy(&mut self, core: &mut Core<S>) {
         core.links.eager.remove(&self.peer);
         self.lazy.offering = true;
     }
 
+    /// Pushes in both directions. Tells whether that is new.
+    pub(crate) fn push_again(&mut self, core: &mut Core<S>) -> bool {
+        let offered = std::mem::take(&mut self.lazy.offering);
+        core.links.eager.insert(self.peer) || offered
+    }
+
     /// Pushes again in both directions, because one had what the other lacked.
     pub(crate) fn make_eager(&mut self, core: &mut Core<S>) {
-        if !core.links.eager.insert(self.peer) && !self.lazy.offering {
-            return;
+        if self.push_again(core) {
+            self.lazy.hold_ms = (self.lazy.hold_ms * 2).clamp(HOLD_MS.0, HOLD_MS.1);
+            self.lazy.hold_until = core.now + self.lazy.hold_ms;
         }
-        self.lazy.offering = false;
-        self.lazy.hold_ms = (self.lazy.hold_ms * 2).clamp(HOLD_MS.0, HOLD_MS.1);
-        self.lazy.hold_until = core.now + self.lazy.hold_ms;
     }
 }

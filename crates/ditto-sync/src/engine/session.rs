@@ -110,6 +110,8 @@ pub(crate) struct Known {
     clock: u64,
     /// Digests sent by the peer, by the commit that merged them; dropped when that commit is pushed.
     echoes: BTreeMap<u64, Echo>,
+    /// Documents whose newest state went to the peer or came from it on the live lane.
+    served: BTreeSet<KeyHash>,
 }
 
 /// What the peer sent of one commit, sorted when it is taken.
@@ -140,8 +142,23 @@ impl Known {
         self.digests.get(&key).is_some_and(|(_, d)| *d == digest)
     }
 
+    /// Notes whether the peer gets everything in a document's state.
+    pub(crate) fn serve(&mut self, key: KeyHash, served: bool) {
+        if !served {
+            self.served.remove(&key);
+        } else if self.served.insert(key) && self.served.len() > MAX_KNOWN {
+            self.served.pop_first();
+        }
+    }
+
+    /// Whether the peer has or gets everything that the document's state had before the commit in hand.
+    pub(crate) fn is_served(&self, key: KeyHash) -> bool {
+        self.served.contains(&key)
+    }
+
     /// Forgets what the peer held: it may have evicted it.
     pub(crate) fn clear(&mut self) {
+        self.served.clear();
         self.digests.clear();
         self.order.clear();
         self.echoes.clear();
@@ -295,6 +312,10 @@ impl<S: SyncStore> Session<S> {
             Message::Hint(m) => self.on_hint(core, m),
             Message::Want(m) => self.on_want(m),
             Message::Ack { token, dup } => self.on_ack(core, token, dup),
+            Message::Tree { place, child } => {
+                core.tree.hear(self.peer, place, child, core.now);
+                Ok(())
+            }
             Message::Root(m) => self.on_root(core, m),
             Message::RecOk { sid } => self.on_reconciled(sid),
             Message::RecGo { sid, ask } => self.on_recgo(core, sid, &ask),
@@ -326,6 +347,9 @@ impl<S: SyncStore> Session<S> {
         if self.recv.ack_at.is_some_and(|t| t <= core.now) {
             self.acknowledge(core);
         }
+        if self.lazy.tell_at.is_some_and(|t| t <= core.now) {
+            self.tell_place(core);
+        }
         if self.send.settle_at.is_some_and(|t| t <= core.now) {
             self.send.settle_at = None;
             self.send_offers(core, core.processed);
@@ -350,6 +374,7 @@ impl<S: SyncStore> Session<S> {
             again,
             lazy,
             gathered,
+            self.lazy.tell_at,
             self.recv.ack_at,
             self.send.settle_at,
             self.recv.settle_at,

@@ -260,6 +260,21 @@ impl Net {
         true
     }
 
+    /// Lets the time of a hop pass: what is on the wires arrives, and what is due is done.
+    pub(crate) fn hop(&mut self, ms: u64) {
+        self.advance(ms);
+        let wires: Vec<_> = self.wires.iter().map(|(wire, queue)| (*wire, queue.len())).collect();
+        for (wire, n) in wires {
+            for _ in 0..n {
+                self.deliver(wire);
+                self.publish_all(wire.1);
+            }
+        }
+        if self.deadline().is_some_and(|t| t <= self.now) {
+            self.tick();
+        }
+    }
+
     /// Bytes under way on a lane.
     pub(crate) fn in_flight(&self, from: usize, to: usize, lane: Lane) -> usize {
         self.wires.get(&(from, to, lane)).map_or(0, |q| q.iter().map(Vec::len).sum())

@@ -136,6 +136,15 @@ pub(crate) enum GoneReason {
     NotReadable,
 }
 
+/// A place in the spanning tree of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The number of the root.
+    pub(crate) root: u64,
+    /// Links from there.
+    pub(crate) distance: u8,
+}
+
 /// An item that was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reject {
@@ -164,6 +173,8 @@ pub(crate) enum Message {
     RecEnd { sid: u32, ok: bool },
     Gone { reason: GoneReason, keys: Vec<KeyHash> },
     Rej(Reject),
+    /// Where the sender is in the tree, and whether the receiver is its parent.
+    Tree { place: Place, child: bool },
 }
 
 impl Message {
@@ -186,6 +197,7 @@ impl Message {
             Message::RecEnd { .. } => "RECEND",
             Message::Gone { .. } => "GONE",
             Message::Rej(_) => "REJ",
+            Message::Tree { .. } => "TREE",
         }
     }
 
@@ -327,6 +339,12 @@ impl Message {
                 r.dot.site.encode(o);
                 o.push(refusal_byte(r.code));
             }
+            Message::Tree { place, child } => {
+                o.push(17);
+                o.extend_from_slice(&place.root.to_le_bytes());
+                o.push(place.distance);
+                o.push((*child).into());
+            }
         }
         out
     }
@@ -374,6 +392,10 @@ impl Message {
                 Message::Gone { reason, keys }
             }
             16 => Message::Rej(reject(r)?),
+            17 => {
+                let place = Place { root: r.u64_le()?, distance: r.u8()? };
+                Message::Tree { place, child: flag(r)? }
+            }
             _ => return Err(r.invalid("message type")),
         };
         r.finish()?;

@@ -164,6 +164,8 @@ fn message() -> impl Strategy<Value = Message> {
         (name(), id(), any::<u64>(), site(), code).prop_map(|(collection, id, hlc, site, code)| {
             Message::Rej(Reject { collection, id, dot: Stamp::new(Hlc(hlc), site), code })
         }),
+        (any::<u64>(), any::<u8>(), any::<bool>())
+            .prop_map(|(root, distance, child)| Message::Tree { place: Place { root, distance }, child }),
     ]
 }
 
