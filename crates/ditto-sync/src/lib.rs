@@ -54,7 +54,8 @@
 //!   and only for a state that came from a peer, so that nothing is lost that only this store has.
 //! * **Commits that the feed left out** ([`SyncEngine::skip_to_head`]) are looked up: both roles start over with cursors.
 //! * **Lazy links**: a link over which nothing new comes because another one is faster carries offers instead of
-//!   documents. A token that follows an offer counts when all of the offer has come.
+//!   documents. A token that follows an offer counts when all of the offer has come. Peers agree on a spanning tree of the
+//!   mesh, so that they do not give up all ways at once. What a peer sent does not go back to it.
 //! * **Scopes**: a collection that the store does not share ([`SyncStore::shares`]) is denied to every subscriber; a change of that is
 //!   noticed with the collection's next commit. Nothing keeps its documents from being received.
 //! * **Permissions** are not implemented: `perm_hash` is zero. A peer may send documents only of collections that

@@ -32,7 +32,7 @@ pub(crate) mod txn;
 mod tests;
 
 pub(crate) use message::{
-    Ask, GoneReason, KeyDigest, Keys, List, Message, Place, Reject, Root, SubAdd, SubMode, SubText, Subs, Subst,
-    Symbols, Want,
+    Ask, GoneReason, KeyDigest, Keys, List, Message, Place, Reject, Root, SubAdd, SubMode, SubText, Subs,
+    Subst, Symbols, Want,
 };
 pub(crate) use txn::{Form, Txn, TxnItem};

@@ -124,8 +124,7 @@ impl<S: SyncStore> Session<S> {
                 gone.push((change.id.clone(), change.digest));
             }
             let has = echoed || self.known.has(key, short);
-            let push =
-                if !pushing || has { Push::Nothing } else { self.push_of(core, change, i, matches) };
+            let push = if !pushing || has { Push::Nothing } else { self.push_of(core, change, i, matches) };
             // What was merged into a state that the peer gets anyway came from the peer: it need not go back.
             let returns = from_peer && !core.broken(Rule::NothingReturns);
             let gets = returns && push == Push::Delta && self.known.is_served(key);

@@ -164,17 +164,34 @@ pub(crate) enum Message {
     Have(Keys),
     Hint(Keys),
     Want(Vec<Want>),
-    Ack { token: u64, dup: bool },
+    Ack {
+        token: u64,
+        dup: bool,
+    },
     Root(Root),
-    RecOk { sid: u32 },
-    RecGo { sid: u32, ask: Ask },
+    RecOk {
+        sid: u32,
+    },
+    RecGo {
+        sid: u32,
+        ask: Ask,
+    },
     Sym(Symbols),
     List(List),
-    RecEnd { sid: u32, ok: bool },
-    Gone { reason: GoneReason, keys: Vec<KeyHash> },
+    RecEnd {
+        sid: u32,
+        ok: bool,
+    },
+    Gone {
+        reason: GoneReason,
+        keys: Vec<KeyHash>,
+    },
     Rej(Reject),
     /// Where the sender is in the tree, and whether the receiver is its parent.
-    Tree { place: Place, child: bool },
+    Tree {
+        place: Place,
+        child: bool,
+    },
 }
 
 impl Message {
