@@ -52,8 +52,11 @@ const FIRST_READER_PRAGMAS: &[(&str, &str, &str)] =
     &[("cache_size", "-8192", "8 MiB, as the writer: the pages of a query that comes again are there")];
 
 /// Further pragmas of the other reading connections.
-const READER_PRAGMAS: &[(&str, &str, &str)] =
-    &[("cache_size", "-2048", "2 MiB each: the operating system caches the file as well")];
+const READER_PRAGMAS: &[(&str, &str, &str)] = &[(
+    "cache_size",
+    "-512",
+    "the inner pages of the tables; leaves come from the cache of the operating system",
+)];
 
 /// Tables of format 1; those of the later formats go on from there, also in a new file, so that an upgraded file is like
 /// any other. Documents are found by `khash` and then compared by `id`: an index on the ids would be the largest of all

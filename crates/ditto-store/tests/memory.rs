@@ -18,7 +18,7 @@ const DOCUMENTS: u64 = 100_000;
 
 /// What the design gives a phone for 100,000 documents and 8 sessions of sync: 64 MiB. Of these are
 /// 16 for the ring of commits, 8 for views, 4 for the matcher and 8 for sessions, none of which is in use here. What
-/// is left holds the engine's caches (8 MiB for the writer, 2 for each reader), the program itself and the rows of
+/// is left holds the engine's caches (8 MiB for the writer and for the first reader, half a MiB for each other one), the program itself and the rows of
 /// one result, but never the documents: they alone are 20 MB of JSON.
 const LIMIT_KIB: u64 = 64 << 10;
 
