@@ -69,6 +69,18 @@ impl Bus {
         Ok(Arc::new(BusStream { inner: stream }))
     }
 
+    /// Makes one stream with a peer whose app calls this for us with the same reliability and label, within 10 s: neither app has
+    /// to know which of them opens it. Such streams do not appear among the incoming ones.
+    pub async fn open_or_join(
+        &self,
+        peer_key: String,
+        reliability: Reliability,
+        label: String,
+    ) -> Result<Arc<BusStream>, DittoError> {
+        let stream = self.inner.open_or_join(&parse(&peer_key)?, reliability.into(), label).await?;
+        Ok(Arc::new(BusStream { inner: stream }))
+    }
+
     /// The messages that arrive from now on, and those held since no receiver was there. Several receivers share the
     /// messages: each goes to one of them.
     pub fn incoming_messages(&self) -> Arc<BusMessages> {

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use ditto_uniffi::bus::delegate::{BusDelegate, BusStreamDelegate};
+use ditto_uniffi::bus::stream::{BusStream, BusStreamEnd};
+use ditto_uniffi::bus::{BusMessage, Reliability};
 use ditto_uniffi::config::{DittoConfig, DittoConfigConnect, Durability};
 use ditto_uniffi::connection::{
     ConnectionPriority, ConnectionRequest, ConnectionRequestAuthorization, ConnectionRequestHandler,
@@ -52,6 +55,21 @@ fn run<T>(future: impl Future<Output = T>) -> T {
             std::task::Poll::Ready(value) => return value,
             std::task::Poll::Pending => std::thread::park(),
         }
+    }
+}
+
+/// Lets two sync over loopback; the second dials the first.
+fn start_both(a: &Arc<Ditto>, b: &Arc<Ditto>) {
+    for (ditto, address) in [(a, None), (b, Some(a))] {
+        let before = ditto.transport_config();
+        let mut after = before.clone();
+        after.peer_to_peer.lan.enabled = false;
+        after.listen.tcp.enabled = address.is_none();
+        after.listen.tcp.interface_ip = "127.0.0.1".into();
+        after.listen.tcp.port = 0;
+        after.connect.tcp_servers = address.and_then(|a| a.sync().listen_address()).into_iter().collect();
+        assert!(run(ditto.replace_transport_config(before, after)).unwrap());
+        run(ditto.sync().start()).unwrap();
     }
 }
 
@@ -283,6 +301,115 @@ fn bus_messages_to_nobody_are_errors_and_receivers_end() {
     assert!(waiting.join().unwrap());
 }
 
+/// What a delegate of another language hears of a stream.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Stream(String),
+    Message(Vec<u8>),
+    Acknowledged(u64),
+    Closed(BusStreamEnd),
+}
+
+/// The delegate of a Bus and of its streams. It keeps streams, because one that is freed is closed.
+struct Ears {
+    heard: Mutex<Sender<Heard>>,
+    streams: Mutex<Vec<Arc<BusStream>>>,
+}
+
+impl Ears {
+    fn hear(&self, what: Heard) -> Result<(), DittoError> {
+        self.heard.lock().unwrap().send(what).unwrap();
+        Ok(())
+    }
+}
+
+impl BusDelegate for Ears {
+    fn on_single_message(&self, message: BusMessage) -> Result<(), DittoError> {
+        self.hear(Heard::Message(message.data))
+    }
+
+    fn on_incoming_stream(&self, stream: Arc<BusStream>, from_peer: String) -> Result<(), DittoError> {
+        assert_eq!(stream.peer_key(), from_peer);
+        let label = stream.label();
+        self.streams.lock().unwrap().push(stream);
+        self.hear(Heard::Stream(label))
+    }
+}
+
+impl BusStreamDelegate for Ears {
+    fn on_message(&self, data: Vec<u8>) -> Result<(), DittoError> {
+        self.hear(Heard::Message(data))
+    }
+
+    fn on_acknowledged(&self, sequence: u64) -> Result<(), DittoError> {
+        self.hear(Heard::Acknowledged(sequence))
+    }
+
+    fn on_close(&self, reason: BusStreamEnd) -> Result<(), DittoError> {
+        self.hear(Heard::Closed(reason))
+    }
+}
+
+#[test]
+fn bus_streams_cross() {
+    let ((_a_dir, a), (_b_dir, b)) = (open(), open());
+    start_both(&a, &b);
+    let (heard, news) = channel();
+    let ears = Arc::new(Ears { heard: Mutex::new(heard), streams: Mutex::default() });
+    b.bus().set_delegate(Some(ears.clone())).unwrap();
+    let end = std::time::Instant::now() + 3 * PATIENCE;
+    let stream = loop {
+        // Until they have met.
+        match run(a.bus().open_stream(b.peer_key(), Reliability::Reliable, "chat".into())) {
+            Ok(stream) => break stream,
+            Err(e) => assert!(std::time::Instant::now() < end, "{e}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let next = || news.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next(), Heard::Stream("chat".into()));
+    assert_eq!(
+        (stream.peer_key(), stream.label(), stream.reliability()),
+        (b.peer_key(), "chat".into(), Reliability::Reliable)
+    );
+    // What comes before the delegate of the stream is not lost.
+    assert_eq!(run(stream.send(b"one").completion()).unwrap(), 1);
+    assert_eq!(run(stream.try_send(b"").completion()).unwrap(), 2);
+    run(stream.wait_acked(2)).unwrap();
+    assert_eq!(stream.acked(), 2);
+    let there = ears.streams.lock().unwrap()[0].clone();
+    there.set_delegate(b.bus(), ears.clone()).unwrap();
+    assert_eq!((next(), next()), (Heard::Message(b"one".to_vec()), Heard::Message(Vec::new())));
+    assert_eq!(run(there.send(b"answer").completion()).unwrap(), 1);
+    assert_eq!(run(stream.recv()).as_deref(), Some(&b"answer"[..]));
+    assert_eq!(next(), Heard::Acknowledged(1));
+    let too_large = run(stream.send(&vec![0; 1_048_577]).completion()).unwrap_err();
+    assert!(matches!(too_large, DittoError::Bus { code, .. } if code == "bus/payload-too-large"));
+    let statistics = run(stream.statistics()).unwrap();
+    assert_eq!((statistics.messages_sent, statistics.bytes_sent, statistics.messages_received), (2, 3, 1));
+
+    // One stream that both ask for.
+    let other = {
+        let (a, b) = (a.clone(), b.clone());
+        std::thread::spawn(move || {
+            run(b.bus().open_or_join(a.peer_key(), Reliability::Reliable, "game".into())).unwrap()
+        })
+    };
+    let mine = run(a.bus().open_or_join(b.peer_key(), Reliability::Reliable, "game".into())).unwrap();
+    let theirs = other.join().unwrap();
+    run(theirs.send(b"move").completion()).unwrap();
+    assert_eq!(run(mine.recv()).as_deref(), Some(&b"move"[..]));
+    mine.abort();
+    assert_eq!(run(theirs.closed()), Some(BusStreamEnd::ClosedByRemote));
+
+    assert_eq!(run(stream.shutdown()), Some(BusStreamEnd::ClosedByLocal));
+    assert_eq!(next(), Heard::Closed(BusStreamEnd::ClosedByRemote));
+    assert!(run(stream.statistics()).is_none() && run(stream.recv()).is_none());
+    b.bus().set_delegate(None).unwrap();
+    run(a.shutdown()).unwrap();
+    run(b.shutdown()).unwrap();
+}
+
 #[test]
 fn connection_control_crosses() {
     /// Denies the first request, fails at the second, and allows the others.
@@ -316,17 +443,7 @@ fn connection_control_crosses() {
     a.set_priority_for_query_overlap_group(ConnectionPriority::DontConnect, 3).unwrap();
     a.set_query_overlap_group(3).unwrap();
     let events = a.connection_events();
-    for (ditto, address) in [(&a, None), (&b, Some(&a))] {
-        let before = ditto.transport_config();
-        let mut after = before.clone();
-        after.peer_to_peer.lan.enabled = false;
-        after.listen.tcp.enabled = address.is_none();
-        after.listen.tcp.interface_ip = "127.0.0.1".into();
-        after.listen.tcp.port = 0;
-        after.connect.tcp_servers = address.and_then(|a| a.sync().listen_address()).into_iter().collect();
-        assert!(run(ditto.replace_transport_config(before, after)).unwrap());
-        run(ditto.sync().start()).unwrap();
-    }
+    start_both(&a, &b);
     let mut kinds = Vec::new();
     while kinds.last().is_none_or(|(kind, _, _)| kind != "connected") {
         let record = run(events.next()).unwrap();

@@ -125,21 +125,24 @@ class BusIncomingStreams(AsyncIterator[BusStream]):
 
 
 class BusStreamOpening:
-    """What `Bus.open_stream` returns: await it, or use it with ``async with``."""
+    """What `Bus.open_stream` and `Bus.open_or_join` return: await it, or use it with ``async with``."""
 
-    __slots__ = ("_bus", "_label", "_peer_key", "_reliability", "_stream")
+    __slots__ = ("_bus", "_join", "_label", "_peer_key", "_reliability", "_stream")
 
-    def __init__(self, bus: Bus, peer_key: str, reliability: Reliability, label: str) -> None:
+    def __init__(self, bus: Bus, peer_key: str, reliability: Reliability, label: str, *, join: bool = False) -> None:
         self._bus = bus
         self._peer_key = peer_key
         self._reliability = reliability
         self._label = label
+        self._join = join
         self._stream: BusStream | None = None
 
     async def _open(self) -> BusStream:
         level = _ffi.Reliability[self._reliability.name]
+        native = self._bus._native
         with native_errors:
-            return BusStream(await self._bus._native.open_stream(self._peer_key, level, self._label))
+            begin = native.open_or_join if self._join else native.open_stream
+            return BusStream(await begin(self._peer_key, level, self._label))
 
     def __await__(self) -> Generator[Any, None, BusStream]:
         return self._open().__await__()
@@ -210,6 +213,21 @@ class Bus:
             DittoSyncNotActiveError: Sync is not running.
         """
         return BusStreamOpening(self, peer_key, reliability, label)
+
+    def open_or_join(
+        self, peer_key: str, reliability: Reliability = Reliability.RELIABLE, label: str = ""
+    ) -> BusStreamOpening:
+        """Makes one stream with a peer whose app calls this for us with the same reliability and label, within 10 s.
+
+        Neither app has to know which of them opens it. Such streams do not appear among the incoming ones. It is
+        awaited or used with ``async with``, as for `open_stream`.
+
+        Raises:
+            DittoPeerNotFoundError: The peer is not in the mesh.
+            DittoBusOpenStreamFailedError: The other app did not ask for it within 10 s.
+            DittoSyncNotActiveError: Sync is not running.
+        """
+        return BusStreamOpening(self, peer_key, reliability, label, join=True)
 
     def incoming_messages(self) -> BusMessages:
         """The messages that arrive from now on, and those held since no receiver was there.

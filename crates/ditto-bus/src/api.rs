@@ -2,6 +2,7 @@
 
 use ditto_mesh::PeerKey;
 
+use crate::batch::Batch;
 use crate::error::{BusError, OpenError, StreamEnd};
 
 /// Bit that is set in every tag of [`Action::SendReliable`] and [`Action::SendDatagram`], so that answers of the mesh
@@ -108,12 +109,26 @@ pub enum Input {
         /// Tells the other end's app what it is for. At most [`crate::MAX_LABEL`] bytes; may be empty.
         label: String,
     },
-    /// Sends a message on an open stream. Answered by [`Action::Enqueued`] when the next may be sent.
+    /// Makes one stream with a peer that asks for the same. Answered as [`Input::Open`]. Both ends have the time of
+    /// [`BusConfig::open_timeout`] to ask.
+    Meet {
+        /// Chosen by the caller: even, and not used before.
+        stream: StreamId,
+        /// Any peer of the mesh.
+        peer: PeerKey,
+        /// The same at both ends.
+        reliability: Reliability,
+        /// The same at both ends. At most [`crate::MAX_LABEL`] bytes.
+        label: String,
+        /// Whether this end opens it: at exactly one of them. By agreement, the one with the smaller key.
+        opens: bool,
+    },
+    /// Sends messages on an open stream. Answered by [`Action::Enqueued`] when the next may be sent.
     Enqueue {
         /// On which.
         stream: StreamId,
-        /// May be empty.
-        data: Vec<u8>,
+        /// What waits already; for nothing else.
+        batch: Batch,
     },
     /// The app has taken messages that [`Action::Received`] brought: the other end may send as much more.
     Taken {
@@ -121,7 +136,7 @@ pub enum Input {
         stream: StreamId,
         /// How many.
         messages: usize,
-        /// Their bytes.
+        /// What they stand for, as [`Batch::pop`] says.
         bytes: usize,
     },
     /// Closes a stream in both directions once what was accepted has been acknowledged, but after
@@ -227,11 +242,11 @@ pub enum Action {
         /// What for, as its app says.
         label: String,
     },
-    /// A message was accepted, and the next may be enqueued; or it was not.
+    /// Messages were accepted, and the next may be enqueued; or they were not.
     Enqueued {
         /// On which stream.
         stream: StreamId,
-        /// Its number. The first of a stream is 1.
+        /// The number of the last. The first of a stream is 1.
         result: Result<u64, BusError>,
     },
     /// Accepted messages are settled: acknowledged, or if unreliable on the link or shed. Every accepted message is
@@ -244,12 +259,12 @@ pub enum Action {
         /// Their bytes.
         bytes: usize,
     },
-    /// A message arrived. Answer with [`Input::Taken`] once the app has it.
+    /// Messages arrived. Answer with [`Input::Taken`] once the app has them, or some of them.
     Received {
         /// On which stream.
         stream: StreamId,
         /// What.
-        data: Vec<u8>,
+        batch: Batch,
     },
     /// The other end has every message up to this number (API-452). Of reliable streams only. Always grows.
     Acknowledged {

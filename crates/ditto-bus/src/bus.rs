@@ -13,6 +13,7 @@ use crate::envelope::{
 };
 use crate::error::BusError;
 use crate::far::FarSingles;
+use crate::meeting::Meeting;
 use crate::pacer::Done;
 use crate::reassembly::{Reassembly, Source};
 use crate::stream::check_size;
@@ -106,7 +107,10 @@ impl Bus {
             Input::Open { stream, to, reliability, label } => {
                 self.streams.open(stream, to, reliability, label, cx);
             }
-            Input::Enqueue { stream, data } => self.streams.enqueue(stream, data, cx),
+            Input::Meet { stream, peer, reliability, label, opens } => {
+                self.streams.meet(stream, Meeting { peer, reliability, label }, opens, cx);
+            }
+            Input::Enqueue { stream, batch } => self.streams.enqueue(stream, batch, cx),
             Input::Taken { stream, messages, bytes } => self.streams.taken(stream, messages, bytes, cx),
             Input::Close { stream } => self.streams.close(stream, cx),
             Input::Abort { stream } => self.streams.abort(stream, cx),
@@ -164,7 +168,7 @@ impl Bus {
         reliability: Reliability,
         now: u64,
     ) -> Result<(), BusError> {
-        check_size(&data, reliability)?;
+        check_size(data.len(), reliability)?;
         let queue = self.outgoing.entry(to).or_default();
         let of_kind = match reliability {
             Reliability::Reliable => queue.reliable,

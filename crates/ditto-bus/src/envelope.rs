@@ -5,14 +5,17 @@
 //! fragment := version u8 = 1 | kind u8 = 2 | id varint, total varint, count varint, index varint | data    datagram
 //!
 //! on the circuit of a stream, with the kind at the end, so that data is neither copied nor moved:
-//! OPEN     := version u8 = 1 | label: length varint, UTF-8 | 1          of the opener, first
+//! OPEN     := version u8 = 2 | flags u8 (1 meet) | label: length varint, UTF-8 | 1    of the opener, first
 //! ACCEPT   := 2                                                         of the other end, first
 //! DATA     := data | 3                                                  reliable streams
+//! BATCH    := (length varint, data)* | 4                                two messages or more, at most 8,129 bytes
 //! ```
 //!
 //! Kinds that this release does not know are skipped.
 
 use ditto_types::wire::{Reader, WireError, put_str, put_varint};
+
+use crate::batch::Batch;
 
 /// Largest reliable message.
 pub const MAX_RELIABLE: usize = 1_048_576;
@@ -50,9 +53,12 @@ pub(crate) const CODE_TIMEOUT: u32 = 5;
 pub(crate) const CODE_BUSY: u32 = 6;
 
 const VERSION: u8 = 1;
+/// Of the words of a stream. The first had no BATCH, and would skip it.
+const STREAM_VERSION: u8 = 2;
 const OPEN: u8 = 1;
 const ACCEPT: u8 = 2;
 const DATA: u8 = 3;
+const BATCH: u8 = 4;
 const MESSAGE: u8 = 1;
 const PART: u8 = 2;
 
@@ -97,25 +103,30 @@ pub(crate) fn decode_message(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, WireErro
 /// A message on the circuit of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    Open { label: String },
+    /// `meet`: for whoever asks for the same there, and not for those that take streams.
+    Open {
+        label: String,
+        meet: bool,
+    },
     Accept,
-    Data(Vec<u8>),
+    Data(Batch),
 }
 
 impl Word {
     pub(crate) fn encode(self) -> Vec<u8> {
         match self {
-            Word::Open { label } => {
-                let mut out = vec![VERSION];
+            Word::Open { label, meet } => {
+                let mut out = vec![STREAM_VERSION, u8::from(meet)];
                 put_str(&mut out, &label);
                 out.push(OPEN);
                 out
             }
             Word::Accept => vec![ACCEPT],
-            Word::Data(mut data) => {
-                data.reserve_exact(1);
-                data.push(DATA);
-                data
+            Word::Data(batch) => {
+                let (mut bytes, many) = batch.into_wire();
+                bytes.reserve_exact(1);
+                bytes.push(if many { BATCH } else { DATA });
+                bytes
             }
         }
     }
@@ -127,18 +138,23 @@ impl Word {
         match kind {
             None => Err(WireError::Invalid { at: 0, what: "empty word of a stream" }),
             Some(OPEN) => {
-                if r.u8()? != VERSION {
+                if r.u8()? != STREAM_VERSION {
                     return Err(WireError::Invalid { at: 0, what: "version of the stream" });
                 }
+                let meet = match r.u8()? {
+                    flags @ 0..=1 => flags == 1,
+                    _ => return Err(r.invalid("flags of the stream")),
+                };
                 let label = r.str(MAX_LABEL)?.to_owned();
                 r.finish()?;
-                Ok(Some(Word::Open { label }))
+                Ok(Some(Word::Open { label, meet }))
             }
             Some(ACCEPT) => r.finish().map(|()| Some(Word::Accept)),
             Some(DATA) if bytes.len() > MAX_RELIABLE => {
                 Err(WireError::TooLong { at: 0, len: bytes.len() as u64, limit: MAX_RELIABLE as u64 })
             }
-            Some(DATA) => Ok(Some(Word::Data(bytes))),
+            Some(DATA) => Ok(Some(Word::Data(bytes.into()))),
+            Some(BATCH) => Batch::read_many(bytes).map(|b| Some(Word::Data(b))),
             Some(_) => Ok(None),
         }
     }
@@ -215,23 +231,35 @@ mod tests {
 
     #[test]
     fn words_round_trip_and_broken_ones_are_refused() {
-        let label = |n: usize| Word::Open { label: "é".repeat(n) };
-        for word in [label(0), label(64), Word::Accept, Word::Data(vec![]), Word::Data(vec![3; MAX_RELIABLE])]
-        {
+        let label = |n: usize| Word::Open { label: "é".repeat(n), meet: n % 2 == 0 };
+        let data = |n: usize| Word::Data(vec![3; n].into());
+        let mut many = Batch::from(vec![1]);
+        assert_eq!(many.push(vec![2; 200]), Ok(()));
+        for word in [label(0), label(64), Word::Accept, data(0), data(MAX_RELIABLE), Word::Data(many)] {
             assert_eq!(Word::decode(word.clone().encode()), Ok(Some(word)));
         }
         assert_eq!(Word::decode(vec![1, 2, 9]), Ok(None), "of a later release");
-        for bad in [vec![], vec![OPEN], vec![2, 0, OPEN], vec![VERSION, 0, 0, OPEN], vec![0, ACCEPT]] {
+        for bad in [
+            vec![],
+            vec![OPEN],
+            vec![1, 0, 0, OPEN],
+            vec![3, 0, 0, OPEN],
+            vec![2, 2, 0, OPEN],
+            vec![2, 0, 0, 0, OPEN],
+            vec![0, ACCEPT],
+            vec![BATCH],
+            vec![1, 7, BATCH],
+        ] {
             assert!(Word::decode(bad.clone()).is_err(), "{bad:?}");
         }
         assert!(Word::decode(label(65).encode()).is_err());
-        assert!(Word::decode(Word::Data(vec![0; MAX_RELIABLE + 1]).encode()).is_err());
+        assert!(Word::decode(data(MAX_RELIABLE + 1).encode()).is_err());
     }
 
     proptest! {
         #[test]
-        fn hostile_words_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), kind in 0u8..5) {
-            let _ = Word::decode([bytes, vec![kind]].concat());
+        fn hostile_words_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), kind in 0u8..6) {
+            crate::fuzz::bus(&[bytes, vec![kind]].concat());
         }
 
         #[test]

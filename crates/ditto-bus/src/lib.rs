@@ -11,16 +11,22 @@
 //! | `bus` | the machine, and single messages |
 //! | `far` | circuits of single messages |
 //! | `streams`, `stream` | streams |
+//! | `meeting` | streams that both ends ask for |
+//! | `batch` | messages of a stream that travel together |
 //! | `window` | how much of a stream may be on its way |
 //! | `pacer` | unreliable messages on their way out |
 //! | `envelope` | the bytes of messages, fragments and the words of streams |
 //! | `reassembly` | fragments that wait for the others |
 
 mod api;
+mod batch;
 mod bus;
 mod envelope;
 mod error;
 mod far;
+#[doc(hidden)]
+pub mod fuzz;
+mod meeting;
 mod pacer;
 mod reassembly;
 mod stream;
@@ -30,6 +36,7 @@ mod window;
 pub use api::{
     Action, BusConfig, BusMessage, CIRCUIT_BIT, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT,
 };
+pub use batch::Batch;
 pub use bus::Bus;
 pub use envelope::{MAX_LABEL, MAX_RELIABLE, MAX_UNRELIABLE, is_bus_purpose};
 pub use error::{BusError, OpenError, StreamEnd, StreamFailure};

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ditto_mesh::CircuitId;
 
 use crate::api::{BusConfig, Reliability, StreamId, StreamStats};
+use crate::batch::Batch;
 use crate::envelope::{MAX_RELIABLE, MAX_UNRELIABLE};
 use crate::error::BusError;
 use crate::pacer::{Done, Pacer};
@@ -25,11 +26,13 @@ pub(crate) enum Phase {
     },
 }
 
-/// A message that is on its way.
+/// Messages that are on their way together.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
+    /// Number of the last.
     sequence: u64,
-    size: usize,
+    messages: usize,
+    bytes: usize,
     since: u64,
 }
 
@@ -43,20 +46,20 @@ pub(crate) struct Stream {
     in_flight: VecDeque<InFlight>,
     window: SendWindow,
     pub(crate) pacer: Pacer,
-    /// A message that does not fit the window yet. There is at most one.
-    pub(crate) pending: Option<Vec<u8>>,
+    /// Messages that do not fit the window yet. There is at most one batch.
+    pub(crate) pending: Option<Batch>,
     held_messages: usize,
     held_bytes: usize,
     stats: StreamStats,
 }
 
 /// Refuses a message that is larger than its kind allows.
-pub fn check_size(data: &[u8], reliability: Reliability) -> Result<(), BusError> {
+pub fn check_size(size: usize, reliability: Reliability) -> Result<(), BusError> {
     let limit = match reliability {
         Reliability::Reliable => MAX_RELIABLE,
         Reliability::Unreliable => MAX_UNRELIABLE,
     };
-    if data.len() > limit { Err(BusError::PayloadTooLarge { size: data.len(), limit }) } else { Ok(()) }
+    if size > limit { Err(BusError::PayloadTooLarge { size, limit }) } else { Ok(()) }
 }
 
 impl Stream {
@@ -83,34 +86,38 @@ impl Stream {
         }
     }
 
-    /// Whether a message of this size may be accepted now.
-    pub(crate) fn has_room(&self, size: usize) -> bool {
-        self.window.has_room(size)
+    /// Whether messages may be accepted now.
+    pub(crate) fn has_room(&self, batch: &Batch) -> bool {
+        self.window.has_room(batch.len(), batch.bytes())
     }
 
-    /// Numbers a message that leaves now; what is to be sent of a reliable one.
-    pub(crate) fn accept(&mut self, data: Vec<u8>, now: u64) -> (u64, Option<Vec<u8>>) {
-        let (sequence, size) = (self.next_sequence, data.len());
-        self.next_sequence += 1;
-        self.stats.messages_sent += 1;
-        self.stats.bytes_sent += size as u64;
-        self.window.take(size);
+    /// Numbers messages that leave now: the number of the last, and what is to be sent of reliable ones.
+    pub(crate) fn accept(&mut self, mut batch: Batch, now: u64) -> (u64, Option<Batch>) {
+        let (messages, bytes) = (batch.len(), batch.bytes());
+        let first = self.next_sequence;
+        self.next_sequence += messages as u64;
+        let sequence = self.next_sequence - 1;
+        self.stats.messages_sent += messages as u64;
+        self.stats.bytes_sent += bytes as u64;
+        self.window.take(messages, bytes);
         if self.reliability == Reliability::Unreliable {
-            self.pacer.push(sequence, &data, now);
+            for number in first.. {
+                let Some((data, _)) = batch.pop() else { break };
+                self.pacer.push(number, &data, now);
+            }
             return (sequence, None);
         }
-        self.in_flight.push_back(InFlight { sequence, size, since: now });
-        (sequence, Some(data))
+        self.in_flight.push_back(InFlight { sequence, messages, bytes, since: now });
+        (sequence, Some(batch))
     }
 
-    /// The other end has a message; circuits keep order, so it has those before too. Says how many are news, and their
-    /// bytes.
+    /// The other end has messages up to this number; circuits keep order. Says how many are news, and their bytes.
     pub(crate) fn acknowledged(&mut self, sequence: u64, now: u64) -> (usize, usize) {
         let (mut messages, mut bytes) = (0, 0);
         while let Some(first) = self.in_flight.front().copied().filter(|f| f.sequence <= sequence) {
             self.in_flight.pop_front();
-            messages += 1;
-            bytes += first.size;
+            messages += first.messages;
+            bytes += first.bytes;
             self.measured(now.saturating_sub(first.since));
         }
         self.window.give(messages, bytes);
@@ -134,18 +141,19 @@ impl Stream {
         self.in_flight.is_empty()
     }
 
-    /// A message has arrived. Whether the app gets it: an unreliable one is dropped when too much waits.
-    pub(crate) fn arrived(&mut self, size: usize, config: &BusConfig) -> bool {
+    /// Messages have arrived. Whether the app gets them: unreliable ones are dropped when too much waits.
+    pub(crate) fn arrived(&mut self, batch: &Batch, config: &BusConfig) -> bool {
+        let cost = batch.cost();
         let full = self.held_messages >= config.max_held_messages
-            || self.held_messages > 0 && self.held_bytes + size > config.max_held_bytes;
+            || self.held_messages > 0 && self.held_bytes + cost > config.max_held_bytes;
         if self.reliability == Reliability::Unreliable && full {
-            self.stats.dropped_incoming += 1;
+            self.stats.dropped_incoming += batch.len() as u64;
             return false;
         }
-        self.held_messages += 1;
-        self.held_bytes += size;
-        self.stats.messages_received += 1;
-        self.stats.bytes_received += size as u64;
+        self.held_messages += batch.len();
+        self.held_bytes += cost;
+        self.stats.messages_received += batch.len() as u64;
+        self.stats.bytes_received += batch.bytes() as u64;
         true
     }
 
@@ -154,8 +162,8 @@ impl Stream {
         let (messages, bytes) = (messages.min(self.held_messages), bytes.min(self.held_bytes));
         self.held_messages -= messages;
         self.held_bytes -= bytes;
-        // Each has one byte that tells its kind.
-        if self.reliability == Reliability::Reliable { bytes + messages } else { 0 }
+        // Datagrams have no credit.
+        if self.reliability == Reliability::Reliable { bytes } else { 0 }
     }
 
     pub(crate) fn stats(&self) -> StreamStats {

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use ditto_mesh::{CircuitEnd, CircuitId, PeerKey};
 
 use crate::api::{Action, BusConfig, CIRCUIT_BIT, Reliability, StreamId, StreamStats};
+use crate::batch::Batch;
 use crate::envelope::{
     CODE_ABORTED, CODE_CLOSED, CODE_REFUSED, CODE_TIMEOUT, CODE_VIOLATION, Fragment, MAX_LABEL,
     PURPOSE_RELIABLE, PURPOSE_UNRELIABLE, Word,
 };
 use crate::error::{BusError, OpenError, StreamEnd, StreamFailure};
+use crate::meeting::{Meeting, Meetings};
 use crate::reassembly::{Reassembly, Source};
 use crate::stream::{Phase, Stream, check_size};
 
@@ -26,6 +28,7 @@ pub(crate) struct Streams {
     streams: BTreeMap<StreamId, Stream>,
     by_circuit: BTreeMap<CircuitId, StreamId>,
     callers: BTreeMap<CircuitId, Caller>,
+    meetings: Meetings,
     next_incoming: u64,
     pub(crate) accepting: bool,
 }
@@ -88,11 +91,13 @@ impl Context<'_> {
 
 impl Streams {
     pub(crate) fn owns(&self, circuit: CircuitId) -> bool {
-        self.by_circuit.contains_key(&circuit) || self.callers.contains_key(&circuit)
+        self.by_circuit.contains_key(&circuit)
+            || self.callers.contains_key(&circuit)
+            || self.meetings.owns(circuit)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.streams.len() + self.callers.len()
+        self.streams.len() + self.callers.len() + self.meetings.len()
     }
 
     pub(crate) fn stats(&self, id: StreamId) -> Option<StreamStats> {
@@ -111,14 +116,44 @@ impl Streams {
         label: String,
         cx: &mut Context<'_>,
     ) {
-        let refused = if id.is_incoming() || self.streams.contains_key(&id) {
+        self.open_as(id, Meeting { peer: to, reliability, label }, false, cx);
+    }
+
+    /// Opens, or waits for the other end to do so.
+    pub(crate) fn meet(&mut self, id: StreamId, meeting: Meeting, opens: bool, cx: &mut Context<'_>) {
+        if opens {
+            return self.open_as(id, meeting, true, cx);
+        }
+        if let Some(reason) = self.refusal(id, &meeting.label) {
+            return cx.actions.push_back(Action::OpenFailed { stream: id, reason });
+        }
+        let reliability = meeting.reliability;
+        if let Some(circuit) = self.meetings.ask(id, meeting, cx.now + cx.config.open_timeout) {
+            self.met(id, circuit, reliability, cx);
+        }
+    }
+
+    /// Both ends have asked for it, and the other one has opened it.
+    fn met(&mut self, id: StreamId, circuit: CircuitId, reliability: Reliability, cx: &mut Context<'_>) {
+        self.streams.insert(id, Stream::new(id, circuit, reliability, Phase::Open, cx.config));
+        self.by_circuit.insert(circuit, id);
+        cx.word(circuit, Word::Accept, 0);
+        cx.actions.push_back(Action::Opened { stream: id });
+    }
+
+    fn refusal(&self, id: StreamId, label: &str) -> Option<OpenError> {
+        if id.is_incoming() || self.streams.contains_key(&id) || self.meetings.has(id) {
             Some(OpenError::BadId)
         } else if label.len() > MAX_LABEL {
             Some(OpenError::LabelTooLong)
         } else {
             None
-        };
-        if let Some(reason) = refused {
+        }
+    }
+
+    fn open_as(&mut self, id: StreamId, what: Meeting, meet: bool, cx: &mut Context<'_>) {
+        let Meeting { peer: to, reliability, label } = what;
+        if let Some(reason) = self.refusal(id, &label) {
             return cx.actions.push_back(Action::OpenFailed { stream: id, reason });
         }
         let purpose = match reliability {
@@ -127,15 +162,15 @@ impl Streams {
         };
         let circuit = cx.open(to, purpose);
         // It waits for the circuit, which saves a round trip.
-        cx.word(circuit, Word::Open { label }, 0);
+        cx.word(circuit, Word::Open { label, meet }, 0);
         let phase = Phase::Opening { since: cx.now, until: cx.now + cx.config.open_timeout };
         self.streams.insert(id, Stream::new(id, circuit, reliability, phase, cx.config));
         self.by_circuit.insert(circuit, id);
     }
 
-    pub(crate) fn enqueue(&mut self, id: StreamId, data: Vec<u8>, cx: &mut Context<'_>) {
+    pub(crate) fn enqueue(&mut self, id: StreamId, batch: Batch, cx: &mut Context<'_>) {
         let refused = match self.streams.get(&id) {
-            Some(s) if s.phase == Phase::Open => match check_size(&data, s.reliability) {
+            Some(s) if s.phase == Phase::Open => match check_size(batch.largest(), s.reliability) {
                 Ok(()) if s.pending.is_some() => Some(BusError::SendBeforeCompletion),
                 Ok(()) => None,
                 Err(e) => Some(e),
@@ -146,18 +181,18 @@ impl Streams {
             return cx.actions.push_back(Action::Enqueued { stream: id, result: Err(e) });
         }
         if let Some(s) = self.streams.get_mut(&id) {
-            s.pending = Some(data);
+            s.pending = Some(batch);
             Self::progress(s, cx);
         }
     }
 
     /// Accepts what waits if it fits now, and lets datagrams out.
     fn progress(s: &mut Stream, cx: &mut Context<'_>) {
-        let fits = s.pending.as_ref().is_some_and(|d| s.has_room(d.len()));
-        if let Some(data) = if fits { s.pending.take() } else { None } {
-            let (sequence, reliable) = s.accept(data, cx.now);
-            if let Some(data) = reliable {
-                cx.word(s.circuit, Word::Data(data), sequence);
+        let fits = s.pending.as_ref().is_some_and(|batch| s.has_room(batch));
+        if let Some(batch) = if fits { s.pending.take() } else { None } {
+            let (sequence, reliable) = s.accept(batch, cx.now);
+            if let Some(batch) = reliable {
+                cx.word(s.circuit, Word::Data(batch), sequence);
             }
             cx.actions.push_back(Action::Enqueued { stream: s.id, result: Ok(sequence) });
         }
@@ -175,7 +210,15 @@ impl Streams {
         }
     }
 
+    /// Our app does not want to meet any more.
+    fn cancel(&mut self, id: StreamId, cx: &mut Context<'_>) {
+        if self.meetings.cancel(id) {
+            cx.actions.push_back(Action::OpenFailed { stream: id, reason: OpenError::Cancelled });
+        }
+    }
+
     pub(crate) fn close(&mut self, id: StreamId, cx: &mut Context<'_>) {
+        self.cancel(id, cx);
         let Some(s) = self.streams.get_mut(&id) else { return };
         match s.phase {
             Phase::Opening { .. } => self.fail_open(id, OpenError::Cancelled, CODE_ABORTED, cx),
@@ -192,6 +235,7 @@ impl Streams {
     }
 
     pub(crate) fn abort(&mut self, id: StreamId, cx: &mut Context<'_>) {
+        self.cancel(id, cx);
         let Some(s) = self.streams.get_mut(&id) else { return };
         if let Phase::Opening { .. } = s.phase {
             return self.fail_open(id, OpenError::Cancelled, CODE_ABORTED, cx);
@@ -253,9 +297,20 @@ impl Streams {
         }
         if let Some(caller) = self.callers.remove(&circuit) {
             return match word {
-                Ok(Some(Word::Open { label })) => self.introduce(circuit, caller, label, cx),
+                Ok(Some(Word::Open { label, meet: true })) => {
+                    let Caller { peer, reliability, until } = caller;
+                    let meeting = Meeting { peer, reliability, label };
+                    if let Some(id) = self.meetings.asked(circuit, meeting, until) {
+                        self.met(id, circuit, reliability, cx);
+                    }
+                }
+                Ok(Some(Word::Open { label, meet: false })) => self.introduce(circuit, caller, label, cx),
                 _ => cx.abort(circuit, CODE_VIOLATION),
             };
+        }
+        if self.meetings.forget(circuit) {
+            // It has to wait for the answer.
+            return cx.abort(circuit, CODE_VIOLATION);
         }
         let (config, now) = (cx.config, cx.now);
         let Some(s) = self.by_circuit(circuit) else { return };
@@ -267,9 +322,9 @@ impl Streams {
                 s.measured(now.saturating_sub(since));
                 cx.actions.push_back(Action::Opened { stream: id });
             }
-            (Ok(Some(Word::Data(data))), Phase::Open) if s.reliability == Reliability::Reliable => {
-                s.arrived(data.len(), config);
-                cx.actions.push_back(Action::Received { stream: id, data });
+            (Ok(Some(Word::Data(batch))), Phase::Open) if s.reliability == Reliability::Reliable => {
+                s.arrived(&batch, config);
+                cx.actions.push_back(Action::Received { stream: id, batch });
             }
             (Ok(Some(Word::Data(_))), Phase::Closing { .. }) => {}
             _ => self.violation(circuit, cx),
@@ -306,9 +361,10 @@ impl Streams {
         match data {
             Some(None) => {}
             Some(Some(data)) => {
-                if s.arrived(data.len(), config) {
+                let batch = Batch::from(data);
+                if s.arrived(&batch, config) {
                     let stream = s.id;
-                    cx.actions.push_back(Action::Received { stream, data });
+                    cx.actions.push_back(Action::Received { stream, batch });
                 }
             }
             None => self.violation(circuit, cx),
@@ -339,6 +395,7 @@ impl Streams {
 
     pub(crate) fn on_closed(&mut self, circuit: CircuitId, end: CircuitEnd, cx: &mut Context<'_>) {
         self.callers.remove(&circuit);
+        self.meetings.forget(circuit);
         let Some(id) = self.by_circuit.get(&circuit).copied() else { return };
         let Some(s) = self.streams.get(&id) else { return };
         match s.phase {
@@ -364,9 +421,13 @@ impl Streams {
         let now = cx.now;
         let late: Vec<CircuitId> =
             self.callers.iter().filter(|(_, c)| c.until <= now).map(|(id, _)| *id).collect();
-        for circuit in late {
+        let (ours, theirs) = self.meetings.expire(now);
+        for circuit in late.into_iter().chain(theirs) {
             self.callers.remove(&circuit);
             cx.abort(circuit, CODE_TIMEOUT);
+        }
+        for stream in ours {
+            cx.actions.push_back(Action::OpenFailed { stream, reason: OpenError::TimedOut });
         }
         let due = |s: &&Stream| s.next_deadline(cx.config).is_some_and(|at| at <= now);
         let due: Vec<StreamId> = self.streams.values().filter(due).map(|s| s.id).collect();
@@ -392,6 +453,7 @@ impl Streams {
 
     pub(crate) fn next_deadline(&self, config: &BusConfig) -> Option<u64> {
         let streams = self.streams.values().filter_map(|s| s.next_deadline(config));
-        streams.chain(self.callers.values().map(|c| c.until)).min()
+        let callers = self.callers.values().map(|c| c.until);
+        streams.chain(callers).chain(self.meetings.next_deadline()).min()
     }
 }

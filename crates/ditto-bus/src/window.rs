@@ -23,16 +23,16 @@ impl SendWindow {
         Self { limit: config.stream_window, messages: 0, bytes: 0 }
     }
 
-    /// Whether a message of this size may be accepted now. A message that is larger than the window goes alone.
-    pub fn has_room(&self, size: usize) -> bool {
+    /// Whether so many messages of so many bytes may be accepted now. What is larger than the window goes alone.
+    pub fn has_room(&self, messages: usize, bytes: usize) -> bool {
         self.messages == 0
-            || self.bytes + size <= self.limit && self.messages < self.limit / BYTES_PER_MESSAGE
+            || self.bytes + bytes <= self.limit && self.messages + messages <= self.limit / BYTES_PER_MESSAGE
     }
 
-    /// Accepts a message.
-    pub fn take(&mut self, size: usize) {
-        self.messages += 1;
-        self.bytes += size;
+    /// Accepts messages.
+    pub fn take(&mut self, messages: usize, bytes: usize) {
+        self.messages += messages;
+        self.bytes += bytes;
     }
 
     /// Messages are settled.
@@ -59,18 +59,19 @@ mod tests {
     #[test]
     fn bytes_and_messages_are_bounded_and_a_large_message_goes_alone() {
         let mut w = SendWindow::new(&BusConfig { stream_window: 1_280, ..BusConfig::default() });
-        assert!(w.has_room(1 << 20));
-        w.take(1 << 20);
-        assert!(!w.has_room(0));
+        assert!(w.has_room(1, 1 << 20));
+        w.take(1, 1 << 20);
+        assert!(!w.has_room(1, 0));
         w.give(1, 1 << 20);
         for _ in 0..20 {
-            assert!(w.has_room(0));
-            w.take(0);
+            assert!(w.has_room(1, 0));
+            w.take(1, 0);
         }
-        assert!(!w.has_room(0), "one message for each 64 bytes");
+        assert!(!w.has_room(1, 0), "one message for each 64 bytes");
         w.give(10, 0);
-        w.take(1_280);
-        assert!(!w.has_room(1) && w.has_room(0));
+        assert!(w.has_room(10, 0) && !w.has_room(11, 0), "several count as several");
+        w.take(1, 1_280);
+        assert!(!w.has_room(1, 1) && w.has_room(1, 0));
         assert_eq!((w.messages(), w.bytes()), (11, 1_280));
     }
 }

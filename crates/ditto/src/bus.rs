@@ -17,6 +17,7 @@ pub use self::delegate::{BusDelegate, BusExecutor, BusStreamDelegate};
 use self::delegate::{Delegation, SerialExecutor};
 use self::inbox::Inbox;
 pub use self::inbox::{BusMessages, IncomingStreams};
+use self::port::Meet;
 pub(crate) use self::port::{BusCommand, BusPort};
 pub use self::stream::BusStream;
 use crate::DittoError;
@@ -95,10 +96,36 @@ impl Bus {
         reliability: Reliability,
         label: impl Into<String>,
     ) -> Result<BusStream, DittoError> {
-        let (to, label) = (*to, label.into());
+        self.open(to, reliability, label.into(), None).await
+    }
+
+    /// Makes one stream with a peer whose app calls this for us with the same reliability and label, within 10 s: neither
+    /// app has to know which of them opens it. Such streams do not appear among [`Bus::incoming_streams`].
+    ///
+    /// Fails as [`Bus::open_stream`] does, with [`ErrorKind::BusOpenStreamFailed`] also when the other app did not ask.
+    pub async fn open_or_join(
+        &self,
+        with: &PeerKey,
+        reliability: Reliability,
+        label: impl Into<String>,
+    ) -> Result<BusStream, DittoError> {
+        let own = self.inner.identity.peer_key();
+        // Of two equal ones, the opening fails as it should.
+        let meet = if own <= *with { Meet::Open } else { Meet::Wait };
+        self.open(with, reliability, label.into(), Some(meet)).await
+    }
+
+    async fn open(
+        &self,
+        to: &PeerKey,
+        reliability: Reliability,
+        label: String,
+        meet: Option<Meet>,
+    ) -> Result<BusStream, DittoError> {
+        let to = *to;
         self.check_active()?;
         let (done, outcome) = oneshot::channel();
-        self.command(BusCommand::Open { to, reliability, label, done })?;
+        self.command(BusCommand::Open { to, reliability, label, meet, done })?;
         outcome.await.map_err(|_| DittoError::closed())?.map_err(open_error)
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     config: DittoConfig,
     database: DatabaseId,
     directory: PathBuf,
-    identity: Arc<Identity>,
+    pub(crate) identity: Arc<Identity>,
     admission: Admission,
     store: ditto_store::Store,
     pub(crate) node: Node,

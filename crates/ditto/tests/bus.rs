@@ -125,6 +125,83 @@ async fn failures_to_open_are_typed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn both_ends_ask_for_a_stream_and_get_one() {
+    let peers = line(3).await;
+    let (a, c) = (&peers[0].ditto, &peers[2].ditto);
+    // Streams that both ask for are not for whoever takes streams.
+    let others = c.bus().incoming_streams();
+    let ask = async |on: &Ditto, with: &Ditto| {
+        on.bus().open_or_join(&with.peer_key(), Reliability::Reliable, "game").await.unwrap()
+    };
+    let (here, there) = tokio::join!(ask(a, c), ask(c, a));
+    assert_eq!((here.peer(), there.peer()), (c.peer_key(), a.peer_key()));
+    assert_eq!((here.label(), there.label()), ("game", "game"));
+    for i in 0..1_000u32 {
+        here.send(i.to_le_bytes()).await.unwrap();
+        there.send((i + 1).to_le_bytes()).await.unwrap();
+    }
+    for i in 0..1_000u32 {
+        assert_eq!(there.recv().await.unwrap(), i.to_le_bytes());
+        assert_eq!(here.recv().await.unwrap(), (i + 1).to_le_bytes());
+    }
+    let one = a.bus().open_stream(&c.peer_key(), Reliability::Reliable, "game").await.unwrap();
+    assert_eq!(others.next().await.unwrap().label(), "game");
+    one.close().await;
+    assert_eq!(here.close().await, Some(StreamEnd::ClosedByLocal));
+    assert_eq!(there.closed().await, Some(StreamEnd::ClosedByRemote));
+    close(peers).await;
+}
+
+/// Every message once and in order, also when sends wait for each other, are given up, or find others waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_small_messages_from_several_tasks_arrives_whole() {
+    const TASKS: u32 = 4;
+    const EACH: u32 = 20_000;
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let streams = b.bus().incoming_streams();
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    let senders: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let here = here.clone();
+            tokio::spawn(async move {
+                for i in 0..EACH {
+                    let mut message = [task.to_le_bytes(), i.to_le_bytes()].concat();
+                    // Some are too large for company.
+                    message.resize(8 + (i as usize * 7 % 90) + if i % 1_000 == 999 { 5_000 } else { 0 }, 1);
+                    here.send(message).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    // Two readers share the messages.
+    let (seen, mut all) = mpsc::unbounded_channel();
+    for _ in 0..2 {
+        let (there, seen) = (there.clone(), seen.clone());
+        tokio::spawn(async move {
+            while let Some(m) = there.recv().await {
+                seen.send(m).unwrap();
+            }
+        });
+    }
+    drop(seen);
+    for s in senders {
+        s.await.unwrap();
+    }
+    here.wait_acked(u64::from(TASKS * EACH)).await.unwrap();
+    assert_eq!(here.close().await, Some(StreamEnd::ClosedByLocal));
+    let mut got = std::collections::BTreeSet::new();
+    while let Some(m) = all.recv().await {
+        let i = u32::from_le_bytes(m[4..8].try_into().unwrap());
+        assert_eq!(m.len(), 8 + (i as usize * 7 % 90) + if i % 1_000 == 999 { 5_000 } else { 0 });
+        assert!(got.insert((u32::from_le_bytes(m[..4].try_into().unwrap()), i)), "twice");
+    }
+    assert_eq!(got.len(), (TASKS * EACH) as usize);
+    close(peers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_sync_ends_streams_with_a_reason() {
     let peers = line(2).await;
     let (a, b) = (&peers[0].ditto, &peers[1].ditto);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ditto_bus::{Input, Reliability, StreamEnd, StreamFailure, StreamId};
+use ditto_bus::{Batch, Input, Reliability, StreamEnd, StreamFailure, StreamId};
 use ditto_mesh::RandomBytes;
 
 use crate::harness::{config, rng};
@@ -38,16 +38,26 @@ struct Flow {
 }
 
 impl Flow {
-    /// Sends the next message if the one before was accepted.
+    /// Sends the next message, or some small ones together, if those before were accepted.
     fn push(&mut self, w: &mut BusWorld, tag: u64, dice: &mut Dice) {
         let (node, stream) = self.from;
-        if w.nodes[node].end_of(stream).is_some() || w.nodes[node].enqueued(stream).len() < self.sent.len() {
+        let accepted = w.nodes[node].enqueued(stream).last().copied().unwrap_or(0);
+        if w.nodes[node].end_of(stream).is_some() || accepted < self.sent.len() as u64 {
             return;
         }
         let len = if dice.below(8) == 0 { dice.below(60_000) } else { dice.below(300) };
         let m = message(tag, self.sent.len() as u64, len as usize);
         self.sent.push(m.clone());
-        w.enqueue(node, stream, m);
+        let mut batch = Batch::from(m);
+        if dice.below(3) == 0 {
+            for _ in 0..dice.below(50) {
+                let m = message(tag, self.sent.len() as u64, dice.below(300) as usize);
+                if batch.push(m.clone()).is_ok() {
+                    self.sent.push(m);
+                }
+            }
+        }
+        w.input(node, Input::Enqueue { stream, batch });
     }
 
     fn check(&self, w: &BusWorld) {

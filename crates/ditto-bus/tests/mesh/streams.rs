@@ -1,8 +1,8 @@
 //! Streams over meshes that lose hops, with readers that do not read.
 
 use ditto_bus::{
-    Action, BusError, Input, MAX_RELIABLE, MAX_UNRELIABLE, OpenError, Reliability, StreamEnd, StreamFailure,
-    StreamId,
+    Action, Batch, BusError, Input, MAX_RELIABLE, MAX_UNRELIABLE, OpenError, Reliability, StreamEnd,
+    StreamFailure, StreamId,
 };
 
 use crate::harness::identity;
@@ -84,6 +84,66 @@ fn a_hop_dies_under_a_stream_and_nothing_is_lost_doubled_or_swapped() {
     assert_eq!(acks.last(), Some(&600));
 }
 
+/// Small messages that wait together travel together: one acknowledgement, one word, and boundaries are kept.
+#[test]
+fn messages_that_wait_together_are_handed_on_in_numbers() {
+    let mut w = BusWorld::new(3, &line(3));
+    let (here, there) = w.open(0, 2, Reliability::Reliable);
+    let messages: Vec<Vec<u8>> = (0..100).map(|i| numbered(i)[..8].repeat(i as usize % 9)).collect();
+    let mut batch = Batch::from(messages[0].clone());
+    for m in &messages[1..] {
+        assert_eq!(batch.push(m.clone()), Ok(()));
+    }
+    let bytes = batch.bytes();
+    w.input(0, Input::Enqueue { stream: here, batch });
+    assert_eq!(w.nodes[0].enqueued(here), [100], "the number of the last");
+    w.run(1_000);
+    assert_eq!(w.nodes[2].received(there), messages);
+    assert_eq!(w.nodes[0].acknowledged(here), [100]);
+    assert_eq!(w.nodes[0].settled, (100, bytes));
+    let stats = (w.nodes[0].bus.stream_stats(here).unwrap(), w.nodes[2].bus.stream_stats(there).unwrap());
+    assert_eq!(
+        (stats.0.messages_sent, stats.0.bytes_sent, stats.0.messages_in_flight),
+        (100, bytes as u64, 0)
+    );
+    assert_eq!((stats.1.messages_received, stats.1.bytes_received), (100, bytes as u64));
+    // Unreliable ones have a datagram each.
+    let (here, there) = w.open(0, 2, Reliability::Unreliable);
+    let mut batch = Batch::from(vec![1; 10]);
+    assert_eq!(batch.push(vec![2; 20]), Ok(()));
+    w.input(0, Input::Enqueue { stream: here, batch });
+    w.run(1_000);
+    assert_eq!(w.nodes[2].received(there), [&[1; 10][..], &[2; 20]]);
+    assert_eq!(w.nodes[0].enqueued(here), [2]);
+}
+
+/// More than a window of them, to a reader that does not read: what is held is bounded by bytes.
+#[test]
+fn a_flood_in_numbers_stops_at_the_window() {
+    let mut w = BusWorld::new(2, &line(2));
+    w.nodes[1].takes = false;
+    let (here, there) = w.open(0, 1, Reliability::Reliable);
+    let mut sent = 0;
+    loop {
+        let mut batch = Batch::from(vec![7; 64]);
+        while batch.push(vec![7; 64]).is_ok() {}
+        sent += batch.len();
+        w.input(0, Input::Enqueue { stream: here, batch });
+        w.run(100);
+        if w.nodes[0].enqueued(here).last() != Some(&(sent as u64)) {
+            break;
+        }
+    }
+    let held = w.nodes[1].received(there).len();
+    assert!(held * 65 <= 128 << 10, "{held} messages of 64 bytes are held");
+    assert!(w.nodes[0].bus.stream_stats(here).unwrap().messages_in_flight <= 4_096);
+    w.nodes[1].takes = true;
+    // The kinds of batches that were taken in part count later.
+    w.input(1, Input::Taken { stream: there, messages: held, bytes: held * 65 });
+    w.run(2_000);
+    assert_eq!(w.nodes[1].received(there).len(), sent);
+}
+
 #[test]
 fn a_reader_that_does_not_read_stops_the_sender_and_nobody_else() {
     let mut w = BusWorld::new(4, &line(4));
@@ -117,7 +177,7 @@ fn a_reader_that_does_not_read_stops_the_sender_and_nobody_else() {
     // Once the app reads, all goes on.
     let held = w.nodes[3].received(slow_there).len();
     w.nodes[3].takes = true;
-    w.input(3, Input::Taken { stream: slow_there, messages: held, bytes: held * (16 << 10) });
+    w.input(3, Input::Taken { stream: slow_there, messages: held, bytes: held * ((16 << 10) + 1) });
     w.run(2_000);
     assert_eq!(w.nodes[0].enqueued(slow).len(), accepted + 1);
     assert_eq!(w.nodes[3].received(slow_there).len(), accepted + 1);
@@ -137,6 +197,64 @@ fn sizes_are_checked_to_the_byte() {
         w.run(1_000);
         assert_eq!(w.nodes[1].received(there), [&vec![3; limit][..]]);
     }
+}
+
+fn meet(w: &mut BusWorld, node: usize, with: usize, label: &str, stream: u64) -> StreamId {
+    let (own, peer) = (w.w.nodes[node].key, w.w.nodes[with].key);
+    let stream = StreamId(stream);
+    let (reliability, label) = (Reliability::Reliable, label.to_owned());
+    w.input(node, Input::Meet { stream, peer, reliability, label, opens: own < peer });
+    stream
+}
+
+#[test]
+fn both_ends_ask_for_a_stream_and_there_is_one() {
+    // At once, and either of them first: before the other end's word is there, and after.
+    for (first, pause) in [(0, 0), (2, 0), (0, 500), (2, 500)] {
+        let mut w = BusWorld::new(3, &line(3));
+        // Nobody takes streams that are not asked for.
+        w.input(0, Input::SetAccepting(false));
+        w.input(2, Input::SetAccepting(false));
+        let second = 2 - first;
+        let one = meet(&mut w, first, second, "chat", 100);
+        w.run(pause);
+        assert!(!w.nodes[first].is_open(one));
+        let other = meet(&mut w, second, first, "chat", 200);
+        w.run(1_000);
+        assert!(w.nodes[first].is_open(one) && w.nodes[second].is_open(other), "{first} {pause}");
+        assert!(w.nodes[first].incoming().is_empty() && w.nodes[second].incoming().is_empty());
+        w.enqueue(first, one, b"hello".to_vec());
+        w.enqueue(second, other, b"you too".to_vec());
+        w.run(1_000);
+        assert_eq!(w.nodes[second].received(other), [b"hello"]);
+        assert_eq!(w.nodes[first].received(one), [b"you too"]);
+        w.input(first, Input::Close { stream: one });
+        w.run(10_000);
+        assert_eq!(w.nodes[second].end_of(other), Some(StreamEnd::ClosedByRemote));
+        nothing_is_left(&w);
+    }
+}
+
+#[test]
+fn who_is_not_met_hears_of_it_after_10_s() {
+    let mut w = BusWorld::new(3, &line(3));
+    // Another label is another stream, and a stream that only one end asks for is for nobody else.
+    let (one, other) = (meet(&mut w, 0, 2, "chat", 100), meet(&mut w, 2, 0, "talk", 200));
+    let twice = meet(&mut w, 2, 0, "talk", 200);
+    assert_eq!(w.nodes[2].open_failure(twice), Some(OpenError::BadId));
+    w.run(9_900);
+    assert!(w.nodes[0].open_failure(one).is_none() && w.nodes[0].incoming().is_empty());
+    w.run(200);
+    assert_eq!(w.nodes[0].open_failure(one), Some(OpenError::TimedOut));
+    assert!(w.nodes[2].log.contains(&Action::OpenFailed { stream: other, reason: OpenError::TimedOut }));
+    // Whoever waits or opens may think better of it.
+    for (node, with) in [(0, 2), (2, 0)] {
+        let stream = meet(&mut w, node, with, "chat", 300);
+        w.input(node, Input::Close { stream });
+        assert_eq!(w.nodes[node].open_failure(stream), Some(OpenError::Cancelled));
+    }
+    w.run(30_000);
+    nothing_is_left(&w);
 }
 
 #[test]

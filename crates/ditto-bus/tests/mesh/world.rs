@@ -164,11 +164,17 @@ impl BusWorld {
             }
             action => {
                 let node = &mut self.nodes[i];
-                if let (Action::Received { stream, data }, true) = (&action, node.takes) {
-                    let taken = Input::Taken { stream: *stream, messages: 1, bytes: data.len() };
-                    node.bus.handle(taken, now);
+                if let Action::Received { stream, mut batch } = action {
+                    // Each message has an entry of its own, as the app would see it.
+                    while let Some((data, bytes)) = batch.pop() {
+                        if node.takes {
+                            node.bus.handle(Input::Taken { stream, messages: 1, bytes }, now);
+                        }
+                        node.log.push(Action::Received { stream, batch: data.into() });
+                    }
+                } else {
+                    node.log.push(action);
                 }
-                node.log.push(action);
             }
         }
     }
@@ -222,7 +228,7 @@ impl BusWorld {
     }
 
     pub(crate) fn enqueue(&mut self, node: usize, stream: StreamId, data: Vec<u8>) {
-        self.input(node, Input::Enqueue { stream, data });
+        self.input(node, Input::Enqueue { stream, batch: data.into() });
     }
 }
 
@@ -238,7 +244,7 @@ impl BusNode {
 
     pub(crate) fn received(&self, id: StreamId) -> Vec<&[u8]> {
         let of = |a| match a {
-            &Action::Received { stream, ref data } if stream == id => Some(&data[..]),
+            &Action::Received { stream, ref batch } if stream == id => batch.first(),
             _ => None,
         };
         self.log.iter().filter_map(of).collect()

@@ -25,6 +25,7 @@ pub(crate) enum BusCommand {
         to: PeerKey,
         reliability: Reliability,
         label: String,
+        meet: Option<Meet>,
         done: oneshot::Sender<Result<BusStream, OpenError>>,
     },
     /// The handle has put messages into an empty queue.
@@ -41,6 +42,13 @@ pub(crate) enum BusCommand {
         done: oneshot::Sender<Option<StreamStats>>,
     },
     Strict(bool),
+}
+
+/// What this end does for a stream that both ask for.
+#[derive(Clone, Copy)]
+pub(crate) enum Meet {
+    Open,
+    Wait,
 }
 
 /// A stream that is being opened.
@@ -102,11 +110,17 @@ impl BusPort {
                 self.waiting.insert(id, done);
                 Input::Send { id, to, data, reliability }
             }
-            BusCommand::Open { to, reliability, label, done } => {
+            BusCommand::Open { to, reliability, label, meet, done } => {
                 let stream = StreamId(self.next_stream);
                 self.next_stream += 2;
                 self.opening.insert(stream, Opening { to, reliability, label: label.clone(), done });
-                Input::Open { stream, to, reliability, label }
+                match meet {
+                    None => Input::Open { stream, to, reliability, label },
+                    Some(meet) => {
+                        let opens = matches!(meet, Meet::Open);
+                        Input::Meet { stream, peer: to, reliability, label, opens }
+                    }
+                }
             }
             BusCommand::Flush(stream) => return self.flush(stream, now),
             BusCommand::Taken { stream, messages, bytes } => Input::Taken { stream, messages, bytes },
@@ -124,8 +138,8 @@ impl BusPort {
     /// Takes what a handle has queued; there is room for it.
     fn flush(&mut self, stream: StreamId, now: u64) {
         let Some(shared) = self.streams.get(&stream) else { return };
-        for data in shared.take_queue() {
-            self.bus.handle(Input::Enqueue { stream, data }, now);
+        for batch in shared.take_queue() {
+            self.bus.handle(Input::Enqueue { stream, batch }, now);
         }
     }
 
@@ -193,7 +207,7 @@ impl BusPort {
             Action::Enqueued { result: Ok(_) | Err(BusError::StreamClosed), .. } => {}
             Action::Enqueued { stream, result: Err(e) } => {
                 // The handle asks for room and size before, so this is a fault of ours. No message gets lost quietly.
-                tracing::error!(?stream, %e, "a message was not accepted");
+                tracing::error!(?stream, %e, "messages were not accepted");
                 self.bus.handle(Input::Abort { stream }, now);
             }
             Action::Settled { stream, messages, bytes } => {
@@ -201,9 +215,9 @@ impl BusPort {
                     shared.settle(messages, bytes);
                 }
             }
-            Action::Received { stream, data } => {
+            Action::Received { stream, batch } => {
                 if let Some(shared) = self.streams.get(&stream) {
-                    shared.push(data);
+                    shared.push(batch);
                 }
             }
             Action::Acknowledged { stream, sequence } => {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ditto_bus::{BusConfig, BusError, Reliability, SendWindow, StreamEnd, StreamId, StreamStats, check_size};
+use ditto_bus::{
+    Batch, BusConfig, BusError, Reliability, SendWindow, StreamEnd, StreamId, StreamStats, check_size,
+};
 use ditto_mesh::PeerKey;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -13,10 +15,9 @@ use super::send_error;
 use crate::node::Command;
 use crate::{Bus, DittoError, runtime};
 
-/// The other end may send more once this much was taken: a quarter of what it may send. A message costs credit beside its
-/// bytes; of an unreliable stream only the number counts.
+/// The other end may send more once this much was taken: a quarter of what it may send. Of an unreliable stream only the
+/// number counts.
 const TELL_BYTES: usize = 32 << 10;
-const MESSAGE_COST: usize = 32;
 const TELL_UNRELIABLE: usize = 64;
 
 /// What the network task and the handles share.
@@ -32,7 +33,8 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Incoming {
-    messages: VecDeque<Vec<u8>>,
+    /// None of them is empty.
+    batches: VecDeque<Batch>,
     taken_messages: usize,
     taken_bytes: usize,
     ended: bool,
@@ -40,9 +42,11 @@ struct Incoming {
 
 struct Outgoing {
     /// Accepted, and not yet with the machine.
-    queue: Vec<Vec<u8>>,
+    queue: Vec<Batch>,
     window: SendWindow,
     next_sequence: u64,
+    /// Sends that wait for room.
+    waiting: usize,
     /// It has ended, or the app has closed it.
     shut: bool,
 }
@@ -51,15 +55,20 @@ struct Outgoing {
 enum Offer {
     /// Its number, and whether the network task has to be told.
     Accepted(u64, bool),
-    /// There is no room.
+    /// There is no room, or others wait for it.
     Full(Vec<u8>),
     Closed,
 }
 
 impl Shared {
     pub(super) fn new(config: &BusConfig) -> Self {
-        let outgoing =
-            Outgoing { queue: Vec::new(), window: SendWindow::new(config), next_sequence: 1, shut: false };
+        let outgoing = Outgoing {
+            queue: Vec::new(),
+            window: SendWindow::new(config),
+            next_sequence: 1,
+            waiting: 0,
+            shut: false,
+        };
         Self {
             incoming: Mutex::default(),
             arrived: Notify::new(),
@@ -78,19 +87,35 @@ impl Shared {
         self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn offer(&self, data: Vec<u8>) -> Offer {
+    /// Offers a message, either at once, behind those that wait already, or when it is its turn.
+    fn offer(&self, data: Vec<u8>, in_turn: bool) -> Offer {
         let mut out = self.outgoing();
         if out.shut {
             return Offer::Closed;
         }
-        if !out.window.has_room(data.len()) {
+        if !in_turn && out.waiting > 0 || !out.window.has_room(1, data.len()) {
             return Offer::Full(data);
         }
-        out.window.take(data.len());
+        out.window.take(1, data.len());
         let (sequence, first) = (out.next_sequence, out.queue.is_empty());
         out.next_sequence += 1;
-        out.queue.push(data);
+        // What waits together travels together.
+        let alone = match out.queue.last_mut() {
+            Some(last) => last.push(data).err(),
+            None => Some(data),
+        };
+        out.queue.extend(alone.map(Batch::from));
         Offer::Accepted(sequence, first)
+    }
+
+    /// Counts a send that waits for room, until the drop; `None` if it must be the only one and is not.
+    fn wait(&self, alone: bool) -> Option<Waiting<'_>> {
+        let mut out = self.outgoing();
+        if alone && out.waiting > 0 {
+            return None;
+        }
+        out.waiting += 1;
+        Some(Waiting(self))
     }
 
     /// No message is accepted any more.
@@ -99,7 +124,7 @@ impl Shared {
         self.freed.notify_one();
     }
 
-    pub(super) fn take_queue(&self) -> Vec<Vec<u8>> {
+    pub(super) fn take_queue(&self) -> Vec<Batch> {
         std::mem::take(&mut self.outgoing().queue)
     }
 
@@ -108,8 +133,8 @@ impl Shared {
         self.freed.notify_one();
     }
 
-    pub(super) fn push(&self, data: Vec<u8>) {
-        self.incoming().messages.push_back(data);
+    pub(super) fn push(&self, batch: Batch) {
+        self.incoming().batches.push_back(batch);
         self.arrived.notify_one();
     }
 
@@ -122,6 +147,15 @@ impl Shared {
         self.shut();
         self.ended.send_replace(Some(reason));
         self.arrived.notify_one();
+    }
+}
+
+/// A send that waits for room.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.outgoing().waiting -= 1;
     }
 }
 
@@ -140,7 +174,7 @@ struct Handle {
     label: String,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    /// Whose turn it is to send. Held by whoever waits for room.
+    /// Whose turn it is among sends that wait for room.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -186,7 +220,7 @@ impl BusStream {
 
     /// Whether a send would not have to wait for the one before (API-445).
     pub fn is_ready(&self) -> bool {
-        self.handle.turn.try_lock().is_ok() && self.close_reason().is_none()
+        self.handle.shared.outgoing().waiting == 0 && self.close_reason().is_none()
     }
 
     /// Sends a message of at most 1,048,576 bytes (131,072 if unreliable) and returns its number when the next may be sent
@@ -197,81 +231,97 @@ impl BusStream {
     /// [`ErrorKind::BusStreamClosed`](crate::ErrorKind::BusStreamClosed).
     pub async fn send(&self, data: impl Into<Vec<u8>>) -> Result<u64, DittoError> {
         let data = data.into();
-        check_size(&data, self.handle.reliability).map_err(send_error)?;
-        let turn = self.handle.turn.lock().await;
-        self.send_in_turn(turn, data).await
+        self.send_or_wait(data, false).await
     }
 
     /// As [`BusStream::send`], but fails with [`ErrorKind::BusSendBeforeCompletion`](crate::ErrorKind::BusSendBeforeCompletion) while another send is waiting.
     pub async fn try_send(&self, data: impl Into<Vec<u8>>) -> Result<u64, DittoError> {
         let data = data.into();
-        check_size(&data, self.handle.reliability).map_err(send_error)?;
-        let turn = self.handle.turn.try_lock().map_err(|_| send_error(BusError::SendBeforeCompletion))?;
-        self.send_in_turn(turn, data).await
+        self.send_or_wait(data, true).await
     }
 
-    async fn send_in_turn(
-        &self,
-        _turn: tokio::sync::MutexGuard<'_, ()>,
-        mut data: Vec<u8>,
-    ) -> Result<u64, DittoError> {
+    async fn send_or_wait(&self, data: Vec<u8>, alone: bool) -> Result<u64, DittoError> {
+        check_size(data.len(), self.handle.reliability).map_err(send_error)?;
         let shared = &self.handle.shared;
+        let mut data = match self.accepted(shared.offer(data, false))? {
+            Ok(sequence) => return Ok(sequence),
+            Err(data) => data,
+        };
+        let _waiting = shared.wait(alone).ok_or_else(|| send_error(BusError::SendBeforeCompletion))?;
+        let _turn = self.handle.turn.lock().await;
         loop {
             let freed = shared.freed.notified();
-            match shared.offer(data) {
-                Offer::Accepted(sequence, tell) => {
-                    if tell {
-                        // A task that is gone has ended the stream, which the next call learns.
-                        let flush = Command::Bus(BusCommand::Flush(self.handle.id));
-                        self.handle.commands.send(flush).map_err(|_| DittoError::closed())?;
-                    }
-                    return Ok(sequence);
-                }
-                Offer::Full(back) => data = back,
-                Offer::Closed => return Err(send_error(BusError::StreamClosed)),
+            match self.accepted(shared.offer(data, true))? {
+                Ok(sequence) => return Ok(sequence),
+                Err(back) => data = back,
             }
             freed.await;
+        }
+    }
+
+    /// The number of a message that was accepted, or the message when it has to wait.
+    fn accepted(&self, offer: Offer) -> Result<Result<u64, Vec<u8>>, DittoError> {
+        match offer {
+            Offer::Accepted(sequence, tell) => {
+                if tell {
+                    // A task that is gone has ended the stream, which the next call learns.
+                    let flush = Command::Bus(BusCommand::Flush(self.handle.id));
+                    self.handle.commands.send(flush).map_err(|_| DittoError::closed())?;
+                }
+                Ok(Ok(sequence))
+            }
+            Offer::Full(back) => Ok(Err(back)),
+            Offer::Closed => Err(send_error(BusError::StreamClosed)),
         }
     }
 
     /// The next message; `None` once the stream has ended and everything that arrived before was taken. Several callers
     /// share the messages.
     pub async fn recv(&self) -> Option<Vec<u8>> {
-        let shared = &self.handle.shared;
+        let mut woken = false;
         loop {
-            let arrived = shared.arrived.notified();
-            {
-                let mut state = shared.incoming();
-                if let Some(data) = state.messages.pop_front() {
-                    state.taken_messages += 1;
-                    state.taken_bytes += data.len();
-                    let more = !state.messages.is_empty();
-                    let enough = match self.handle.reliability {
-                        Reliability::Unreliable => state.taken_messages >= TELL_UNRELIABLE,
-                        _ => state.taken_bytes + MESSAGE_COST * state.taken_messages >= TELL_BYTES,
-                    };
-                    if enough {
-                        let messages = std::mem::take(&mut state.taken_messages);
-                        let bytes = std::mem::take(&mut state.taken_bytes);
-                        let stream = self.handle.id;
-                        let taken = BusCommand::Taken { stream, messages, bytes };
-                        // A stream that is gone needs no credit.
-                        let _ = self.handle.commands.send(Command::Bus(taken));
-                    }
-                    drop(state);
-                    if more {
-                        // Another receiver may be waiting.
-                        shared.arrived.notify_one();
-                    }
-                    return Some(data);
-                }
-                if state.ended {
-                    shared.arrived.notify_one();
-                    return None;
-                }
+            let arrived = self.handle.shared.arrived.notified();
+            if let Some(next) = self.try_recv(woken) {
+                return next;
             }
             arrived.await;
+            woken = true;
         }
+    }
+
+    /// The next message or the end of the stream, if either is there. Whoever was woken for it wakes the next.
+    fn try_recv(&self, woken: bool) -> Option<Option<Vec<u8>>> {
+        let shared = &self.handle.shared;
+        let mut state = shared.incoming();
+        let Some((data, bytes)) = state.batches.front_mut().and_then(Batch::pop) else {
+            if state.ended {
+                shared.arrived.notify_one();
+                return Some(None);
+            }
+            return None;
+        };
+        if state.batches.front().is_some_and(Batch::is_empty) {
+            state.batches.pop_front();
+        }
+        state.taken_messages += 1;
+        state.taken_bytes += bytes;
+        let enough = match self.handle.reliability {
+            Reliability::Unreliable => state.taken_messages >= TELL_UNRELIABLE,
+            _ => state.taken_bytes >= TELL_BYTES,
+        };
+        if enough {
+            let messages = std::mem::take(&mut state.taken_messages);
+            let bytes = std::mem::take(&mut state.taken_bytes);
+            let taken = BusCommand::Taken { stream: self.handle.id, messages, bytes };
+            // A stream that is gone needs no credit.
+            let _ = self.handle.commands.send(Command::Bus(taken));
+        }
+        let more = !state.batches.is_empty() || state.ended;
+        drop(state);
+        if woken && more {
+            shared.arrived.notify_one();
+        }
+        Some(Some(data))
     }
 
     /// The last message that the other device has, and all before it (API-452); 0 for none. Of reliable streams.
