@@ -30,6 +30,8 @@ struct Amount {
     pings: [usize; 2],
     /// Messages of a flood, by size.
     flood: [u64; 2],
+    /// Messages of a call, 50 a second.
+    voice: u64,
     /// Documents of the sync that runs beside.
     documents: usize,
 }
@@ -37,14 +39,20 @@ struct Amount {
 impl Amount {
     fn new(quick: bool) -> Self {
         if quick {
-            Self { repeats: 3, pings: [1_000, 300], flood: [50_000, 1_000], documents: 20_000 }
+            Self { repeats: 3, pings: [1_000, 300], flood: [50_000, 1_000], voice: 250, documents: 20_000 }
         } else {
-            Self { repeats: 7, pings: [3_000, 1_000], flood: [300_000, 4_000], documents: 100_000 }
+            Self {
+                repeats: 7,
+                pings: [3_000, 1_000],
+                flood: [300_000, 4_000],
+                voice: 3_000,
+                documents: 100_000,
+            }
         }
     }
 }
 
-const PARTS: [&str; 5] = ["latency", "flood", "unreliable", "hops", "sync"];
+const PARTS: [&str; 6] = ["latency", "flood", "unreliable", "hops", "voice", "sync"];
 
 /// Runs one part, or all.
 pub(crate) async fn run(report: &mut Report, part: &str, quick: bool) -> Outcome<()> {
@@ -60,6 +68,7 @@ pub(crate) async fn run(report: &mut Report, part: &str, quick: bool) -> Outcome
             "flood" => flood(report, &amount).await?,
             "unreliable" => unreliable(report, &amount).await?,
             "hops" => hops(report, &amount).await?,
+            "voice" => voice(report, &amount).await?,
             _ => beside_sync(report, &amount).await?,
         }
     }
@@ -187,6 +196,33 @@ async fn hops(report: &mut Report, amount: &Amount) -> Outcome<()> {
     relayed.close().await;
     near.stop().await?;
     far.stop().await
+}
+
+/// A call beside a bulk transfer, direct and over two relays.
+async fn voice(report: &mut Report, amount: &Amount) -> Outcome<()> {
+    for (relays, way) in [(0, "direct"), (2, "3 hops")] {
+        let mesh = Mesh::start(relays).await?;
+        let quiet = mesh.voice(amount.voice / 10, false).await?;
+        let call = mesh.voice(amount.voice, true).await?;
+        note(&format!("{way}: {quiet:?} alone, {call:?} beside a bulk transfer"));
+        let row =
+            format!("call of {} s, 50 messages/s of 160 B, beside a bulk transfer, {way}", amount.voice / 50);
+        report.add(&format!("{row}, p99"), call.p99, ("alone", quiet.p99), "ms", None);
+        report.limit(&format!("{row}, p99"), call.p99, 100.0, "ms");
+        report.add(&format!("{row}, jitter"), call.jitter, ("alone", quiet.jitter), "ms", None);
+        // The time between two messages.
+        report.limit(&format!("{row}, jitter"), call.jitter, 20.0, "ms");
+        let lost = amount.voice.saturating_sub(call.arrived);
+        report.add(
+            &format!("{row}, lost"),
+            lost as f64,
+            ("all", amount.voice as f64),
+            "messages",
+            Some(0.01),
+        );
+        mesh.stop().await?;
+    }
+    Ok(())
 }
 
 async fn beside_sync(report: &mut Report, amount: &Amount) -> Outcome<()> {

@@ -18,6 +18,10 @@ const ECHO: &str = "echo";
 const FLOOD: &str = "flood";
 /// Asks for what an unreliable flood has led to.
 const COUNT: &str = "count";
+/// Notes when messages come; an empty one asks for the figures.
+const VOICE: &str = "voice";
+/// Takes what comes.
+const SINK: &str = "sink";
 /// Syncs all documents, and says when they are there.
 const PULL: &str = "pull";
 
@@ -39,6 +43,20 @@ pub(super) struct Shed {
     pub(super) shed_there: u64,
     pub(super) queued_p99_ms: f64,
     pub(super) last_ms: f64,
+}
+
+/// How a steady stream of small messages arrived.
+#[derive(Debug)]
+pub(super) struct Voice {
+    pub(super) arrived: u64,
+    /// Milliseconds on the way.
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) longest: f64,
+    /// Mean difference between the times of one message and the next.
+    pub(super) jitter: f64,
+    /// MiB that went beside it.
+    pub(super) beside: f64,
 }
 
 async fn start(directory: &Path, connect: Option<&str>) -> Outcome<Ditto> {
@@ -149,6 +167,46 @@ impl Mesh {
     }
 
     /// Lets the other process pull all documents.
+    /// So many messages of 160 B, one every 20 ms, unreliable, as a call would send them; beside as much bulk on another
+    /// stream as the way takes, if wanted.
+    pub(super) async fn voice(&self, n: u64, bulk: bool) -> Outcome<Voice> {
+        let voice = self.stream(Reliability::Unreliable, VOICE).await?;
+        let sink = self.stream(Reliability::Reliable, SINK).await?;
+        let filling = bulk.then(|| {
+            let sink = sink.clone();
+            tokio::spawn(async move { while sink.send(vec![7; 64 << 10]).await.is_ok() {} })
+        });
+        let mut clock = tokio::time::interval(Duration::from_millis(20));
+        for _ in 0..n {
+            clock.tick().await;
+            let mut message = now_us().to_le_bytes().to_vec();
+            message.resize(160, 7);
+            voice.send(message).await?;
+        }
+        let beside = sink.stats().await.map_or(0, |s| s.bytes_sent) as f64 / f64::from(1 << 20);
+        if let Some(filling) = filling {
+            filling.abort();
+        }
+        // What is late has arrived or was shed by then.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let end = Instant::now() + Duration::from_secs(10);
+        let answer = loop {
+            // The question may be lost as well.
+            voice.send("").await?;
+            match tokio::time::timeout(Duration::from_secs(1), voice.recv()).await {
+                Ok(answer) => break answer.ok_or("the stream has ended")?,
+                Err(_) if Instant::now() < end => {}
+                Err(_) => return Err("no figures".into()),
+            }
+        };
+        voice.close().await;
+        sink.abort();
+        let figures: Vec<f64> =
+            answer.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default())).collect();
+        let [arrived, p50, p99, longest, jitter] = figures[..] else { return Err("wrong figures".into()) };
+        Ok(Voice { arrived: arrived as u64, p50, p99, longest, jitter, beside })
+    }
+
     pub(super) async fn pull(&self) -> Outcome<()> {
         let stream = self.stream(Reliability::Reliable, PULL).await?;
         stream.recv().await.ok_or("the documents did not arrive")?;
@@ -284,6 +342,22 @@ async fn serve_stream(ditto: &Ditto, stream: &BusStream, arrived: &Arrived) -> O
                 stream.send(numbers.map(u64::to_le_bytes).concat()).await?;
             }
         }
+        (VOICE, _) => {
+            let mut ms: Vec<f64> = Vec::new();
+            while let Some(message) = stream.recv().await {
+                if let Some(sent) = message.first_chunk::<8>() {
+                    ms.push(now_us().saturating_sub(u64::from_le_bytes(*sent)) as f64 / 1e3);
+                    continue;
+                }
+                let steps: f64 = ms.windows(2).map(|pair| (pair[0] - pair[1]).abs()).sum();
+                let jitter = steps / ms.len().saturating_sub(1).max(1) as f64;
+                let mut sorted = ms.clone();
+                let mut at = |q| quantile(&mut sorted, q);
+                let figures = [ms.len() as f64, at(0.5), at(0.99), at(1.0), jitter];
+                stream.send(figures.map(f64::to_le_bytes).concat()).await?;
+            }
+        }
+        (SINK, _) => while stream.recv().await.is_some() {},
         (PULL, _) => {
             let mut events = ditto.sync().events();
             ditto.sync().register_subscription("SELECT * FROM docs")?;
