@@ -204,7 +204,12 @@ async fn voice(report: &mut Report, amount: &Amount) -> Outcome<()> {
         let mesh = Mesh::start(relays).await?;
         let quiet = mesh.voice(amount.voice / 10, false).await?;
         let call = mesh.voice(amount.voice, true).await?;
-        note(&format!("{way}: {quiet:?} alone, {call:?} beside a bulk transfer"));
+        for (what, v) in [("alone", &quiet), ("beside a bulk transfer", &call)] {
+            note(&format!(
+                "{way}, {what}: {} arrived; p50 {:.2}, p99 {:.2}, longest {:.2}, jitter {:.2} ms; {:.0} MiB beside",
+                v.arrived, v.p50, v.p99, v.longest, v.jitter, v.beside
+            ));
+        }
         let row =
             format!("call of {} s, 50 messages/s of 160 B, beside a bulk transfer, {way}", amount.voice / 50);
         report.add(&format!("{row}, p99"), call.p99, ("alone", quiet.p99), "ms", None);
