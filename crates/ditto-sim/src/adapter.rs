@@ -108,6 +108,18 @@ impl SyncStore for Adapter {
         self.inner.scan_view(query, each)
     }
 
+    fn is_bounded(&self, query: &Self::Query) -> bool {
+        self.inner.is_bounded(query)
+    }
+
+    fn first_view(
+        &self,
+        query: &Self::Query,
+        each: &mut dyn FnMut(KeyHash, Digest),
+    ) -> Result<u64, SyncStoreError> {
+        self.inner.first_view(query, each)
+    }
+
     fn count(&self, query: &Self::Query) -> Result<Option<u64>, SyncStoreError> {
         self.inner.count(query)
     }

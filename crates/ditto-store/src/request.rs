@@ -23,7 +23,7 @@ use crate::settings::{Settings, SettingsCell};
 use crate::system::{METRICS_VARIABLE, time_text};
 
 pub(crate) use how::{Bound, How};
-pub(crate) use run::{Place, execute};
+pub(crate) use run::{Place, execute, may_plan_again};
 
 /// Longest text of a request that failed to parse, in bytes, that is kept for the history.
 const MAX_FAILED_TEXT: usize = 16 * 1024;

@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "each file uses its part")]
 mod fixture;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fixture::{Fixture, rows};
 use proptest::prelude::*;
 
@@ -120,6 +122,38 @@ fn a_kind_is_noted_with_the_document_that_has_it_or_not_at_all() {
     f.reopen();
     strict(&f, true);
     assert!(!uses_index(&f, BY_A) && f.rows(BY_A).len() == 1);
+    f.clean();
+}
+
+/// A reader plans with an index, and a value of another kind comes before it reads: it must not miss what the index no longer
+/// shows.
+#[test]
+fn readers_beside_the_first_value_of_another_kind_miss_nothing() {
+    let f = Fixture::new();
+    strict(&f, true);
+    for round in 0..30 {
+        let collection = format!("c{round}");
+        f.run(&format!("CREATE INDEX i ON {collection} (a)"));
+        f.run(&format!("INSERT INTO {collection} DOCUMENTS ({{'_id': 1, 'a': 1}}), ({{'_id': 2, 'a': 1}})"));
+        let find = format!("SELECT _id FROM {collection} WHERE a = 1");
+        let declared = format!("SELECT _id FROM COLLECTION {collection} (a REGISTER) WHERE a = 1");
+        assert!(uses_index(&f, &find));
+        let written = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                f.run(&format!("UPDATE COLLECTION {collection} (a COUNTER) APPLY a INCREMENT BY 5"));
+                written.store(true, Ordering::Release);
+            });
+            let mut last = false;
+            while !last {
+                // Once more afterwards.
+                last = written.load(Ordering::Acquire);
+                assert_eq!(f.run(&find).item_count(), 2, "{round}");
+                assert_eq!(f.run(&declared).item_count(), 2, "{round}");
+            }
+        });
+        assert!(!uses_index(&f, &find));
+    }
     f.clean();
 }
 

@@ -12,14 +12,11 @@ use super::{Handle, Observers, SignalCallback};
 use crate::StoreError;
 use crate::driver::Db;
 use crate::meta;
-use crate::request::{Beginning, How, Request};
+use crate::request::{Beginning, How, Request, may_plan_again};
 use crate::result::QueryResult;
 use crate::row::{DocRow, Reading};
 use crate::select::StoreSource;
 use crate::shared::Shared;
-
-/// Runs that find an index gone which their plan uses, at most.
-const MAX_ATTEMPTS: usize = 8;
 
 /// What an observer asks for.
 pub(super) struct Query {
@@ -185,7 +182,7 @@ impl Task {
                     (self.live, self.seen) = (live, Some(seen));
                     return Ok(items);
                 }
-                Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
+                Err(StoreError::IndexGone) if may_plan_again(&mut attempts) => {}
                 Err(e) => return Err(e),
             }
         }

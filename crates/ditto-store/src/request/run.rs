@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ditto_dql::{Access, Env, Item, Items, Namespace, Plan, RunContext, SelectPlan};
 use ditto_types::Object;
@@ -21,8 +22,18 @@ use crate::system;
 use crate::transaction::{Held, Snapshot};
 use crate::unit::Unit;
 
-/// How often a statement is planned again because an index was dropped meanwhile.
-const MAX_ATTEMPTS: usize = 64;
+/// How often a statement is planned again because an index was dropped or changed meanwhile.
+const MAX_ATTEMPTS: u64 = 64;
+
+/// Whether a statement that met a change of an index is planned again. A reader can see a commit a moment before the set of
+/// indexes that it is planned with: the more often that happens, the longer it waits for it, a second at most in total.
+pub(crate) fn may_plan_again(attempts: &mut u64) -> bool {
+    *attempts += 1;
+    if *attempts > 3 {
+        std::thread::sleep(Duration::from_millis((*attempts).min(20)));
+    }
+    *attempts <= MAX_ATTEMPTS
+}
 
 /// Where a statement runs.
 pub(crate) enum Place<'a> {
@@ -92,8 +103,8 @@ fn run(
         request.plan_ns.store(nanos(planned), Ordering::Relaxed);
         let run = Run { store, request, bound: &bound, place };
         match run.plan(plan, false) {
-            // The plan is about an index that somebody has dropped since.
-            Err(StoreError::IndexGone) if attempts < MAX_ATTEMPTS => attempts += 1,
+            // The plan is about an index that somebody has dropped or changed since.
+            Err(StoreError::IndexGone) if may_plan_again(&mut attempts) => {}
             result => return result,
         }
     }
