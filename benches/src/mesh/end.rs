@@ -133,16 +133,16 @@ async fn drive(
         }
         tokio::select! {
             command = commands.recv() => match command {
-                Some(input) => mesh.handle(input, now_ms()),
+                Some(input) => mesh.take(input, now_ms()),
                 None => return,
             },
             event = events.recv() => match event {
-                Some(event) => mesh.handle(Input::Net(event), now_ms()),
+                Some(event) => mesh.take(Input::Net(event), now_ms()),
                 None => return,
             },
             () = timer.as_mut(), if due < u64::MAX => {
                 due = u64::MAX;
-                mesh.handle(Input::Tick, now_ms());
+                mesh.take(Input::Tick, now_ms());
             }
         }
         let mut bytes = 0;
@@ -154,18 +154,26 @@ async fn drive(
             if let NetEvent::Bytes { bytes: b, .. } = &event {
                 bytes += b.len();
             }
-            mesh.handle(Input::Net(event), now_ms());
+            mesh.take(Input::Net(event), now_ms());
         }
+        mesh.settle();
         while let Some(action) = mesh.poll() {
             match action {
                 Action::Dial { link, target } => net.dial(link, &target),
-                Action::Write { link, bytes } => net.write(link, bytes),
+                Action::Write { link, bytes } => match net.write_now(link, bytes) {
+                    0 => {}
+                    bytes => mesh.take(Input::Net(NetEvent::Written { link, bytes }), now_ms()),
+                },
                 Action::Close { link } => net.close(link),
                 action => app.on(action, &mut inputs),
             }
-            for input in inputs.drain(..) {
-                mesh.handle(input, now_ms());
+            if inputs.is_empty() {
+                continue;
             }
+            for input in inputs.drain(..) {
+                mesh.take(input, now_ms());
+            }
+            mesh.settle();
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use crate::rope::Rope;
+
 /// Credit that a message costs beside its bytes.
 pub(crate) const MESSAGE_COST: u64 = 32;
 
@@ -29,23 +31,18 @@ pub(crate) struct SendSide {
 
 #[derive(Debug)]
 struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
+    /// What is not in frames.
+    bytes: Rope,
+    /// Some of it is.
+    begun: bool,
     tag: Option<u64>,
 }
 
-/// The next piece of the front message.
-pub(crate) struct Piece<'a> {
-    pub(crate) payload: &'a [u8],
-    pub(crate) end: bool,
-    pub(crate) tag: Option<u64>,
-}
-
 impl SendSide {
-    pub(crate) fn push(&mut self, bytes: Vec<u8>, tag: Option<u64>) {
+    pub(crate) fn push(&mut self, bytes: Rope, tag: Option<u64>) {
         self.queued += bytes.len();
         self.since_report += bytes.len();
-        self.queue.push_back(Outgoing { bytes, sent: 0, tag });
+        self.queue.push_back(Outgoing { bytes, begun: false, tag });
     }
 
     /// More credit from the receiver; `false` when the sum is absurd.
@@ -65,28 +62,31 @@ impl SendSide {
 
     /// Whether a frame could be sent now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.queue.front().is_some_and(|m| self.credit > if m.sent == 0 { MESSAGE_COST } else { 0 })
+        self.queue.front().is_some_and(|m| self.credit > if m.begun { 0 } else { MESSAGE_COST })
     }
 
-    /// Calls `send` with the next piece of at most `max` bytes and takes it from queue and credit.
-    pub(crate) fn next<R>(&mut self, max: usize, send: impl FnOnce(Piece<'_>) -> R) -> Option<R> {
+    /// Takes the next piece of at most `max` bytes from queue and credit. `head` begins its frame, told how long it is and
+    /// whether it ends its message. With the end comes the tag.
+    pub(crate) fn next(
+        &mut self,
+        max: usize,
+        head: impl FnOnce(usize, bool) -> Rope,
+    ) -> Option<(Rope, Option<u64>)> {
         let msg = self.queue.front_mut()?;
-        let cost = if msg.sent == 0 { MESSAGE_COST } else { 0 };
+        let cost = if msg.begun { 0 } else { MESSAGE_COST };
         let allowed = usize::try_from(self.credit.checked_sub(cost)?).unwrap_or(usize::MAX);
-        let n = max.min(allowed).min(msg.bytes.len() - msg.sent);
+        let n = max.min(allowed).min(msg.bytes.len());
         if n == 0 {
             return None;
         }
         self.credit -= cost + n as u64;
         self.queued -= n;
-        let payload = &msg.bytes[msg.sent..msg.sent + n];
-        msg.sent += n;
-        let end = msg.sent == msg.bytes.len();
-        let out = send(Piece { payload, end, tag: msg.tag });
-        if end {
-            self.queue.pop_front();
-        }
-        Some(out)
+        msg.begun = true;
+        let end = n == msg.bytes.len();
+        let mut frame = head(n, end);
+        msg.bytes.move_to(n, &mut frame);
+        let tag = if end { self.queue.pop_front().and_then(|msg| msg.tag) } else { None };
+        Some((frame, tag))
     }
 
     /// The level to report, if it differs noticeably from the last report.
@@ -222,8 +222,12 @@ mod tests {
     fn pipe(s: &mut SendSide, r: &mut RecvSide, frame: usize) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         loop {
-            while let Some((p, end)) = s.next(frame, |p| (p.payload.to_vec(), p.end)) {
-                out.extend(r.on_data(&p, end).unwrap());
+            let mut ends = false;
+            while let Some((p, _)) = s.next(frame, |_, end| {
+                ends = end;
+                Rope::default()
+            }) {
+                out.extend(r.on_data(&p.to_vec(), ends).unwrap());
             }
             match r.grant() {
                 Some(g) => assert!(s.add_credit(g)),
@@ -244,7 +248,7 @@ mod tests {
             let mut r = RecvSide::new(window, 4000);
             let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
             for (i, m) in sent.iter().enumerate() {
-                s.push(m.clone(), Some(i as u64));
+                s.push(m.clone().into(), Some(i as u64));
             }
             let mut got = Vec::new();
             let mut stalls = 0;
@@ -271,7 +275,7 @@ mod tests {
         s.add_credit(10_000);
         let mut r = RecvSide::new(10_000, 1 << 20);
         for _ in 0..1000 {
-            s.push(vec![0; 100], None);
+            s.push(vec![0; 100].into(), None);
         }
         let got = pipe(&mut s, &mut r, 500);
         assert_eq!(got.len(), 10_000 / 132);
@@ -303,9 +307,9 @@ mod tests {
         // What the app believes to be queued: what it gave, until a report says what is left.
         let (mut believed, mut most) = (0, 0);
         for _ in 0..10_000 {
-            s.push(vec![0; 100], None);
+            s.push(vec![0; 100].into(), None);
             believed += 100;
-            while s.next(500, |_| ()).is_some() {}
+            while s.next(500, |_, _| Rope::default()).is_some() {}
             if let Some(level) = s.level_change() {
                 believed = level;
             }

@@ -23,6 +23,8 @@ pub(crate) mod wire;
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use self::streams::Streams;
 pub use self::switch::CircuitStats;
 use self::switch::{LegEvent, Switch};
@@ -129,7 +131,7 @@ impl Circuits {
     pub(crate) fn on_message(
         &mut self,
         peer: &PeerKey,
-        bytes: &[u8],
+        bytes: Bytes,
         cx: &mut Context<'_>,
     ) -> Result<(), Violation> {
         self.switch.on_message(*peer, bytes, cx.now)?;
@@ -231,7 +233,7 @@ impl Circuits {
                     streams.on_incoming(leg, peer, source, direct, switch, cx);
                 }
                 LegEvent::Opened { leg } => streams.on_opened(leg, switch, cx),
-                LegEvent::Data { leg, bytes } => streams.on_data(leg, &bytes, switch, cx),
+                LegEvent::Data { leg, bytes } => streams.on_data(leg, bytes, switch, cx),
                 LegEvent::Datagram { leg, bytes } => streams.on_datagram(leg, &bytes),
                 LegEvent::Closed { leg, code, at } => streams.on_closed(leg, code, at, switch, cx),
             }

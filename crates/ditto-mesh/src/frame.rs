@@ -23,6 +23,9 @@ pub(crate) const MIN_MAX_FRAME: usize = 2 << 10;
 /// Most bytes of a frame around its payload: length 3, kind 1, channel 2.
 pub(crate) const FRAME_OVERHEAD: usize = 6;
 
+/// Longest FACK frame.
+pub(crate) const MAX_FACK: usize = 13;
+
 /// Largest channel id; ids are small because a session has at most 256 channels.
 pub(crate) const MAX_CHANNEL: u64 = 0x3fff;
 
@@ -101,6 +104,18 @@ impl Frame<'_> {
     pub(crate) fn is_numbered(&self) -> bool {
         matches!(self, Frame::Open { .. } | Frame::Data { .. } | Frame::Credit { .. } | Frame::Reset { .. })
     }
+
+    /// Whether the frame is for the session, not for the link that it comes over.
+    pub(crate) fn is_for_session(&self) -> bool {
+        self.is_numbered() || matches!(self, Frame::Dgram { .. } | Frame::Fack { .. })
+    }
+}
+
+/// Appends what stands before the payload of a DATA frame of `len` bytes.
+pub(crate) fn data_head(channel: u64, len: usize, end: bool, out: &mut Vec<u8>) {
+    put_varint(out, (1 + varint_len(channel) + len) as u64);
+    out.push(2 << 4 | if end { END_MSG } else { 0 });
+    put_varint(out, channel);
 }
 
 impl<'a> Frame<'a> {
@@ -225,6 +240,17 @@ mod tests {
             &[4, 0x30, 1, 5, 5],
         ] {
             assert!(Frame::decode(bad, 16 << 10).is_err(), "{bad:x?}");
+        }
+    }
+
+    #[test]
+    fn a_head_and_its_payload_are_a_frame() {
+        for (payload, end) in [(&[7; 3][..], true), (&[8; 5000], false)] {
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            Frame::Data { channel: 300, payload, end, fin: false }.encode(&mut whole);
+            data_head(300, payload.len(), end, &mut parts);
+            parts.extend_from_slice(payload);
+            assert_eq!(parts, whole);
         }
     }
 

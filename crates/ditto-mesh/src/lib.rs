@@ -40,6 +40,7 @@ mod peer_key;
 pub mod presence;
 mod proof;
 mod rate;
+mod rope;
 mod sched;
 mod session;
 mod tls;

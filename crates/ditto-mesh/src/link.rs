@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::hello::Hello;
 use crate::peer_key::PeerKey;
 use crate::rate::Rate;
+use crate::rope::Rope;
 use crate::tls::{SecureChannel, TlsError};
 use crate::transport::{DialTarget, LinkId, LinkKind, Role};
 
@@ -166,6 +167,11 @@ impl Link {
             Some(c) if !plain.is_empty() => c.send(plain),
             _ => Ok(()),
         }
+    }
+
+    /// The same for plaintext in pieces.
+    pub(crate) fn send_rope(&mut self, plain: &Rope) -> Result<(), TlsError> {
+        self.channel.as_mut().map_or(Ok(()), |c| c.send_rope(plain))
     }
 
     /// Ciphertext for the transport, counted as in flight.

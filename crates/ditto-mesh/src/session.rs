@@ -14,13 +14,18 @@ use crate::channel::{RecvSide, SendSide};
 use crate::circuit::CircuitId;
 use crate::config::Limits;
 use crate::frame::Frame;
+use crate::rope::Rope;
 use crate::sched::Scheduler;
 
-/// Acknowledge after this many bytes, or at once when a message ends.
+/// Acknowledge after this many bytes.
 const FACK_BYTES: usize = 64 << 10;
 
-/// Acknowledge at the latest after this time.
+/// Acknowledge at the latest after this time, when no message has ended.
 const FACK_DELAY_MS: u64 = 20;
+
+/// How long the acknowledgement of a message waits for an answer to ride on, where answers are usual. Well above the time
+/// that an app takes to answer, and below what anybody notices who waits for the acknowledgement.
+const ANSWER_MS: u64 = 2;
 
 /// Channels of one session, refused ones included.
 const MAX_CHANNELS: usize = 256;
@@ -127,7 +132,7 @@ pub(crate) struct Session {
     /// Frames made, frames acknowledged, and the frames between, the oldest first.
     made: u64,
     acked: u64,
-    unacked: VecDeque<Vec<u8>>,
+    unacked: VecDeque<Rope>,
     unacked_bytes: usize,
     /// Index in `unacked` of the next frame to put on the present link.
     next: usize,
@@ -140,6 +145,10 @@ pub(crate) struct Session {
     unfacked_bytes: usize,
     fack_now: bool,
     fack_at: Option<u64>,
+    /// Something was lately sent soon after a message had come, so that an acknowledgement may wait for that.
+    answers: bool,
+    /// When one last went out by itself because it did not wait.
+    alone_at: Option<u64>,
 
     datagrams: VecDeque<QueuedDatagram>,
     datagram_bytes: usize,
@@ -195,6 +204,8 @@ impl Session {
             unfacked_bytes: 0,
             fack_now: false,
             fack_at: None,
+            answers: false,
+            alone_at: None,
             datagrams: VecDeque::new(),
             datagram_bytes: 0,
             turns,
@@ -221,8 +232,8 @@ impl Session {
     }
 
     /// Queues a message. The caller has checked its size.
-    pub(crate) fn send(&mut self, service: Service, bytes: Vec<u8>, tag: Option<u64>) {
-        self.channels[service as usize].send.push(bytes, tag);
+    pub(crate) fn send(&mut self, service: Service, bytes: impl Into<Rope>, tag: Option<u64>) {
+        self.channels[service as usize].send.push(bytes.into(), tag);
     }
 
     /// More credit than a new session gave, as the other end says in its first word.
@@ -317,7 +328,7 @@ impl Session {
             Frame::Open { channel, service, class, window } => {
                 self.on_open(channel, (service, class), window)
             }
-            Frame::Data { channel, payload, end, .. } => self.on_data(channel, payload, end, out),
+            Frame::Data { channel, payload, end, .. } => self.on_data(channel, payload, end, now, out),
             Frame::Credit { channel, bytes } => self.on_credit(channel, bytes),
             Frame::Reset { channel, code } => {
                 if self.by_id.get(&channel) == Some(&Some(Service::Stream)) {
@@ -377,6 +388,7 @@ impl Session {
         id: u64,
         payload: &[u8],
         end: bool,
+        now: u64,
         out: &mut Vec<Delivery>,
     ) -> Result<(), Violation> {
         let service = match self.by_id.get(&id) {
@@ -387,8 +399,10 @@ impl Session {
         };
         let done = self.channels[service as usize].recv.on_data(payload, end);
         self.unfacked_bytes += payload.len();
-        if end || self.unfacked_bytes >= FACK_BYTES {
+        if self.unfacked_bytes >= FACK_BYTES || (end && !self.answers) {
             self.fack_now = true;
+        } else if end {
+            self.fack_at = Some(self.fack_at.map_or(u64::MAX, |at| at).min(now + ANSWER_MS));
         }
         if let Some(bytes) = done.map_err(|e| Violation(format!("{service:?}: {e}")))? {
             out.push(Delivery::Message { service, bytes });

@@ -22,6 +22,7 @@ use rustls::{
 
 use crate::identity::Identity;
 use crate::peer_key::PeerKey;
+use crate::rope::Rope;
 use crate::transport::Role;
 
 /// The protocol name that both sides must offer.
@@ -29,6 +30,9 @@ const ALPN: &[u8] = b"esync/1";
 
 /// Plaintext that goes into one TLS record.
 pub(crate) const RECORD: usize = 16 << 10;
+
+/// What a record adds: its head, its type and the tag of the cipher.
+pub(crate) const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 
 /// Why a channel failed. Always fatal for the link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -250,42 +254,71 @@ impl TlsFactory {
         };
         // What is sent is bounded by the frame layer, so a buffer limit could only cut a record in two.
         conn.set_buffer_limit(None);
-        Ok(SecureChannel { conn })
+        Ok(SecureChannel { conn, closed: false })
     }
 }
 
 /// One TLS connection: ciphertext in, plaintext out, and back.
 pub(crate) struct SecureChannel {
     conn: Connection,
+    /// The other side has said that nothing more comes.
+    closed: bool,
 }
 
 impl SecureChannel {
     /// Takes ciphertext and appends the plaintext that it completes to `out`.
     pub(crate) fn receive(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        while !bytes.is_empty() {
-            if self.conn.read_tls(&mut bytes)? == 0 {
-                return Err(TlsError("the peer closed the channel".into()));
-            }
-            let state = self.conn.process_new_packets()?;
-            let mut ready = state.plaintext_bytes_to_read();
-            let mut reader = self.conn.reader();
-            while ready > 0 {
-                let piece = reader.fill_buf()?;
+        loop {
+            let outcome = self.take(&mut bytes);
+            while let Some(piece) = self.plaintext() {
                 out.extend_from_slice(piece);
                 let n = piece.len();
-                reader.consume(n);
-                ready = ready.saturating_sub(n.max(1));
+                self.consume(n);
             }
-            if state.peer_has_closed() {
-                return Err(TlsError("the peer closed the channel".into()));
+            if !outcome? {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Takes ciphertext until it has completed plaintext, which has to be consumed next, also after an error. Says whether
+    /// it has to be called again after that.
+    pub(crate) fn take(&mut self, bytes: &mut &[u8]) -> Result<bool, TlsError> {
+        while !bytes.is_empty() && !self.closed {
+            if self.conn.read_tls(bytes)? == 0 {
+                self.closed = true;
+                break;
+            }
+            let state = self.conn.process_new_packets()?;
+            self.closed = state.peer_has_closed();
+            if state.plaintext_bytes_to_read() > 0 {
+                return Ok(self.closed || !bytes.is_empty());
+            }
+        }
+        if self.closed { Err(TlsError("the peer closed the channel".into())) } else { Ok(false) }
+    }
+
+    /// The next plaintext: the rest of one record.
+    pub(crate) fn plaintext(&mut self) -> Option<&[u8]> {
+        self.conn.reader().into_first_chunk().ok().filter(|chunk| !chunk.is_empty())
+    }
+
+    /// Forgets the first bytes of [`SecureChannel::plaintext`].
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.conn.reader().consume(n);
     }
 
     /// Encrypts plaintext; the result waits for [`SecureChannel::take_output`].
     pub(crate) fn send(&mut self, plain: &[u8]) -> Result<(), TlsError> {
         Ok(self.conn.writer().write_all(plain)?)
+    }
+
+    /// The same for plaintext in pieces, which are not put together before.
+    pub(crate) fn send_rope(&mut self, plain: &Rope) -> Result<(), TlsError> {
+        if !plain.is_empty() && self.conn.writer().write_vectored(&plain.io_slices())? != plain.len() {
+            return Err(TlsError("the channel takes no more".into()));
+        }
+        Ok(())
     }
 
     /// The ciphertext to write, possibly none.

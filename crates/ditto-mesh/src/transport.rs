@@ -140,6 +140,13 @@ pub trait Transport: Send + Sync {
     /// operating system or radio has taken it; the mesh bounds what is outstanding.
     fn write(&self, link: LinkId, bytes: Vec<u8>);
 
+    /// As [`Transport::write`], for whoever can take [`NetEvent::Written`] at once: returns how many of the bytes the
+    /// operating system has taken already. Only of the others an event will tell.
+    fn write_now(&self, link: LinkId, bytes: Vec<u8>) -> usize {
+        self.write(link, bytes);
+        0
+    }
+
     /// Closes the link, after the bytes already written where that takes no longer than about a second. Also cancels a
     /// dial. Answered by [`NetEvent::LinkDown`] at most once; unknown links are ignored.
     fn close(&self, link: LinkId);

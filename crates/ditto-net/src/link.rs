@@ -287,7 +287,8 @@ impl<'a> Outgoing<'a> {
 
     fn advance(&mut self, mut n: usize) {
         self.unreported.fetch_add(n, Ordering::Relaxed);
-        self.total.fetch_sub(n, Ordering::Relaxed);
+        // Whoever sees that nothing is left may write next.
+        self.total.fetch_sub(n, Ordering::Release);
         while let Some(first) = self.waiting.front() {
             let left = first.len() - self.offset;
             if n < left {

@@ -372,6 +372,10 @@ impl Transport for Net {
         self.table.write(link, bytes);
     }
 
+    fn write_now(&self, link: LinkId, bytes: Vec<u8>) -> usize {
+        self.table.write_now(link, bytes)
+    }
+
     fn close(&self, link: LinkId) {
         self.table.remove(link);
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ditto_mesh::transport::{ACCEPTED_LINK_BIT, LinkId};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,8 +39,21 @@ struct Entry {
     /// Dropped with the entry, which is what tells the link.
     _close: oneshot::Sender<()>,
     queued: Arc<AtomicUsize>,
+    /// The socket, where it can be written without the task of the link.
+    direct: Option<Arc<OwnedWriteHalf>>,
     /// Where an accepted link comes from, if that is counted.
     from: Option<IpAddr>,
+}
+
+impl Entry {
+    fn write(&self, bytes: Vec<u8>) {
+        let len = bytes.len();
+        self.queued.fetch_add(len, Ordering::Relaxed);
+        // Fails only when the link has just ended by itself, which its own event will tell.
+        if self.outbox.send(bytes).is_err() {
+            self.queued.fetch_sub(len, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -57,7 +71,7 @@ impl Links {
         let (outbox, outbox_end) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone(), from });
+        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone(), direct: None, from });
         LinkPort { outbox: outbox_end, closed, queued }
     }
 }
@@ -148,14 +162,37 @@ impl LinkTable {
     }
 
     pub(crate) fn write(&self, link: LinkId, bytes: Vec<u8>) {
+        if let Some(entry) = self.lock().entries.get(&link) {
+            entry.write(bytes);
+        }
+    }
+
+    /// As `write`, but what the socket takes at once goes there at once: how many bytes.
+    pub(crate) fn write_now(&self, link: LinkId, mut bytes: Vec<u8>) -> usize {
         let links = self.lock();
-        if let Some(entry) = links.entries.get(&link) {
-            let len = bytes.len();
-            entry.queued.fetch_add(len, Ordering::Relaxed);
-            // Fails only when the link has just ended by itself, which its own event will tell.
-            if entry.outbox.send(bytes).is_err() {
-                entry.queued.fetch_sub(len, Ordering::Relaxed);
-            }
+        let Some(entry) = links.entries.get(&link) else { return 0 };
+        let mut taken = 0;
+        if let Some(socket) = &entry.direct
+            // The task of the link has written all that came before, and has nothing to write until it gets more from here.
+            && entry.queued.load(Ordering::Acquire) == 0
+        {
+            // A socket that is full or broken is left to the task, which waits or says so.
+            taken = socket.try_write(&bytes).unwrap_or_default();
+        }
+        if taken == bytes.len() {
+            return taken;
+        }
+        if taken > 0 {
+            bytes.drain(..taken);
+        }
+        entry.write(bytes);
+        taken
+    }
+
+    /// Lets `write_now` write to the socket of a link.
+    pub(crate) fn set_direct(&self, link: LinkId, socket: Arc<OwnedWriteHalf>) {
+        if let Some(entry) = self.lock().entries.get_mut(&link) {
+            entry.direct = Some(socket);
         }
     }
 

@@ -1,11 +1,15 @@
 //! TCP links: taking them from the listener, and dialling with name resolution and timeouts.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -52,13 +56,14 @@ pub(crate) fn take(
 /// Starts dialling `target`, a `host:port`.
 pub(crate) fn dial(table: &Arc<LinkTable>, sink: &EventSink, link: LinkId, target: &str) {
     let target = target.to_owned();
+    let owner = table.clone();
     dial_with(table, sink, link, LinkKind::AccessPoint, async move {
         let (stream, remote) = connect(&target).await?;
         if let Err(e) = stream.set_nodelay(true) {
             // The link works without it, only with more delay.
             tracing::debug!(%link, error = %e, "set nodelay");
         }
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = split(&owner, link, stream);
         Ok((reader, writer, shown(remote)))
     });
 }
@@ -190,9 +195,66 @@ async fn serve(
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!(%link, error = %e, "set nodelay");
     }
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = split(table, link, stream);
     let info = LinkInfo { link, kind: LinkKind::AccessPoint, role: Role::Acceptor, remote: shown(remote) };
     run_link(table, sink, info, port, reader, writer).await;
+}
+
+/// The two halves of a link. The table gets to write as well.
+fn split(table: &LinkTable, link: LinkId, stream: TcpStream) -> (OwnedReadHalf, Writer) {
+    let (reader, writer) = stream.into_split();
+    let writer = Arc::new(writer);
+    table.set_direct(link, writer.clone());
+    (reader, Writer(writer))
+}
+
+/// The half that the task of the link writes, when the table does not.
+struct Writer(Arc<OwnedWriteHalf>);
+
+impl Writer {
+    fn stream(&self) -> &TcpStream {
+        (*self.0).as_ref()
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream().poll_write_ready(cx))?;
+            match write(self.stream()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(self.stream()).shutdown(std::net::Shutdown::Write))
+    }
 }
 
 /// An address for display.

@@ -168,6 +168,7 @@ impl Node {
             state: state.clone(),
             metadata: Value::Object(Default::default()),
             sessions: Sessions::default(),
+            unsettled: false,
         };
         runtime::handle()?.spawn(task.run(from_app));
         let closed = watch::channel(false).0;
@@ -350,6 +351,8 @@ struct Task {
     state: Arc<Mutex<State>>,
     metadata: Value,
     sessions: Sessions,
+    /// The mesh has taken something of which the consequences wait.
+    unsettled: bool,
 }
 
 impl Task {
@@ -377,7 +380,7 @@ impl Task {
                 () = &mut timer, if armed != u64::MAX => {
                     armed = u64::MAX;
                     let now = now_ms();
-                    self.mesh.handle(ditto_mesh::Input::Tick, now);
+                    self.mesh_input(ditto_mesh::Input::Tick);
                     self.bus.handle(ditto_bus::Input::Tick, now);
                     false
                 }
@@ -408,8 +411,10 @@ impl Task {
         }
     }
 
+    /// What follows from it happens in [`Task::carry_out`].
     fn mesh_input(&mut self, input: ditto_mesh::Input) {
-        self.mesh.handle(input, now_ms());
+        self.mesh.take(input, now_ms());
+        self.unsettled = true;
     }
 
     /// For the mesh, unless the session that it is meant for is over.
@@ -531,25 +536,31 @@ impl Task {
     /// Lets the machines' actions happen, until none is left.
     fn carry_out(&mut self) {
         loop {
+            if std::mem::take(&mut self.unsettled) {
+                self.mesh.settle();
+            }
             let mut idle = true;
             while let Some(action) = self.mesh.poll() {
                 self.mesh_action(action);
                 idle = false;
             }
-            // Messages of streams come in numbers.
             let now = now_ms();
-            let mut taken = false;
             while let Some(input) = self.bus.poll(now) {
-                self.mesh.take(input, now);
-                taken = true;
+                self.mesh_input(input);
             }
-            if taken {
-                self.mesh.settle();
-                idle = false;
-            }
-            if idle {
+            if idle && !self.unsettled {
                 return;
             }
+        }
+    }
+
+    /// Most writes are taken by the operating system at once.
+    fn write(&mut self, link: LinkId, bytes: Vec<u8>) {
+        let Some((net, _)) = &self.net else { return };
+        let bytes = net.write_now(link, bytes);
+        if bytes > 0 {
+            // It asks for nothing but more writes.
+            self.mesh.take(ditto_mesh::Input::Net(NetEvent::Written { link, bytes }), now_ms());
         }
     }
 
@@ -558,7 +569,7 @@ impl Task {
         let now = now_ms();
         match action {
             Action::Dial { link, target } => self.network(|net| net.dial(link, &target)),
-            Action::Write { link, bytes } => self.network(|net| net.write(link, bytes)),
+            Action::Write { link, bytes } => self.write(link, bytes),
             Action::Close { link } => self.network(|net| net.close(link)),
             Action::PeerConnected(info) => {
                 tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");

@@ -1,11 +1,14 @@
 //! One route of a stream: its end-to-end security, greeting and datagrams. A stream that goes on over another route
 //! gets a new one.
 
+use bytes::Bytes;
+
 use super::sealed::Sealed;
 use super::wire::Greeting;
 use crate::mesh::Greeter;
 use crate::peer_key::PeerKey;
-use crate::tls::{SecureChannel, TlsFactory};
+use crate::rope::Rope;
+use crate::tls::{RECORD_OVERHEAD, SecureChannel, TlsFactory};
 use crate::transport::Role;
 
 /// Most bytes that may arrive before the greeting: a TLS handshake and what came with its end.
@@ -14,7 +17,7 @@ const MAX_UNPROVEN: usize = 96 << 10;
 /// What protects the bytes.
 enum Secure {
     /// One hop: the TLS of the link ends at the same two peers, so a second one inside would protect nothing more.
-    Link { peer: PeerKey, out: Vec<u8> },
+    Link { peer: PeerKey, out: Rope },
     /// Relays lie between: TLS from end to end.
     Tls(Box<SecureChannel>),
 }
@@ -36,6 +39,8 @@ pub(super) struct Conn {
     role: Role,
     /// Decrypted and not parsed.
     pub(super) plain: Vec<u8>,
+    /// What comes after that, as it has arrived; only on a circuit of one hop.
+    pub(super) fresh: Bytes,
     received: usize,
     said: bool,
     /// The other end's greeting, once it is verified.
@@ -50,7 +55,7 @@ pub(super) struct Conn {
 impl Conn {
     /// Over one hop, to a peer that the link has proven.
     pub(super) fn direct(peer: PeerKey, role: Role) -> Self {
-        let mut out = Self::with(Secure::Link { peer, out: Vec::new() }, role);
+        let mut out = Self::with(Secure::Link { peer, out: Rope::default() }, role);
         out.datagrams = Some(Sealed::plain());
         out
     }
@@ -66,6 +71,7 @@ impl Conn {
             secure,
             role,
             plain: Vec::new(),
+            fresh: Bytes::new(),
             received: 0,
             said: false,
             greeting: None,
@@ -76,16 +82,21 @@ impl Conn {
     }
 
     /// Takes bytes of the circuit. What they decrypt to is in `plain` also when a later part of them fails.
-    pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<(), ConnError> {
+    pub(super) fn receive(&mut self, bytes: Bytes) -> Result<(), ConnError> {
         if self.greeting.is_none() {
             self.received += bytes.len();
             if self.received > MAX_UNPROVEN {
                 return Err(untrusted("too much before the greeting"));
             }
         }
+        let whole = self.is_up() && self.plain.is_empty() && self.fresh.is_empty();
         match &mut self.secure {
-            Secure::Link { .. } => self.plain.extend_from_slice(bytes),
-            Secure::Tls(channel) => channel.receive(bytes, &mut self.plain).map_err(untrusted)?,
+            Secure::Link { .. } if whole => self.fresh = bytes,
+            Secure::Link { .. } => {
+                self.plain.extend_from_slice(&std::mem::take(&mut self.fresh));
+                self.plain.extend_from_slice(&bytes);
+            }
+            Secure::Tls(channel) => channel.receive(&bytes, &mut self.plain).map_err(untrusted)?,
         }
         Ok(())
     }
@@ -122,23 +133,30 @@ impl Conn {
             self.datagrams = Some(Sealed::new(channel, self.role).map_err(untrusted)?);
         }
         self.said = true;
-        self.send(&greeting.encode())
+        self.send(greeting.encode().into())
     }
 
-    pub(super) fn send(&mut self, plain: &[u8]) -> Result<(), ConnError> {
+    pub(super) fn send(&mut self, plain: Rope) -> Result<(), ConnError> {
         match &mut self.secure {
-            Secure::Link { out, .. } => out.extend_from_slice(plain),
-            Secure::Tls(channel) if !plain.is_empty() => channel.send(plain).map_err(untrusted)?,
-            Secure::Tls(_) => {}
+            Secure::Link { out, .. } => out.append(plain),
+            Secure::Tls(channel) => channel.send_rope(&plain).map_err(untrusted)?,
         }
         Ok(())
     }
 
+    /// Bytes that `send` adds to a piece of at most one record.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.secure {
+            Secure::Link { .. } => 0,
+            Secure::Tls(_) => RECORD_OVERHEAD,
+        }
+    }
+
     /// Bytes for the circuit.
-    pub(super) fn take_output(&mut self) -> Vec<u8> {
+    pub(super) fn take_output(&mut self) -> Rope {
         match &mut self.secure {
             Secure::Link { out, .. } => std::mem::take(out),
-            Secure::Tls(channel) => channel.take_output(),
+            Secure::Tls(channel) => channel.take_output().into(),
         }
     }
 

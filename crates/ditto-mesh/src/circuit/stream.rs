@@ -10,6 +10,7 @@ use super::{CircuitEnd, CircuitId};
 use crate::config::Limits;
 use crate::frame::Frame;
 use crate::peer_key::PeerKey;
+use crate::rope::Rope;
 use crate::session::{Delivery, Service, Session, Violation};
 
 /// Largest frame inside a circuit.
@@ -154,36 +155,47 @@ impl Stream {
     /// Reads the frames that have arrived.
     pub(super) fn read(&mut self, now: u64, out: &mut Vec<Delivery>) -> Result<(), Violation> {
         let Some(conn) = self.conn.as_mut().filter(|c| c.is_up()) else { return Ok(()) };
-        let mut plain = std::mem::take(&mut conn.plain);
-        let mut at = 0;
-        while let Some((frame, used)) =
-            Frame::decode(&plain[at..], FRAME).map_err(|e| Violation(format!("circuit: {e}")))?
-        {
-            at += used;
-            match frame {
-                Frame::Ping { nonce } => conn.pong = Some(nonce),
-                frame => self.session.on_frame(frame, now, out)?,
-            }
-        }
+        let (mut plain, fresh) = (std::mem::take(&mut conn.plain), std::mem::take(&mut conn.fresh));
+        let at = self.read_frames(&plain, now, out)?;
         plain.drain(..at);
-        conn.plain = plain;
+        // Nothing comes apart from what it continues.
+        let at = if plain.is_empty() { self.read_frames(&fresh, now, out)? } else { 0 };
+        plain.extend_from_slice(&fresh[at..]);
+        if let Some(conn) = self.conn.as_mut() {
+            conn.plain = plain;
+        }
         Ok(())
     }
 
+    /// Reads the whole frames in `bytes`; how many bytes they were.
+    fn read_frames(&mut self, bytes: &[u8], now: u64, out: &mut Vec<Delivery>) -> Result<usize, Violation> {
+        let mut at = 0;
+        while let Some((frame, used)) =
+            Frame::decode(&bytes[at..], FRAME).map_err(|e| Violation(format!("circuit: {e}")))?
+        {
+            at += used;
+            match (frame, self.conn.as_mut()) {
+                (Frame::Ping { nonce }, Some(conn)) => conn.pong = Some(nonce),
+                (frame, _) => self.session.on_frame(frame, now, out)?,
+            }
+        }
+        Ok(at)
+    }
+
     /// Bytes for the first hop, about `budget`.
-    pub(super) fn pull(&mut self, budget: usize, now: u64) -> Vec<u8> {
+    pub(super) fn pull(&mut self, budget: usize, now: u64) -> Rope {
         self.noted = false;
-        let Some(conn) = self.conn.as_mut() else { return Vec::new() };
+        let Some(conn) = self.conn.as_mut() else { return Rope::default() };
         let out = conn.take_output();
         if !out.is_empty() || !conn.is_up() {
             return out;
         }
-        let mut plain = Vec::new();
+        let mut plain = Rope::default();
         if let Some(nonce) = conn.pong.take() {
-            Frame::Pong { nonce, wall_ms: 0 }.encode(&mut plain);
+            plain.write(|out| Frame::Pong { nonce, wall_ms: 0 }.encode(out));
         }
         if let Some(nonce) = conn.ping.take() {
-            Frame::Ping { nonce }.encode(&mut plain);
+            plain.write(|out| Frame::Ping { nonce }.encode(out));
         }
         // Frames are numbered, so the end comes after all that was queued before.
         if let Some((code, _)) = self.closing
@@ -195,11 +207,12 @@ impl Stream {
             self.session.close(Service::Stream, code.into());
         }
         // There are no datagrams in this session, so nothing to report of them.
-        self.session.fill(now, budget, budget.clamp(512, FRAME / 2), &mut plain, &mut Vec::new());
-        match conn.send(&plain) {
+        let budget = budget.saturating_sub(conn.overhead()).clamp(512, FRAME);
+        self.session.fill(now, budget, FRAME, &mut plain, &mut Vec::new());
+        match conn.send(plain) {
             Ok(()) => conn.take_output(),
             // The channel has failed before, and the route is being given up.
-            Err(_) => Vec::new(),
+            Err(_) => Rope::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::api::{Action, SendFailure};
 use crate::config::Limits;
 use crate::mesh::MAX_DATAGRAM;
 use crate::peer_key::{PeerKey, ShortId};
+use crate::rope::Rope;
 use crate::session::{DatagramTag, Delivery, Service};
 
 /// How long an ended stream answers the other end's last frames.
@@ -40,12 +41,12 @@ pub(super) struct Streams {
 }
 
 impl Ends for Streams {
-    fn pull(&mut self, leg: LegId, budget: usize, now: u64) -> Vec<u8> {
+    fn pull(&mut self, leg: LegId, budget: usize, now: u64) -> Rope {
         if let Some(p) = self.pending.get_mut(&leg) {
             return p.conn.take_output();
         }
         let Some(s) = self.by_leg.get(&leg).and_then(|id| self.streams.get_mut(id)) else {
-            return Vec::new();
+            return Rope::default();
         };
         self.touched = true;
         let out = s.pull(budget, now);

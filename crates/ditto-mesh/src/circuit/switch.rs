@@ -7,19 +7,22 @@ mod legs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use super::fair::{Datagram, Datagrams, Shares};
-use super::wire::{Code, MAX_DATA, Message, join_datagram, split_datagram};
+use super::wire::{Code, MAX_DATA, Message, data_head, join_datagram, split_datagram};
 use crate::config::Limits;
-use crate::frame::FRAME_OVERHEAD;
+use crate::frame::{FRAME_OVERHEAD, MAX_FACK};
 use crate::peer_key::{PeerKey, ShortId};
+use crate::rope::Rope;
 use crate::session::{DatagramTag, Service, Session, Violation};
 use crate::transport::LinkKind;
 
 /// Bytes of control messages to one neighbour from which on it opens nothing and is not read.
 const MAX_CONTROL: usize = 64 << 10;
 
-/// Bytes around the data of a DATA message in its frame: kind and label, and those of the frame.
-const DATA_OVERHEAD: usize = 6 + FRAME_OVERHEAD;
+/// Bytes around the data of a DATA message in its record: kind and label, those of the frame, and an acknowledgement.
+const DATA_OVERHEAD: usize = 6 + FRAME_OVERHEAD + MAX_FACK;
 
 /// Most credit that a leg may have.
 const MAX_CREDIT: usize = 4 << 20;
@@ -56,7 +59,7 @@ struct Leg {
     window: usize,
     /// Passed on, and not granted again.
     owed: usize,
-    out: Vec<u8>,
+    out: Rope,
     /// A stream may have something to send.
     active: bool,
     served: u64,
@@ -104,7 +107,7 @@ pub(super) enum LegEvent {
     },
     Data {
         leg: LegId,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     Datagram {
         leg: LegId,
@@ -121,7 +124,7 @@ pub(super) enum LegEvent {
 /// What streams give to a hop.
 pub(super) trait Ends {
     /// Bytes of the stream on `leg`, about `budget`; none when it has nothing to send now.
-    fn pull(&mut self, leg: LegId, budget: usize, now: u64) -> Vec<u8>;
+    fn pull(&mut self, leg: LegId, budget: usize, now: u64) -> Rope;
 }
 
 /// Counts of one machine's circuits.
@@ -225,17 +228,20 @@ impl Switch {
     }
 
     /// A message of the circuits channel.
-    pub(super) fn on_message(&mut self, peer: PeerKey, bytes: &[u8], now: u64) -> Result<(), Violation> {
+    pub(super) fn on_message(&mut self, peer: PeerKey, bytes: Bytes, now: u64) -> Result<(), Violation> {
         let Some(n) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         n.unread += bytes.len();
         self.touched.insert(peer);
-        let message = Message::decode(bytes).map_err(|e| Violation(format!("circuits: {e}")))?;
+        let message = Message::decode(&bytes).map_err(|e| Violation(format!("circuits: {e}")))?;
         match message {
             Message::Open { label, window, index, route } => {
                 self.on_open(peer, label, window, index, route, now)
             }
             Message::Ok { label, window } => self.on_ok(&peer, label, window),
-            Message::Data { label, bytes } => self.on_data(&peer, label, bytes, now),
+            Message::Data { label, bytes: data } => {
+                let data = bytes.slice(bytes.len() - data.len()..);
+                self.on_data(&peer, label, data, now)
+            }
             Message::Credit { label, bytes } => {
                 let Some(id) = self.find(&peer, label)? else { return Ok(()) };
                 let Some(leg) = self.legs.get_mut(&id) else { return Ok(()) };
@@ -264,7 +270,7 @@ impl Switch {
         if label < next { Ok(None) } else { Err(Violation(format!("circuit {label} was never opened"))) }
     }
 
-    fn on_data(&mut self, peer: &PeerKey, label: u32, bytes: &[u8], now: u64) -> Result<(), Violation> {
+    fn on_data(&mut self, peer: &PeerKey, label: u32, bytes: Bytes, now: u64) -> Result<(), Violation> {
         let Some(id) = self.find(peer, label)? else { return Ok(()) };
         let Some(leg) = self.legs.get_mut(&id) else { return Ok(()) };
         leg.left = leg
@@ -277,11 +283,11 @@ impl Switch {
             Role::End => {
                 // The stream has limits of its own.
                 leg.owed += bytes.len();
-                self.events.push_back(LegEvent::Data { leg: id, bytes: bytes.to_vec() });
+                self.events.push_back(LegEvent::Data { leg: id, bytes });
             }
             Role::Relay(other) => {
                 if let Some(other) = self.legs.get_mut(&other) {
-                    other.out.extend_from_slice(bytes);
+                    other.out.push(bytes);
                     self.peak = self.peak.max(other.out.len());
                     self.touched.insert(other.peer);
                 }
@@ -359,7 +365,7 @@ impl Switch {
     }
 
     /// The next DATA to a neighbour, of the source whose turn it is.
-    fn next_data(&mut self, peer: &PeerKey, frame: usize, now: u64, ends: &mut dyn Ends) -> Option<Vec<u8>> {
+    fn next_data(&mut self, peer: &PeerKey, frame: usize, now: u64, ends: &mut dyn Ends) -> Option<Rope> {
         let n = self.neighbours.get_mut(peer)?;
         loop {
             let ready = n.legs.values().filter_map(|id| {
@@ -379,8 +385,9 @@ impl Switch {
                 }
             }
             let bytes = max.min(leg.out.len());
-            let message = Message::Data { label: leg.label, bytes: &leg.out[..bytes] }.encode();
-            leg.out.drain(..bytes);
+            let mut message = Rope::default();
+            message.write(|out| data_head(leg.label, out));
+            leg.out.move_to(bytes, &mut message);
             leg.credit -= bytes;
             self.served += 1;
             leg.served = self.served;

@@ -14,6 +14,7 @@ use crate::frame::Frame;
 use crate::identity::Identity;
 use crate::peer_key::ShortId;
 use crate::presence::{PresenceConnection, PresencePeer, empty};
+use crate::rope::Rope;
 use crate::session::{Delivery, Service};
 
 mod hostile;
@@ -166,8 +167,9 @@ impl Net {
         let (now, to) = (self.now, self.nodes[b].key);
         let Some(mut session) = self.nodes[a].sessions.remove(&b) else { return false };
         self.nodes[a].circuits.feed(&to, &mut session, 8192, 8192, now);
-        let (mut plain, mut fates) = (Vec::new(), Vec::new());
-        session.fill(now, 64 << 10, 8192, &mut plain, &mut fates);
+        let (mut filled, mut fates) = (Rope::default(), Vec::new());
+        session.fill(now, 64 << 10, 8192, &mut filled, &mut fates);
+        let plain = filled.to_vec();
         self.nodes[a].sessions.insert(b, session);
         for f in fates {
             self.nodes[a].circuits.on_fate(f);
@@ -198,7 +200,7 @@ impl Net {
         let node = &mut self.nodes[to];
         match item {
             Item::Message(bytes) => {
-                if let Err(Violation(text)) = node.call(self.now, |c, cx| c.on_message(from, &bytes, cx)) {
+                if let Err(Violation(text)) = node.call(self.now, |c, cx| c.on_message(from, bytes.into(), cx)) {
                     node.violations.push(text);
                 }
             }

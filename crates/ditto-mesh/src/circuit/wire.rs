@@ -172,6 +172,12 @@ fn amount(r: &mut Reader<'_>) -> Result<usize, WireError> {
     r.len(1 << 20)
 }
 
+/// Appends what stands before the bytes of a DATA message.
+pub(crate) fn data_head(label: u32, out: &mut Vec<u8>) {
+    out.push(3);
+    put_varint(out, label.into());
+}
+
 /// Splits a datagram of the circuits channel into label and rest.
 pub(crate) fn split_datagram(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let mut r = Reader::new(bytes);

@@ -1,5 +1,7 @@
 //! Circuits between the app and the sessions.
 
+use bytes::Bytes;
+
 use super::Mesh;
 use crate::api::{Action, SendFailure};
 use crate::circuit::{Circuits, Context};
@@ -30,7 +32,7 @@ impl Mesh {
         self.dirty.extend(self.circuits.take_touched().filter(|p| peers.contains_key(p)));
     }
 
-    pub(super) fn on_circuit_message(&mut self, peer: &PeerKey, bytes: &[u8]) -> Result<(), Violation> {
+    pub(super) fn on_circuit_message(&mut self, peer: &PeerKey, bytes: Bytes) -> Result<(), Violation> {
         self.circuits(|c, cx| c.on_message(peer, bytes, cx))
     }
 

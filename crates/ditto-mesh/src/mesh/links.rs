@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::hello::{Greeting, Hello};
 use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
+use crate::tls::TlsError;
 use crate::transport::{LinkId, LinkKind, Role};
 
 /// Bytes that a link may receive before it is ready: TLS handshake, HELLO, and what came in one piece with them.
@@ -78,15 +79,34 @@ impl Mesh {
     }
 
     pub(super) fn on_bytes(&mut self, id: LinkId, bytes: &[u8]) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let Some(channel) = link.channel.as_mut() else { return };
+        let Some(link) = self.links.get_mut(&id).filter(|l| l.channel.is_some()) else { return };
+        link.heard(self.now);
+        let outcome = if link.phase == Phase::Ready {
+            self.receive(id, bytes)
+        } else {
+            self.receive_greeting(id, bytes)
+        };
+        self.flush_control(id);
+        let Some(link) = self.links.get(&id) else { return };
+        if let Err(e) = outcome {
+            match link.phase {
+                Phase::Ready => self.drop_link(id, None, &e.to_string()),
+                _ => self.refuse(id, Refusal::Tls(e.to_string())),
+            }
+        }
+    }
+
+    /// Takes bytes of a link that is not ready; they may make it so.
+    fn receive_greeting(&mut self, id: LinkId, bytes: &[u8]) -> Result<(), TlsError> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let Some(channel) = link.channel.as_mut() else { return Ok(()) };
         let mut plain = std::mem::take(&mut link.plain);
         let outcome = channel.receive(bytes, &mut plain);
-        link.heard(self.now);
         if link.phase == Phase::Greeting {
             link.unauthenticated += bytes.len();
             if link.unauthenticated > MAX_UNAUTHENTICATED {
-                return self.refuse(id, Refusal::Malformed("too much before HELLO".into()));
+                self.refuse(id, Refusal::Malformed("too much before HELLO".into()));
+                return Ok(());
             }
             self.flush_output(id);
             self.greet(id, &mut plain);
@@ -94,15 +114,10 @@ impl Mesh {
         if self.links.get(&id).is_some_and(|l| l.phase == Phase::Ready) {
             self.read_frames(id, &mut plain);
         }
-        self.flush_control(id);
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.plain = plain;
-        if let Err(e) = outcome {
-            match link.phase {
-                Phase::Ready => self.drop_link(id, None, &e.to_string()),
-                _ => self.refuse(id, Refusal::Tls(e.to_string())),
-            }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.plain = plain;
         }
+        outcome
     }
 
     /// TLS has moved on, or a greeting may have arrived.
@@ -300,8 +315,10 @@ impl Mesh {
 
     pub(super) fn on_written(&mut self, id: LinkId, bytes: usize) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        // While there was room, nothing has waited for more of it.
+        let waited = link.room(&self.limits) == 0;
         link.written(bytes, self.now);
-        self.dirty.extend(link.peer);
+        self.dirty.extend(link.peer.filter(|_| waited));
         self.flush_control(id);
     }
 

@@ -8,16 +8,60 @@ use crate::frame::Frame;
 use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
 use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Violation};
-use crate::tls::RECORD;
+use crate::rope::Rope;
+use crate::tls::{RECORD, TlsError};
 use crate::transport::LinkId;
-
-/// Plaintext collected before it is encrypted.
-const BATCH: usize = RECORD / 2;
 
 /// Ciphertext handed to the transport in one piece.
 const WRITE: usize = 4 * RECORD;
 
 impl Mesh {
+    /// Takes bytes of a ready link. Frames of the session that are whole in one record are read where they were decrypted.
+    pub(super) fn receive(&mut self, id: LinkId, mut bytes: &[u8]) -> Result<(), TlsError> {
+        loop {
+            let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) else { return Ok(()) };
+            let Some(channel) = link.channel.as_mut() else { return Ok(()) };
+            let outcome = channel.take(&mut bytes);
+            while self.read_record(id) {}
+            if !outcome? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the next plaintext of a ready link; `false` if there is none.
+    fn read_record(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) else { return false };
+        let (Some(peer), Some(channel)) = (link.peer, link.channel.as_mut()) else { return false };
+        let Some(record) = channel.plaintext() else { return false };
+        let (mut at, mut out, mut outcome) = (0, Vec::new(), Ok(()));
+        if link.plain.is_empty()
+            && let Some(p) = self.peers.get_mut(&peer).filter(|p| p.rx == Some(id))
+        {
+            while let Ok(Some((frame, used))) = Frame::decode(&record[at..], self.limits.max_frame)
+                && frame.is_for_session()
+                && outcome.is_ok()
+            {
+                at += used;
+                outcome = p.session.on_frame(frame, self.now, &mut out);
+            }
+            self.dirty.insert(peer);
+        }
+        link.plain.extend_from_slice(&record[at..]);
+        let read = record.len();
+        channel.consume(read);
+        if let Err(Violation(reason)) = self.deliver(&peer, out).and(outcome) {
+            self.violation(&peer, reason);
+        }
+        let Some(link) = self.links.get_mut(&id).filter(|l| !l.plain.is_empty()) else { return true };
+        let mut plain = std::mem::take(&mut link.plain);
+        self.read_frames(id, &mut plain);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.plain = plain;
+        }
+        true
+    }
+
     /// Parses the frames at the front of `plain`, which belongs to a ready link, and leaves the incomplete rest.
     pub(super) fn read_frames(&mut self, id: LinkId, plain: &mut Vec<u8>) {
         let mut at = 0;
@@ -82,7 +126,7 @@ impl Mesh {
                     self.presence.on_message(peer, bytes, self.now);
                 }
                 Delivery::Message { service: Service::Circuits, bytes } => {
-                    self.on_circuit_message(peer, &bytes)?;
+                    self.on_circuit_message(peer, bytes.into())?;
                 }
                 Delivery::Message { service, bytes } => {
                     if let Some(lane) = service.lane() {
@@ -174,14 +218,12 @@ impl Mesh {
             let mut pending = 0;
             loop {
                 let room = link.room(&self.limits).saturating_sub(pending);
-                let mut batch = std::mem::take(&mut link.control);
+                let mut batch = Rope::from(std::mem::take(&mut link.control));
                 if room > 0 {
-                    self.circuits.feed(peer, &mut p.session, room.min(BATCH), frame, self.now);
-                    p.session.fill(self.now, room.min(BATCH), frame, &mut batch, &mut fates);
+                    self.circuits.feed(peer, &mut p.session, room.min(RECORD), frame, self.now);
+                    p.session.fill(self.now, room.min(RECORD), frame, &mut batch, &mut fates);
                 }
-                if !batch.is_empty()
-                    && let Err(e) = link.send(&batch)
-                {
+                if let Err(e) = link.send_rope(&batch) {
                     failed = Some((link.id, e.to_string()));
                     break;
                 }

@@ -1,57 +1,93 @@
 //! What a session sends next: acknowledgements and credit, what has to be sent again, then the classes by their weights.
 
-use super::{DatagramFate, Maker, Session};
-use crate::frame::{FRAME_OVERHEAD, Frame};
+use super::{ANSWER_MS, DatagramFate, Maker, Session};
+use crate::frame::{FRAME_OVERHEAD, Frame, MAX_FACK, data_head};
+use crate::rope::{Rope, SMALL};
 use crate::sched::CLASSES;
+
+/// Smallest piece of a message that is put behind other frames instead of into the next record.
+const MIN_PIECE: usize = 256;
 
 impl Session {
     /// Makes a numbered frame; it goes out with the next [`Session::fill`].
     pub(super) fn push_frame(&mut self, frame: Frame<'_>) {
         debug_assert!(frame.is_numbered());
-        let mut bytes = Vec::new();
-        frame.encode(&mut bytes);
+        let mut bytes = Rope::default();
+        bytes.write(|out| frame.encode(out));
         self.push_encoded(bytes);
     }
 
-    fn push_encoded(&mut self, bytes: Vec<u8>) {
+    fn push_encoded(&mut self, bytes: Rope) {
         self.made += 1;
         self.unacked_bytes += bytes.len();
         self.unacked.push_back(bytes);
     }
 
-    /// Appends frames to `out` until it holds `budget` bytes or nothing may be sent. `frame` is the size of frames
-    /// that suits the link.
+    /// Appends frames to `out` until it holds about `budget` bytes or nothing may be sent. `frame` is the size of frames
+    /// that suits the link. A frame is made smaller rather than to go beyond the budget, so that it is not cut by the record
+    /// that it is for.
     pub(crate) fn fill(
         &mut self,
         now: u64,
         budget: usize,
         frame: usize,
-        out: &mut Vec<u8>,
+        out: &mut Rope,
         fates: &mut Vec<DatagramFate>,
     ) {
         self.expire(now, fates);
-        if self.fack_now || self.fack_at.is_some_and(|at| at <= now) {
-            self.put_fack(out);
-        }
         for service in self.standing {
             let c = &mut self.channels[*service as usize];
             if let (Some(channel), Some(bytes)) = (c.id, c.recv.grant()) {
                 self.push_frame(Frame::Credit { channel, bytes });
             }
         }
+        let (start, mut data) = (out.len(), false);
         let payload = frame.min(self.peer_max_frame).saturating_sub(FRAME_OVERHEAD);
-        while out.len() < budget {
+        // An acknowledgement costs nothing where something goes anyway.
+        let budget = budget.saturating_sub(MAX_FACK);
+        while out.len() < budget || out.len() == start {
             if let Some(bytes) = self.unacked.get(self.next) {
-                out.extend_from_slice(bytes);
+                if out.len() > start && out.len() + bytes.len() > budget {
+                    break;
+                }
+                out.share(bytes);
                 self.next += 1;
-            } else if !self.make_frame(payload, out, fates) {
+                continue;
+            }
+            let room = budget.saturating_sub(out.len() + FRAME_OVERHEAD);
+            if out.len() > start && room < MIN_PIECE.min(payload) {
                 break;
             }
+            if !self.make_frame(payload.min(room.max(MIN_PIECE)), out, fates) {
+                break;
+            }
+            data = true;
+        }
+        self.acknowledge(now, data, out.len() > start, out);
+    }
+
+    /// Acknowledges what has come, if it is due or something else goes. `data`: messages are on their way with it.
+    fn acknowledge(&mut self, now: u64, data: bool, something: bool, out: &mut Rope) {
+        if self.facked == self.received {
+            if data && self.alone_at.is_some_and(|at| now <= at + ANSWER_MS) {
+                self.answers = true;
+            }
+            return;
+        }
+        let due = self.fack_now || self.fack_at.is_some_and(|at| at <= now);
+        if data {
+            self.answers = true;
+        } else if due && !something {
+            self.answers &= self.fack_now;
+            self.alone_at = self.fack_now.then_some(now);
+        }
+        if due || something {
+            self.put_fack(out);
         }
     }
 
     /// Makes the next frame in order of priority; datagrams go to `out` directly, others become unacknowledged ones.
-    fn make_frame(&mut self, payload: usize, out: &mut Vec<u8>, fates: &mut Vec<DatagramFate>) -> bool {
+    fn make_frame(&mut self, payload: usize, out: &mut Rope, fates: &mut Vec<DatagramFate>) -> bool {
         let paused = self.unacked_bytes >= self.limits.max_unacknowledged;
         let is_ready = |maker: Maker| match maker {
             Maker::Channel(service) => {
@@ -79,7 +115,7 @@ impl Session {
                 let Some(d) = self.pop_datagram() else { return false };
                 let Some(channel) = self.channels[d.service as usize].id else { return false };
                 let start = out.len();
-                Frame::Dgram { channel, payload: &d.bytes }.encode(out);
+                out.write(|out| Frame::Dgram { channel, payload: &d.bytes }.encode(out));
                 self.sched.charge(class, out.len() - start);
                 fates.push(DatagramFate { tag: d.tag, sent: true });
                 return true;
@@ -87,10 +123,11 @@ impl Session {
         };
         let c = &mut self.channels[service as usize];
         let Some(channel) = c.id else { return false };
-        let made = c.send.next(payload, |p| {
-            let mut bytes = Vec::with_capacity(p.payload.len() + FRAME_OVERHEAD);
-            Frame::Data { channel, payload: p.payload, end: p.end, fin: false }.encode(&mut bytes);
-            (bytes, p.end.then_some(p.tag).flatten())
+        let made = c.send.next(payload, |len, end| {
+            let shared = if len <= SMALL { len } else { 0 };
+            let mut head = Vec::with_capacity(shared + FRAME_OVERHEAD);
+            data_head(channel, len, end, &mut head);
+            Rope::from(head)
         });
         let Some((bytes, tag)) = made else { return false };
         self.sched.charge(class, bytes.len());
@@ -101,13 +138,13 @@ impl Session {
         true
     }
 
-    fn put_fack(&mut self, out: &mut Vec<u8>) {
+    fn put_fack(&mut self, out: &mut Rope) {
         self.fack_now = false;
         self.fack_at = None;
         self.unfacked_bytes = 0;
         if self.facked != self.received {
             self.facked = self.received;
-            Frame::Fack { frames: self.received }.encode(out);
+            out.write(|out| Frame::Fack { frames: self.received }.encode(out));
         }
     }
 }

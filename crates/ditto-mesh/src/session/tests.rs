@@ -43,7 +43,9 @@ impl Side {
     }
 
     fn write(&mut self, to: &mut Side, now: u64, budget: usize, frame: usize) {
-        self.session.fill(now, budget, frame, &mut to.inbox, &mut Vec::new());
+        let mut out = Rope::default();
+        self.session.fill(now, budget, frame, &mut out, &mut Vec::new());
+        to.inbox.extend(out.to_vec());
     }
 }
 
@@ -188,7 +190,9 @@ fn datagrams_expire_and_make_room_for_newer_ones() {
     assert!(a.session.send_datagram(Service::Bus, vec![2; 100], DatagramTag::App(2), 60).is_empty());
     assert_eq!(a.session.datagram_deadline(), Some(101));
     let mut fates = Vec::new();
-    a.session.fill(101, 1000, 1000, &mut b.inbox, &mut fates);
+    let mut out = Rope::default();
+    a.session.fill(101, 1000, 1000, &mut out, &mut fates);
+    b.inbox.extend(out.to_vec());
     assert_eq!(
         fates,
         [
@@ -255,8 +259,9 @@ fn unknown_services_are_reset_and_their_data_ignored() {
     Frame::Data { channel: 99, payload: b"early", end: true, fin: false }.encode(&mut b.inbox);
     b.read(0, usize::MAX);
     assert_eq!(b.got, []);
-    let mut out = Vec::new();
-    b.session.fill(0, 1000, 1000, &mut out, &mut Vec::new());
+    let mut filled = Rope::default();
+    b.session.fill(0, 1000, 1000, &mut filled, &mut Vec::new());
+    let mut out = filled.to_vec();
     let mut reset = false;
     while let Some((frame, used)) = Frame::decode(&out, 2048).unwrap() {
         reset |= matches!(frame, Frame::Reset { channel: 99, .. });

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::{Pending, Streams};
 use crate::api::Action;
 use crate::circuit::conn::Conn;
@@ -95,7 +97,7 @@ impl Streams {
     pub(in crate::circuit) fn on_data(
         &mut self,
         leg: LegId,
-        bytes: &[u8],
+        bytes: Bytes,
         switch: &mut Switch,
         cx: &mut Context<'_>,
     ) {
@@ -169,7 +171,7 @@ impl Streams {
     }
 
     /// Lets the opener of a circuit to us prove itself, and makes or continues its stream.
-    fn on_pending_data(&mut self, leg: LegId, bytes: &[u8], switch: &mut Switch, cx: &mut Context<'_>) {
+    fn on_pending_data(&mut self, leg: LegId, bytes: Bytes, switch: &mut Switch, cx: &mut Context<'_>) {
         let Some(p) = self.pending.get_mut(&leg) else { return };
         let heard = p.conn.receive(bytes).and_then(|()| match p.conn.peer()? {
             None => Ok(None),

@@ -3,6 +3,7 @@
 use super::{Leg, LegEvent, LegId, MAX_CONTROL, Role, Switch};
 use crate::circuit::wire::{Code, Message};
 use crate::peer_key::{PeerKey, ShortId};
+use crate::rope::Rope;
 use crate::session::Violation;
 use crate::transport::LinkKind;
 
@@ -67,7 +68,7 @@ impl Switch {
             left: window,
             window,
             owed: 0,
-            out: Vec::new(),
+            out: Rope::default(),
             active: false,
             served: 0,
             used: now,
@@ -159,7 +160,7 @@ impl Switch {
             left: 0,
             window: self.window(role, kind),
             owed: 0,
-            out: Vec::new(),
+            out: Rope::default(),
             active: false,
             served: 0,
             used: now,
