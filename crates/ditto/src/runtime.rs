@@ -28,6 +28,20 @@ pub(crate) fn handle() -> Result<&'static Handle, DittoError> {
     runtime().map(Runtime::handle)
 }
 
+/// Runs the task of an instance's network on a thread of its own until it ends, with everything that the task spawns.
+///
+/// The tasks of the links and the machine that they serve pass on every message. On one thread that costs no call of the
+/// kernel; between the workers of a runtime it wakes a thread each time, and often one that finds nothing to do.
+pub(crate) fn network(task: impl Future<Output = ()> + Send + 'static) -> Result<(), DittoError> {
+    let cannot = |e: std::io::Error| {
+        DittoError::new(ErrorKind::Internal, format!("cannot start the thread of the network: {e}"))
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let run = move || runtime.block_on(task);
+    std::thread::Builder::new().name("ditto-network".into()).spawn(run).map_err(cannot)?;
+    Ok(())
+}
+
 /// Runs blocking code on a thread made for it; works under any async executor of the host.
 pub(crate) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, DittoError> + Send + 'static,

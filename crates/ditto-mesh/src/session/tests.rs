@@ -158,16 +158,16 @@ fn a_peer_of_an_earlier_release_has_no_blobs_and_stays() {
     }
     assert_eq!(out, [Delivery::Failed { tag: 1 }, Delivery::Failed { tag: 2 }]);
     assert!(a.session.is_refused(Service::Blobs) && !a.session.is_refused(Service::Bus));
-    // Only an optional service may be refused.
-    let channel = a.session.channels[Service::Bus as usize].id.unwrap();
-    let refusal = Frame::Reset { channel, code: RESET_UNKNOWN_SERVICE };
-    assert!(a.session.on_frame(refusal, 0, &mut Vec::new()).is_err());
     // What was made for the channel before the refusal came is skipped.
     a.session.send(Service::Bus, vec![3; 10], None);
     a.inbox.clear();
     a.write(&mut b, 0, 100_000, 1000);
     b.read(0, usize::MAX);
     assert_eq!(b.got, [(Service::Bus, vec![3; 10])]);
+    // Only an optional service may be refused.
+    let channel = a.session.channels[Service::Bus as usize].id.unwrap();
+    let refusal = Frame::Reset { channel, code: RESET_UNKNOWN_SERVICE };
+    assert!(a.session.on_frame(refusal, 0, &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -181,6 +181,93 @@ fn a_bus_message_passes_a_bulk_transfer() {
     a.write(&mut b, 0, before + 1100, 1000);
     b.read(0, usize::MAX);
     assert_eq!(b.got, [(Service::Bus, b"quick".to_vec())]);
+}
+
+/// What a side would send now: DATA, FACK.
+fn kinds(side: &mut Side, now: u64, to: &mut Side) -> (bool, bool) {
+    let at = to.inbox.len();
+    side.write(to, now, 16 << 10, 16 << 10);
+    let (mut bytes, mut found) = (&to.inbox[at..], (false, false));
+    while let Some((frame, used)) = Frame::decode(bytes, 64 << 10).unwrap() {
+        found.0 |= matches!(frame, Frame::Data { .. });
+        found.1 |= matches!(frame, Frame::Fack { .. });
+        bytes = &bytes[used..];
+    }
+    found
+}
+
+#[test]
+fn acknowledgements_ride_on_answers_where_answers_are_usual() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    kinds(&mut b, 100, &mut a);
+    a.read(100, usize::MAX);
+    let send = |s: &mut Side| s.session.send(Service::Bus, vec![1; 64], Some(1));
+    // Nothing is known of answers: at once.
+    send(&mut a);
+    assert_eq!(kinds(&mut a, 100, &mut b), (true, false));
+    b.read(100, usize::MAX);
+    assert_eq!(kinds(&mut b, 100, &mut a), (false, true));
+    // An answer came soon after, so the next one waits for it.
+    send(&mut b);
+    assert_eq!(kinds(&mut b, 101, &mut a), (true, false));
+    a.read(101, usize::MAX);
+    for now in [101, 110, 120] {
+        send(&mut a);
+        assert_eq!(kinds(&mut a, now, &mut b), (true, true));
+        b.read(now, usize::MAX);
+        assert_eq!(kinds(&mut b, now, &mut a), (false, false));
+        assert_eq!(b.session.fack_deadline(), Some(now + ANSWER_MS));
+        send(&mut b);
+        assert_eq!(kinds(&mut b, now + 1, &mut a), (true, true));
+        a.read(now + 1, usize::MAX);
+    }
+    assert_eq!(a.transmitted.len(), 4);
+    // It waits no longer than that, and then not again.
+    send(&mut a);
+    kinds(&mut a, 200, &mut b);
+    b.read(200, usize::MAX);
+    assert_eq!(kinds(&mut b, 201, &mut a), (false, false));
+    assert_eq!(kinds(&mut b, 202, &mut a), (false, true));
+    send(&mut a);
+    kinds(&mut a, 300, &mut b);
+    b.read(300, usize::MAX);
+    assert_eq!(kinds(&mut b, 300, &mut a), (false, true));
+    // A lot is acknowledged whatever else.
+    b.session.answers = true;
+    a.session.send(Service::SyncBulk, vec![0; 100 << 10], None);
+    let before = b.session.facked;
+    for _ in 0..8 {
+        kinds(&mut a, 301, &mut b);
+        b.read(301, usize::MAX);
+        kinds(&mut b, 301, &mut a);
+    }
+    assert!(b.session.facked > before);
+}
+
+#[test]
+fn frames_fill_records_and_are_not_cut_by_them() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    for size in [100, 40_000, 64 << 10, 9_000, 1, 60_000] {
+        a.session.send(Service::SyncBulk, vec![7; size], None);
+    }
+    let (mut records, mut bytes) = (0, 0);
+    loop {
+        let at = b.inbox.len();
+        a.write(&mut b, 0, 16 << 10, 16 << 10);
+        let mut record = &b.inbox[at..];
+        assert!(record.len() <= 16 << 10);
+        if record.is_empty() {
+            break;
+        }
+        (records, bytes) = (records + 1, bytes + record.len());
+        while let Some((_, used)) = Frame::decode(record, 64 << 10).unwrap() {
+            record = &record[used..];
+        }
+        assert!(record.is_empty(), "a frame is cut");
+    }
+    assert!(bytes > 170_000 && records <= bytes / (15 << 10), "{bytes} bytes in {records} records");
+    b.read(0, usize::MAX);
+    assert_eq!(b.got.len(), 6);
 }
 
 #[test]

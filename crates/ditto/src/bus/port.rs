@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::Inbox;
 use super::stream::{BusStream, Shared};
-use crate::node::Command;
+use crate::node::{Command, Shortcut};
 
 /// What handles ask for.
 pub(crate) enum BusCommand {
@@ -64,6 +64,7 @@ pub(crate) struct BusPort {
     config: BusConfig,
     inbox: Arc<Inbox>,
     commands: mpsc::WeakUnboundedSender<Command>,
+    shortcut: Shortcut,
     /// Completions of single messages by their id.
     waiting: HashMap<u64, oneshot::Sender<Result<Delivery, BusError>>>,
     opening: HashMap<StreamId, Opening>,
@@ -73,13 +74,18 @@ pub(crate) struct BusPort {
 }
 
 impl BusPort {
-    pub(crate) fn new(inbox: Arc<Inbox>, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+    pub(crate) fn new(
+        inbox: Arc<Inbox>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        shortcut: Shortcut,
+    ) -> Self {
         let config = BusConfig::default();
         Self {
             bus: Bus::new(config.clone()),
             config,
             inbox,
             commands,
+            shortcut,
             waiting: HashMap::new(),
             opening: HashMap::new(),
             streams: HashMap::new(),
@@ -172,7 +178,8 @@ impl BusPort {
         let commands = self.commands.upgrade()?;
         let shared = Arc::new(Shared::new(&self.config));
         self.streams.insert(id, shared.clone());
-        Some(BusStream::new(id, peer, reliability, label, shared, commands))
+        let ways = (commands, self.shortcut.clone());
+        Some(BusStream::new(id, peer, reliability, label, shared, ways))
     }
 
     /// Something for the app. Whoever waited for it may have stopped waiting.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::delegate::{BusExecutor, BusStreamDelegate, pump_stream};
 use super::port::BusCommand;
 use super::send_error;
-use crate::node::Command;
+use crate::node::{Command, Shortcut};
 use crate::{Bus, DittoError, runtime};
 
 /// The other end may send more once this much was taken: a quarter of what it may send. Of an unreliable stream only the
@@ -138,6 +138,10 @@ impl Shared {
         self.arrived.notify_one();
     }
 
+    fn is_acknowledged(&self, sequence: u64) -> bool {
+        *self.acknowledged.borrow() >= sequence
+    }
+
     pub(super) fn acknowledge(&self, sequence: u64) {
         self.acknowledged.send_replace(sequence);
     }
@@ -174,6 +178,7 @@ struct Handle {
     label: String,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
+    shortcut: Shortcut,
     /// Whose turn it is among sends that wait for room.
     turn: tokio::sync::Mutex<()>,
 }
@@ -192,10 +197,10 @@ impl BusStream {
         reliability: Reliability,
         label: String,
         shared: Arc<Shared>,
-        commands: mpsc::UnboundedSender<Command>,
+        (commands, shortcut): (mpsc::UnboundedSender<Command>, Shortcut),
     ) -> Self {
         let turn = tokio::sync::Mutex::new(());
-        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, turn }) }
+        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, shortcut, turn }) }
     }
 
     /// Name of the stream on this device only (API-443).
@@ -264,15 +269,23 @@ impl BusStream {
         match offer {
             Offer::Accepted(sequence, tell) => {
                 if tell {
-                    // A task that is gone has ended the stream, which the next call learns.
-                    let flush = Command::Bus(BusCommand::Flush(self.handle.id));
-                    self.handle.commands.send(flush).map_err(|_| DittoError::closed())?;
+                    self.flush(sequence)?;
                 }
                 Ok(Ok(sequence))
             }
             Offer::Full(back) => Ok(Err(back)),
             Offer::Closed => Err(send_error(BusError::StreamClosed)),
         }
+    }
+
+    /// Lets the network take what is queued.
+    fn flush(&self, sequence: u64) -> Result<(), DittoError> {
+        let flush = Command::Bus(BusCommand::Flush(self.handle.id));
+        // A message that has none before it on its way goes out on this thread. One of many is better taken with the others.
+        let is_alone = self.handle.shared.is_acknowledged(sequence - 1);
+        let flush = if is_alone { self.handle.shortcut.take(flush) } else { Some(flush) };
+        // A task that is gone has ended the stream, which the next call learns.
+        flush.map_or(Ok(()), |flush| self.handle.commands.send(flush)).map_err(|_| DittoError::closed())
     }
 
     /// The next message; `None` once the stream has ended and everything that arrived before was taken. Several callers

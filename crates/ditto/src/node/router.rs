@@ -1,0 +1,296 @@
+//! The machines and what goes between them: everything that happens at once, without waiting for anybody.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use ditto_mesh::transport::{LinkId, NetEvent, Transport};
+use ditto_mesh::{ConnectionEvent, Input, Lane, Mesh, PeerKey, PresenceGraph};
+use ditto_net::Net;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::{Command, MeshEvent, now_ms};
+use crate::attachment::port::BlobPort;
+use crate::bus::BusPort;
+use crate::connection_request::ConnectionRequest;
+use crate::control::Control;
+use crate::replication::ToSync;
+use crate::runtime;
+use crate::sessions::Sessions;
+
+/// What the opener of a circuit learns when nobody here takes circuits of its purpose.
+const UNKNOWN_PURPOSE: u32 = 1;
+
+/// Who is told what happens.
+pub(super) struct Outlets {
+    pub(super) to_sync: crossbeam_channel::Sender<ToSync>,
+    pub(super) graph: watch::Sender<Arc<PresenceGraph>>,
+    pub(super) events: broadcast::Sender<MeshEvent>,
+    pub(super) control: Arc<Control>,
+    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
+}
+
+/// The machines, the sockets, and those who use them.
+pub(super) struct Router {
+    pub(super) mesh: Mesh,
+    bus: BusPort,
+    blobs: BlobPort,
+    pub(super) outlets: Outlets,
+    /// New with every start, as the machine of the mesh: link ids begin anew.
+    pub(super) net: Option<Arc<Net>>,
+    /// Counts the starts of sync, because link ids begin anew with each.
+    pub(super) run: u64,
+    sessions: Sessions,
+    /// The mesh has taken something of which the consequences wait.
+    unsettled: bool,
+    /// When the task wakes up at the latest.
+    pub(super) armed: u64,
+}
+
+impl Router {
+    pub(super) fn new(mesh: Mesh, bus: BusPort, blobs: BlobPort, outlets: Outlets) -> Self {
+        Self {
+            mesh,
+            bus,
+            blobs,
+            outlets,
+            net: None,
+            run: 0,
+            sessions: Sessions::default(),
+            unsettled: false,
+            armed: u64::MAX,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// What follows from it happens in [`Router::carry_out`].
+    pub(super) fn mesh_input(&mut self, input: Input) {
+        self.mesh.take(input, now_ms());
+        self.unsettled = true;
+    }
+
+    /// For the mesh, unless the session that it is meant for is over.
+    fn session_input(&mut self, peer: PeerKey, session: u64, input: Input) {
+        if self.sessions.is_current(&peer, session) {
+            self.mesh_input(input);
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.mesh_input(Input::Tick);
+        self.bus.handle(ditto_bus::Input::Tick, now_ms());
+    }
+
+    /// Takes one command. Those that have to wait for something come back.
+    pub(super) fn command(&mut self, command: Command) -> Option<Command> {
+        match command {
+            Command::Bus(command) => self.bus.command(command, now_ms()),
+            Command::Blobs(command) => {
+                if let Some(input) = self.blobs.command(command) {
+                    self.mesh_input(input);
+                }
+            }
+            Command::Send { peer, session, lane, bytes } => {
+                self.session_input(peer, session, Input::Send { peer, lane, bytes, tag: 0 });
+            }
+            Command::Consumed { peer, session, lane, bytes } => {
+                self.session_input(peer, session, Input::Consumed { peer, lane, bytes });
+            }
+            Command::Disconnect { peer, session, reason } => {
+                self.session_input(peer, session, Input::Disconnect { peer, reason });
+            }
+            Command::Control(input) => self.mesh_input(input),
+            Command::AnswerConnectionRequest { run, link, allow } => {
+                if run == self.run {
+                    self.mesh_input(Input::AnswerConnectionRequest { link, allow });
+                }
+            }
+            Command::Diagnostics(reply) => drop(reply.send(self.mesh.diagnostics())),
+            Command::Look => {}
+            later @ (Command::Start { .. }
+            | Command::Stop { .. }
+            | Command::Reconfigure { .. }
+            | Command::PeerMetadata(_)
+            | Command::Shutdown { .. }) => return Some(later),
+        }
+        None
+    }
+
+    /// Lets the machines' actions happen, until none is left.
+    pub(super) fn carry_out(&mut self) {
+        loop {
+            if std::mem::take(&mut self.unsettled) {
+                self.mesh.settle();
+            }
+            let mut idle = true;
+            while let Some(action) = self.mesh.poll() {
+                self.mesh_action(action);
+                idle = false;
+            }
+            let now = now_ms();
+            while let Some(input) = self.bus.poll(now) {
+                self.mesh_input(input);
+            }
+            if idle && !self.unsettled {
+                return;
+            }
+        }
+    }
+
+    /// Most writes are taken by the operating system at once.
+    fn write(&mut self, link: LinkId, bytes: Vec<u8>) {
+        let Some(net) = &self.net else { return };
+        let bytes = net.write_now(link, bytes);
+        if bytes > 0 {
+            // It asks for nothing but more writes.
+            self.mesh.take(Input::Net(NetEvent::Written { link, bytes }), now_ms());
+        }
+    }
+
+    fn mesh_action(&mut self, action: ditto_mesh::Action) {
+        use ditto_mesh::Action;
+        let now = now_ms();
+        match action {
+            Action::Dial { link, target } => self.network(|net| net.dial(link, &target)),
+            Action::Write { link, bytes } => self.write(link, bytes),
+            Action::Close { link } => self.network(|net| net.close(link)),
+            Action::PeerConnected(info) => {
+                tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");
+                self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
+                self.blobs.peer_up(info.peer);
+                let session = self.sessions.begin(info.peer);
+                self.sync(ToSync::PeerUp {
+                    peer: info.peer,
+                    session,
+                    store_id: info.store_id,
+                    epoch: info.store_epoch,
+                });
+                self.event(MeshEvent::PeerConnected {
+                    peer: info.peer,
+                    device_name: info.device_name,
+                    connection_type: info.link_kind.to_string(),
+                    remote: info.remote,
+                });
+            }
+            Action::PeerDisconnected { peer, reason } => {
+                tracing::info!(%peer, reason, "peer disconnected");
+                self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
+                self.blobs.peer_down(&peer);
+                self.sessions.end(&peer);
+                self.sync(ToSync::PeerDown { peer });
+                self.event(MeshEvent::PeerDisconnected { peer, reason });
+            }
+            Action::Message { peer, lane: Lane::Bus, bytes } => {
+                let length = bytes.len();
+                self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
+                self.mesh_input(Input::Consumed { peer, lane: Lane::Bus, bytes: length });
+            }
+            Action::Message { peer, lane: Lane::Blobs, bytes } => self.blobs.message(&peer, bytes),
+            Action::Message { peer, lane, bytes } => self.sync(ToSync::Message { peer, lane, bytes }),
+            Action::Datagram { peer, bytes } => {
+                self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
+            }
+            // Tag 0 marks replication, which counts acknowledged commits instead.
+            Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
+            Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
+            Action::SendFailed { tag, reason, .. } => {
+                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
+            }
+            Action::Queued { lane: Lane::Bus, .. } => {}
+            Action::Queued { peer, lane: Lane::Blobs, bytes } => self.blobs.queued(&peer, bytes),
+            Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
+            Action::ConnectionRequest { link, peer, kind, metadata } => {
+                self.ask(link, ConnectionRequest::new(peer, kind, metadata));
+            }
+            action if self.blobs.is_mine(&action) => self.blobs.circuit(action),
+            Action::CircuitIncoming { circuit, peer, purpose } if !ditto_bus::is_bus_purpose(purpose) => {
+                // No other service takes circuits, so the opener is told at once.
+                tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
+                self.mesh_input(Input::CircuitClose { circuit, code: UNKNOWN_PURPOSE });
+            }
+            Action::CircuitIncoming { .. }
+            | Action::CircuitOpened { .. }
+            | Action::CircuitMessage { .. }
+            | Action::CircuitDatagram { .. }
+            | Action::CircuitTransmitted { .. }
+            | Action::CircuitSendFailed { .. }
+            | Action::CircuitClosed { .. } => self.bus.handle(ditto_bus::Input::Circuit(action), now),
+            Action::CircuitQueued { .. } => {}
+            Action::PresenceChanged => {
+                self.outlets.graph.send_replace(Arc::new(self.mesh.graph()));
+            }
+            Action::Event(event) => {
+                self.outlets.control.record(event.clone(), now);
+                // Told above already, and as events of their own.
+                if !matches!(event, ConnectionEvent::Connected { .. } | ConnectionEvent::Disconnected { .. })
+                {
+                    tracing::info!("{event}");
+                    self.event(MeshEvent::Connection(event));
+                }
+            }
+        }
+    }
+
+    /// Puts a connection request to the app, beside everything else.
+    fn ask(&self, link: LinkId, request: ConnectionRequest) {
+        let (control, commands, run) = (self.outlets.control.clone(), self.outlets.commands.clone(), self.run);
+        // The app may take its time, or block.
+        let Ok(runtime) = runtime::handle() else { return };
+        runtime.spawn(async move {
+            let allow = control.decide(request).await;
+            if let Some(commands) = commands.upgrade() {
+                // A closed instance has no links.
+                let _ = commands.send(Command::AnswerConnectionRequest { run, link, allow });
+            }
+        });
+    }
+
+    fn network(&self, f: impl FnOnce(&Net)) {
+        if let Some(net) = &self.net {
+            f(net);
+        }
+    }
+
+    fn sync(&self, message: ToSync) {
+        // The thread ends only after this task was told to.
+        let _ = self.outlets.to_sync.send(message);
+    }
+
+    fn event(&self, event: MeshEvent) {
+        // Nobody may be listening.
+        let _ = self.outlets.events.send(event);
+    }
+}
+
+/// A way past the queue of commands: what is asked for happens on the thread that asks, if nobody else is at work.
+///
+/// That saves waking the thread of the network, which takes longer than a small message does.
+#[derive(Clone)]
+pub(crate) struct Shortcut(Weak<Mutex<Router>>);
+
+impl Shortcut {
+    pub(super) fn new(router: Weak<Mutex<Router>>) -> Self {
+        Self(router)
+    }
+
+    /// Does it, or gives it back.
+    pub(crate) fn take(&self, command: Command) -> Option<Command> {
+        let Some(router) = self.0.upgrade() else { return Some(command) };
+        let Ok(mut router) = router.try_lock() else { return Some(command) };
+        if router.net.is_none() {
+            return Some(command);
+        }
+        if let Some(command) = router.command(command) {
+            return Some(command);
+        }
+        router.carry_out();
+        if router.next_deadline().is_some_and(|at| at < router.armed)
+            && let Some(commands) = router.outlets.commands.upgrade()
+        {
+            // The task ends only after it was told to.
+            let _ = commands.send(Command::Look);
+        }
+        None
+    }
+}
