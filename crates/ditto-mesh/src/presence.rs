@@ -32,6 +32,9 @@ use crate::transport::LinkKind;
 /// Longest life of a record without a refresh, whatever it asks for.
 const MAX_TTL_S: u64 = 3600;
 
+/// The graph follows what others say at most once in this time for each peer that is known: every 200 ms in a mesh of 200.
+const FOLLOW_MS_PER_PEER: u64 = 1;
+
 /// Something that a neighbour did wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -112,6 +115,10 @@ pub(crate) struct Presence {
     /// When a peer of the shown graph was found to be out of reach.
     lost: BTreeMap<PeerKey, u64>,
     stale: bool,
+    /// Peers whose records the graph does not follow yet.
+    unseen: BTreeSet<PeerKey>,
+    /// When it was worked out last.
+    rebuilt: u64,
     /// Something came in since the last [`Presence::advance`].
     touched: bool,
     /// When the next one is needed otherwise.
@@ -143,6 +150,8 @@ impl Presence {
             refresh_at: u64::MAX,
             lost: BTreeMap::new(),
             stale: false,
+            unseen: BTreeSet::new(),
+            rebuilt: 0,
             touched: false,
             wake: u64::MAX,
             graph: PresenceGraph {
@@ -300,7 +309,18 @@ impl Presence {
         if self.lost.values().any(|at| at + self.limits.grace <= now) {
             self.stale = true;
         }
-        std::mem::take(&mut self.stale) && self.rebuild(now)
+        if !self.stale && (self.unseen.is_empty() || self.rebuild_at() > now) {
+            return false;
+        }
+        (self.stale, self.rebuilt) = (false, now);
+        self.unseen.clear();
+        self.rebuild(now)
+    }
+
+    /// When the graph may follow others again. Working it out costs time for every peer of the mesh; if each of them changed
+    /// something, and each change was followed at once, a mesh of twice the size would have eight times the work.
+    fn rebuild_at(&self) -> u64 {
+        self.rebuilt + self.records.len() as u64 * FOLLOW_MS_PER_PEER
     }
 
     /// What was read, to be granted to the senders again.
@@ -330,7 +350,8 @@ impl Presence {
         let inboxes =
             self.neighbours.values().filter(|n| !n.inbox.is_empty()).map(|n| n.bucket.since + pause);
         let lost = self.lost.values().map(|at| at + self.limits.grace);
-        own.chain(records).chain(inboxes).chain(lost).min()
+        let graph = (!self.unseen.is_empty()).then(|| self.rebuild_at());
+        own.chain(records).chain(inboxes).chain(lost).chain(graph).min()
     }
 }
 

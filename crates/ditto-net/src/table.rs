@@ -71,7 +71,8 @@ impl Links {
         let (outbox, outbox_end) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        self.entries.insert(link, Entry { outbox, _close: close, queued: queued.clone(), direct: None, from });
+        self.entries
+            .insert(link, Entry { outbox, _close: close, queued: queued.clone(), direct: None, from });
         LinkPort { outbox: outbox_end, closed, queued }
     }
 }

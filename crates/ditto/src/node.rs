@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent};
-use ditto_mesh::{
-    Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot,
-};
+use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot};
 use ditto_net::NetConfig;
 use ditto_sync::PeerSyncStatus;
 use ditto_types::{ErrorKind, Value};

@@ -200,7 +200,9 @@ impl Net {
         let node = &mut self.nodes[to];
         match item {
             Item::Message(bytes) => {
-                if let Err(Violation(text)) = node.call(self.now, |c, cx| c.on_message(from, bytes.into(), cx)) {
+                if let Err(Violation(text)) =
+                    node.call(self.now, |c, cx| c.on_message(from, bytes.into(), cx))
+                {
                     node.violations.push(text);
                 }
             }

@@ -7,8 +7,8 @@ use crate::event::Refusal;
 use crate::frame::Frame;
 use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
-use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Violation};
 use crate::rope::Rope;
+use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Violation};
 use crate::tls::{RECORD, TlsError};
 use crate::transport::LinkId;
 
@@ -19,7 +19,9 @@ impl Mesh {
     /// Takes bytes of a ready link. Frames of the session that are whole in one record are read where they were decrypted.
     pub(super) fn receive(&mut self, id: LinkId, mut bytes: &[u8]) -> Result<(), TlsError> {
         loop {
-            let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) else { return Ok(()) };
+            let Some(link) = self.links.get_mut(&id).filter(|l| l.phase == Phase::Ready) else {
+                return Ok(());
+            };
             let Some(channel) = link.channel.as_mut() else { return Ok(()) };
             let outcome = channel.take(&mut bytes);
             while self.read_record(id) {}

@@ -148,7 +148,7 @@ impl Presence {
                 n.outbox.insert(key);
             }
         }
-        self.stale = true;
+        self.unseen.insert(key);
     }
 
     /// The record is known; its metadata may be what is missing.
@@ -171,7 +171,7 @@ impl Presence {
                     n.outbox.insert(key);
                 }
             }
-            self.stale = true;
+            self.unseen.insert(key);
         }
     }
 
@@ -181,7 +181,8 @@ impl Presence {
             return true;
         }
         let shown: BTreeSet<PeerKey> = self.graph.remote_peers.iter().map(|p| p.peer_key).collect();
-        let out = self.records.iter().filter(|(k, _)| **k != self.local && !shown.contains(k));
+        let is_out = |k: &PeerKey| *k != self.local && !shown.contains(k) && !self.unseen.contains(k);
+        let out = self.records.iter().filter(|(k, _)| is_out(k));
         let Some(victim) = out.min_by_key(|(_, s)| s.expires).map(|(k, _)| *k) else { return false };
         self.records.remove(&victim);
         for n in self.neighbours.values_mut() {

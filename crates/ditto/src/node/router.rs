@@ -234,7 +234,8 @@ impl Router {
 
     /// Puts a connection request to the app, beside everything else.
     fn ask(&self, link: LinkId, request: ConnectionRequest) {
-        let (control, commands, run) = (self.outlets.control.clone(), self.outlets.commands.clone(), self.run);
+        let (control, commands, run) =
+            (self.outlets.control.clone(), self.outlets.commands.clone(), self.run);
         // The app may take its time, or block.
         let Ok(runtime) = runtime::handle() else { return };
         runtime.spawn(async move {

@@ -56,7 +56,7 @@ impl Task {
         // For when it is set. One that goes off too early does no harm, and setting it for every message costs more.
         let mut armed = u64::MAX;
         loop {
-            if let Some(at) = self.rearm(armed) {
+            if let Some(at) = self.finish_round(armed) {
                 armed = at;
                 // A tick that is due gives others a turn first.
                 let wait = Duration::from_millis(at.saturating_sub(now_ms()).max(1));
@@ -98,16 +98,7 @@ impl Task {
             {
                 return self.stop_network().await;
             }
-            self.finish_round();
         }
-    }
-
-    /// When to wake up, if that is before `armed`.
-    fn rearm(&self, armed: u64) -> Option<u64> {
-        let mut router = lock(&self.router);
-        let at = router.next_deadline().filter(|at| *at < armed)?;
-        router.armed = at;
-        Some(at)
     }
 
     /// Takes a command that needs no waiting; others come back.
@@ -115,8 +106,9 @@ impl Task {
         lock(&self.router).command(command)
     }
 
-    /// Takes what else has come from the network, and carries out what follows from all.
-    fn finish_round(&mut self) {
+    /// Takes what else has come from the network, and carries out what follows from all. Says when to wake up, if that is
+    /// before `armed`.
+    fn finish_round(&mut self, armed: u64) -> Option<u64> {
         let mut router = lock(&self.router);
         let mut bytes = 0;
         for _ in 0..INPUTS_PER_ROUND {
@@ -130,6 +122,9 @@ impl Task {
             router.mesh_input(Input::Net(event));
         }
         router.carry_out();
+        let at = router.next_deadline().filter(|at| *at < armed)?;
+        router.armed = at;
+        Some(at)
     }
 
     /// Carries out a command that may wait; true ends the task.
