@@ -5,8 +5,10 @@ use crate::frame::{FRAME_OVERHEAD, Frame, MAX_FACK, data_head};
 use crate::rope::{Rope, SMALL};
 use crate::sched::CLASSES;
 
-/// Smallest piece of a message that is put behind other frames instead of into the next record.
+/// Smallest piece of a message that is put behind other frames instead of into the next record, and that is sent at all
+/// rather than to wait for more room.
 const MIN_PIECE: usize = 256;
+const MIN_FIRST: usize = 1024;
 
 impl Session {
     /// Makes a numbered frame; it goes out with the next [`Session::fill`].
@@ -58,7 +60,8 @@ impl Session {
             if out.len() > start && room < MIN_PIECE.min(payload) {
                 break;
             }
-            if !self.make_frame(payload.min(room.max(MIN_PIECE)), out, fates) {
+            let least = if out.len() == start { MIN_FIRST } else { MIN_PIECE };
+            if !self.make_frame(payload.min(room.max(least)), out, fates) {
                 break;
             }
             data = true;
