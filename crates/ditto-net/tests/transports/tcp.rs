@@ -90,6 +90,49 @@ async fn large_data_crosses_both_ways_at_once_and_every_byte_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_in_place_and_by_the_task_arrives_in_order_and_is_counted_once() {
+    let (a, mut a_probe, b, mut b_probe, accepted) = linked(4).await;
+    let data = pattern(40 * 1024 * 1024);
+    // An empty write is none.
+    assert_eq!(a.write_now(LinkId(1), Vec::new()), 0);
+    let (mut at_once, mut waited) = (0, 0);
+    let mut sizes = [65_536usize, 1, 300_000, 1400].iter().cycle();
+    let mut rest = &data[..];
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+        let taken = a.write_now(LinkId(1), piece.to_vec());
+        assert!(taken <= piece.len());
+        at_once += taken;
+        waited += piece.len() - taken;
+        rest = after;
+    }
+    // The socket was full long before, and then all goes through the task.
+    assert!(at_once > 0 && waited > 0, "{at_once} bytes at once, {waited} later");
+    let written = tokio::spawn(async move {
+        let mut written = 0;
+        while written < waited {
+            if let NetEvent::Written { bytes, .. } = a_probe.next().await {
+                written += bytes;
+            }
+        }
+        (written, a_probe)
+    });
+    assert!(b_probe.bytes(accepted, data.len()).await == data, "the bytes arrive as they were written");
+    let (written, mut a_probe) = written.await.unwrap();
+    assert_eq!(written, waited);
+    assert_eq!(a.stats().queued_bytes, 0);
+    // A link that was closed sends what it has taken.
+    assert_eq!(a.write_now(LinkId(1), b"bye".to_vec()), 3);
+    a.close(LinkId(1));
+    assert_eq!(a.write_now(LinkId(1), b"late".to_vec()), 0);
+    assert_eq!(b_probe.bytes(accepted, 3).await, b"bye");
+    b_probe.down(accepted).await;
+    a_probe.down(LinkId(1)).await;
+    until_idle(&a, 0).await;
+    drop(b);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_stops_reading_holds_the_sender_back() {
     const LEN: usize = 64 * 1024 * 1024;
     let (a, mut a_probe, _b, mut b_probe, accepted) = linked(4).await;
