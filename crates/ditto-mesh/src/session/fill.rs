@@ -39,7 +39,10 @@ impl Session {
         self.expire(now, fates);
         for service in self.standing {
             let c = &mut self.channels[*service as usize];
-            if let (Some(channel), Some(bytes)) = (c.id, c.recv.grant()) {
+            // What is granted before the channel is open would reach nobody.
+            if let Some(channel) = c.id
+                && let Some(bytes) = c.recv.grant()
+            {
                 self.push_frame(Frame::Credit { channel, bytes });
             }
         }
