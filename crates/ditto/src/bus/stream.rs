@@ -283,9 +283,12 @@ impl BusStream {
         let flush = Command::Bus(BusCommand::Flush(self.handle.id));
         // A message that has none before it on its way goes out on this thread. One of many is better taken with the others.
         let is_alone = self.handle.shared.is_acknowledged(sequence - 1);
-        let flush = if is_alone { self.handle.shortcut.take(flush) } else { Some(flush) };
-        // A task that is gone has ended the stream, which the next call learns.
-        flush.map_or(Ok(()), |flush| self.handle.commands.send(flush)).map_err(|_| DittoError::closed())
+        let left = if is_alone { self.handle.shortcut.take(flush) } else { Some(flush) };
+        match left {
+            None => Ok(()),
+            // A task that is gone has ended the stream, which the next call learns.
+            Some(flush) => self.handle.commands.send(flush).map_err(|_| DittoError::closed()),
+        }
     }
 
     /// The next message; `None` once the stream has ended and everything that arrived before was taken. Several callers

@@ -31,13 +31,6 @@ async fn next_event(events: &mut Option<mpsc::Receiver<NetEvent>>) -> Option<Net
     }
 }
 
-/// What a round begins with.
-enum Begin {
-    Command(Option<Command>),
-    Event(NetEvent),
-    Tick,
-}
-
 pub(super) struct Task {
     router: Arc<Mutex<Router>>,
     /// Of the sockets. New with every start, so that an event of the last run cannot reach the next.
@@ -62,22 +55,17 @@ impl Task {
                 let wait = Duration::from_millis(at.saturating_sub(now_ms()).max(1));
                 timer.as_mut().reset(tokio::time::Instant::now() + wait);
             }
-            let begin = tokio::select! {
-                command = commands.recv() => Begin::Command(command),
-                Some(event) = next_event(&mut self.events) => Begin::Event(event),
-                () = &mut timer, if armed != u64::MAX => {
-                    armed = u64::MAX;
-                    Begin::Tick
-                }
-            };
-            let mut waiting = match begin {
-                Begin::Command(None) => return self.stop_network().await,
-                Begin::Command(Some(command)) => self.take(command),
-                Begin::Event(event) => {
+            let mut waiting = tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => return self.stop_network().await,
+                },
+                Some(event) = next_event(&mut self.events) => {
                     lock(&self.router).mesh_input(Input::Net(event));
                     None
                 }
-                Begin::Tick => {
+                () = &mut timer, if armed != u64::MAX => {
+                    armed = u64::MAX;
                     let mut router = lock(&self.router);
                     router.armed = u64::MAX;
                     router.tick();
