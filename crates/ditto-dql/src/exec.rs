@@ -15,7 +15,7 @@ use crate::spill::SharedSpill;
 pub(crate) use output::{is_whole, project};
 pub(crate) use select::select;
 pub use stats::RunStats;
-pub(crate) use stats::TermStats;
+pub(crate) use stats::{TermStats, Terms};
 
 /// Memory that a run without [`Spill`](crate::Spill) may hold for sorting, and again for groups and for the rows of DISTINCT, in
 /// bytes.

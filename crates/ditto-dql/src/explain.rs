@@ -104,7 +104,7 @@ fn targets<T: Selecting + 'static>(
 ) -> Value {
     let texts = Texts::of(&chosen.bound.text, &[&chosen.template.choice().head]);
     let cx = Cx::constant(&chosen.bound);
-    let visited = stats.and_then(|s| s.terms.first()).map(|t| t.visited);
+    let visited = stats.and_then(|s| s.terms.get(0)).map(|t| t.visited);
     let nanos = stats.map_or(0, |s| s.source_ns);
     let head = &chosen.template.choice().head;
     let mut out = scan::operators(head, &chosen.route, (&cx, &chosen.limits), visited, nanos);

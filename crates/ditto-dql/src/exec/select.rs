@@ -9,7 +9,7 @@ use super::distinct::Distinct;
 use super::groups::Groups;
 use super::output::{is_whole, names, project};
 use super::ranked::Ranked;
-use super::stats::{RunStats, TermStats};
+use super::stats::{RunStats, TermStats, Terms};
 use super::{Poll, REPORT_EVERY, RunContext};
 use crate::bind::{Chosen, needs};
 use crate::error::DqlError;
@@ -45,7 +45,7 @@ struct Run<'p, 'c> {
 
 impl<'p, 'c> Run<'p, 'c> {
     fn new(plan: &'p SelectPlan, cx: &'c RunContext<'c>) -> Self {
-        let terms = vec![TermStats::default(); 1 + plan.inner.len()];
+        let terms = Terms::new(TermStats::default(), plan.inner.len());
         let stats = RunStats { terms, ..RunStats::default() };
         Self { plan, cx, poll: Poll::new(cx), sink: Sink::new(plan, cx), stats }
     }

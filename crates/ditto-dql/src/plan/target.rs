@@ -8,7 +8,7 @@ use crate::decl::TypeDecls;
 use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
-use crate::exec::{Poll, RunContext, RunStats, TermStats};
+use crate::exec::{Poll, RunContext, RunStats, TermStats, Terms};
 use crate::sort::{Sorter, Window};
 use crate::source::{Access, Row, Source};
 use crate::truth::Truth;
@@ -131,7 +131,7 @@ pub(super) fn targets<P: Selecting + 'static, S: Source, T>(
     if let Some(profiler) = run.profiler {
         stats.finish_ns = run.nanos().saturating_sub(before);
         (stats.matched, stats.projected, stats.rows) = (term.kept, term.kept, chosen.len() as u64);
-        stats.terms = vec![term];
+        stats.terms = Terms::new(term, 0);
         profiler.report(stats);
     }
     Ok(chosen)
