@@ -12,6 +12,7 @@ mod update;
 
 use std::sync::Arc;
 
+use ditto_types::attachment::is_token;
 use ditto_types::{ErrorKind, Path, SmolStr, Value};
 
 use crate::catalog::CollectionRef;
@@ -289,7 +290,7 @@ pub(crate) fn check_kind<'a>(v: &Value, kind: FieldKind, at: At, cx: &Cx<'a>) ->
         FieldKind::Counter => (matches!(v, Value::Int(_)), "an integer value"),
         FieldKind::PnCounter => (Number::of(v).is_some(), "a number"),
         FieldKind::Map => (v.as_object().is_some(), "an object"),
-        FieldKind::Attachment => (v.as_object().is_some(), "an attachment token"),
+        FieldKind::Attachment => (is_token(v), "an attachment token"),
     };
     if fits {
         return Ok(());

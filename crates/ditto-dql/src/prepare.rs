@@ -231,7 +231,8 @@ impl Prepared {
     /// # Errors
     ///
     /// [`ErrorKind::QueryArguments`] for a missing argument or a LIMIT or OFFSET that is no row count,
-    /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply.
+    /// [`ErrorKind::DepthLimitExceeded`] for an argument nested too deeply, [`ErrorKind::AttachmentTokenInvalid`] for
+    /// `{"$attachment": …}` around anything but a token.
     pub fn bind(&self, args: &Object, cx: &BindContext<'_>) -> Result<Plan, DqlError> {
         self.bind_to(&self.arguments(Cow::Borrowed(args))?, cx)
     }
@@ -240,7 +241,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::QueryArguments`] for a missing argument, [`ErrorKind::DepthLimitExceeded`] for one nested too deeply.
+    /// As [`Prepared::bind`], but for LIMIT and OFFSET.
     pub fn arguments(&self, mut args: Cow<'_, Object>) -> Result<Arguments, DqlError> {
         if let Some(PrefixKind::Advise { .. }) = self.prefix {
             // The advice does not depend on values.
@@ -312,6 +313,8 @@ fn argument(name: &SmolStr, args: &mut Cow<'_, Object>, tokens: &mut Vec<Value>)
         let message = format!("argument {name} is nested deeper than {MAX_DEPTH} levels");
         return Err(DqlError::new(ErrorKind::DepthLimitExceeded, message));
     }
-    attachment::unmark(&mut value, tokens);
+    let unmarked = attachment::unmark(&mut value, tokens);
+    unmarked
+        .map_err(|e| DqlError::new(ErrorKind::AttachmentTokenInvalid, format!("argument {name}: {e}")))?;
     Ok(value)
 }

@@ -421,6 +421,11 @@ async fn api_340_tokens_in_arguments_are_attachments() {
         .unwrap();
     store.execute("INSERT INTO cars SELECT 8 AS _id, photo FROM cars WHERE _id = 1").await.unwrap();
     assert!(!is_attachment("photo", 7).await && !is_attachment("photo", 8).await);
+    // What is marked and no token is an error, and nothing is written.
+    let bad = store.execute((insert, json!({ "t": { "$attachment": { "id": "x", "len": 1 } } }))).await;
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::AttachmentTokenInvalid);
+    let bad = store.execute((declared, json!({ "t": { "id": "x", "len": 1, "metadata": {} } }))).await;
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::QueryEvaluation);
     // Strict mode takes nothing for what is not declared.
     store.execute("ALTER SYSTEM SET dql_strict_mode = true").await.unwrap();
     let strict = "INSERT INTO cars DOCUMENTS ({'_id': 9, 'photo': :t})";
