@@ -15,8 +15,9 @@ use crate::Outcome;
 /// What everybody subscribes to.
 pub(super) const ALL: &str = "SELECT * FROM docs";
 
-/// First byte of a message with documents, and of one that is compressed, as only those with documents are.
-const DOCUMENTS: [u8; 2] = [4, 18];
+/// First byte of a message with documents, and of one that is compressed: on the bulk lane these have documents, on the live
+/// lane they may be requests.
+const DOCUMENTS: [(u8, Lane); 3] = [(4, Lane::Live), (4, Lane::Bulk), (18, Lane::Bulk)];
 
 /// Virtual milliseconds that a message takes.
 pub(super) const HOP_MS: u64 = 5;
@@ -205,7 +206,7 @@ impl Pump {
                     }
                     self.traffic.messages += 1;
                     self.traffic.bytes += bytes.len() as u64;
-                    if !bytes.first().is_some_and(|tag| DOCUMENTS.contains(tag)) {
+                    if !bytes.first().is_some_and(|tag| DOCUMENTS.contains(&(*tag, lane))) {
                         self.traffic.overhead += bytes.len() as u64;
                     }
                     // The network takes everything at once.

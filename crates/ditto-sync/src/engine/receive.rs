@@ -38,6 +38,10 @@ pub(crate) struct RecvSub<Q> {
     pub(crate) recon: Option<Recon>,
     /// A fingerprint to compare with ours when the feed of commits has reached this one.
     pub(crate) root: Option<(Root, u64)>,
+    /// Whether the peer's comparison of the same views goes first.
+    pub(crate) yielded: bool,
+    /// Whether the end of a comparison is to be said when nothing is missing any more.
+    pub(crate) ending: bool,
     pub(crate) text_sent: bool,
     /// The row as it was last read or written.
     pub(crate) row: Option<Cursor>,
@@ -91,6 +95,8 @@ impl<S: SyncStore> Session<S> {
                     failed: None,
                     recon: None,
                     root: None,
+                    yielded: false,
+                    ending: false,
                     text_sent: false,
                     row: None,
                     row_before: None,
@@ -231,6 +237,7 @@ impl<S: SyncStore> Session<S> {
         if !self.recv.wants.is_empty() && !core.broken(Rule::WantsBlockCursor) {
             return Ok(());
         }
+        self.end_comparisons(core);
         let mut became = Vec::new();
         for (sid, sub) in &mut self.recv.sids {
             let ready = sub.finished && sub.announced && sub.recon.is_none();

@@ -4,15 +4,20 @@
 //! counters of our view (RECGO), from which the sender estimates the difference and sends a first run of symbols. What
 //! they tell is requested (WANT) or announced (HAVE); if they do not suffice we ask for more, and for a listing when
 //! that does not help. A sender lists at once when that is shorter.
+//!
+//! Where both peers ask for the same query and differ, one comparison mostly serves both: it brings the newer state of a
+//! document to either side. So the peer whose view has the higher token waits for the end of the other's comparison,
+//! requests included, and then asks for a new fingerprint, which is the same or tells of few differences.
 
 use std::sync::Arc;
 
 use ditto_types::KeyHash;
 
 use super::bulk::Job;
-use super::receive::short;
+use super::receive::{RecvSub, short};
+use super::sender::SendSub;
 use super::session::{Mark, Session};
-use super::{Core, Fault, Rule};
+use super::{Core, Fault, Rule, number};
 use crate::limits::{MAX_KEYS, MAX_MISSING, MAX_SYMBOLS};
 use crate::peer::Lane;
 use crate::sketch::{COUNTERS, Decoder, Entry, SYMBOL_BYTES, Summary, Symbol};
@@ -85,16 +90,29 @@ impl<S: SyncStore> Session<S> {
     /// documents from this peer that arrived before the fingerprint must be in our sums.
     pub(crate) fn compare_roots(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
         let due = |root: &Option<(Root, u64)>| root.as_ref().is_some_and(|(_, head)| *head <= core.processed);
-        let list_docs = core.config.list_docs;
+        let (list_docs, own) = (core.config.list_docs, core.store.identity().store_id);
         let sids: Vec<_> = self.recv.sids.iter().filter(|(_, s)| due(&s.root)).map(|(sid, _)| *sid).collect();
         for sid in sids {
             let Some(sub) = self.recv.sids.get_mut(&sid) else { continue };
-            let Some((root, _)) = sub.root.take() else { continue };
+            let Some((root, head)) = sub.root.take() else { continue };
             let Summary { count, sum, counters } = core.summary(sub.hash, &sub.query)?;
             if root.count == *count && root.sum == *sum {
+                sub.yielded = false;
                 self.put(core, Lane::Live, &Message::RecOk { sid });
                 self.finish_scan(sid, root.token);
                 self.try_live(core)?;
+                continue;
+            }
+            // The peer compares the same views, and is to go first.
+            let order = (root.token, number(&self.store_id));
+            let first = |s: &SendSub<S::Query>| s.hash == sub.hash && s.recon.is_some();
+            if self.send.subs.values().any(|s| first(s) && order < (s.token, number(&own))) {
+                sub.yielded = true;
+                sub.root = Some((root, head));
+                continue;
+            }
+            if std::mem::take(&mut sub.yielded) {
+                self.put(core, Lane::Live, &Message::RecGo { sid, ask: Ask::Root });
                 continue;
             }
             // The counters cost as much as a listing of a few documents.
@@ -224,9 +242,18 @@ impl<S: SyncStore> Session<S> {
         }
         let token = recon.token;
         sub.recon = None;
-        self.put(core, Lane::Live, &Message::RecEnd { sid, ok: true });
+        sub.ending = true;
         self.finish_scan(sid, token);
         self.try_live(core)
+    }
+
+    /// Says that comparisons are over whose requests are answered: the peer may wait for that to compare.
+    pub(crate) fn end_comparisons(&mut self, core: &mut Core<S>) {
+        let ended = |(sid, s): (&u32, &mut RecvSub<S::Query>)| std::mem::take(&mut s.ending).then_some(*sid);
+        let sids: Vec<_> = self.recv.sids.iter_mut().filter_map(ended).collect();
+        for sid in sids {
+            self.put(core, Lane::Live, &Message::RecEnd { sid, ok: true });
+        }
     }
 
     /// The sender has looked at a part of what only this store has.
@@ -248,6 +275,12 @@ impl<S: SyncStore> Session<S> {
                     None => (Arc::default(), 0, 0),
                 }
             }
+            (Some(SendRecon::RootSent), Ask::Root) => {
+                // With the token of the first one: what was pushed since may be under way.
+                let token = sub.token;
+                self.send.jobs.push_back(Job::Root { sid, token });
+                return Ok(());
+            }
             (Some(SendRecon::Symbols { symbols, sent }), Ask::More { symbols: n }) => {
                 let rest = (symbols.len() - sent) as u64;
                 (symbols, sent, usize::try_from(*n).unwrap_or(usize::MAX).min(rest as usize))
@@ -266,11 +299,11 @@ impl<S: SyncStore> Session<S> {
     }
 
     /// The receiver is done with a comparison.
-    pub(crate) fn on_reconciled(&mut self, sid: u32) -> Result<(), Fault> {
+    pub(crate) fn on_reconciled(&mut self, core: &mut Core<S>, sid: u32) -> Result<(), Fault> {
         if let Some(sub) = self.send.subs.get_mut(&sid) {
             sub.recon = None;
         }
-        Ok(())
+        self.compare_roots(core)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct SendSub<Q> {
     pub(crate) query: Q,
     pub(crate) collection: SmolStr,
     pub(crate) whole: bool,
+    /// Commits after this one are pushed.
+    pub(crate) token: u64,
     /// The comparison in progress.
     pub(crate) recon: Option<SendRecon>,
 }
@@ -71,6 +73,7 @@ impl<S: SyncStore> Session<S> {
             self.send.denied.remove(&sid);
             self.send.jobs.retain(|job| job.sid() != sid);
         }
+        self.compare_roots(core)?;
         let mut unknown = Vec::new();
         for add in m.add {
             if let Some(sub) = self.send.subs.get(&add.sid) {
@@ -148,6 +151,7 @@ impl<S: SyncStore> Session<S> {
             collection: SmolStr::new(core.store.collection(&query)),
             whole: core.store.is_whole_collection(&query),
             query,
+            token,
             recon: None,
         };
         self.send.collections.insert(sub.collection.clone());

@@ -317,11 +317,11 @@ impl<S: SyncStore> Session<S> {
                 Ok(())
             }
             Message::Root(m) => self.on_root(core, m),
-            Message::RecOk { sid } => self.on_reconciled(sid),
+            Message::RecOk { sid } => self.on_reconciled(core, sid),
             Message::RecGo { sid, ask } => self.on_recgo(core, sid, &ask),
             Message::Sym(m) => self.on_symbols(core, m),
             Message::List(m) => self.on_list(core, m),
-            Message::RecEnd { sid, .. } => self.on_reconciled(sid),
+            Message::RecEnd { sid, .. } => self.on_reconciled(core, sid),
             Message::Gone { keys, .. } => self.on_gone(core, &keys),
             Message::Rej(m) => {
                 core.actions.push_back(Action::Rejected {

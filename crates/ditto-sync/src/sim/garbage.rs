@@ -308,6 +308,8 @@ fn what_came_twice_is_acknowledged_as_a_duplicate() {
     for n in 0..3 {
         net.subscribe(n, 1, ALL);
     }
+    // Links outside the tree are eager where the two do not ask for the same.
+    net.subscribe(2, 2, "SELECT * FROM c WHERE v = 1");
     net.up(0, 1);
     net.up(1, 2);
     net.up(0, 2);

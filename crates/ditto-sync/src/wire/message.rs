@@ -104,6 +104,8 @@ pub(crate) enum Ask {
     Sketch { count: u64, counters: Box<[i32; COUNTERS]> },
     /// More symbols than have come.
     More { symbols: u64 },
+    /// The fingerprint once more: documents have gone to and fro since.
+    Root,
 }
 
 /// Part of the symbols of a sender's view, in order.
@@ -311,6 +313,7 @@ impl Message {
                         o.push(2);
                         put_varint(o, *symbols);
                     }
+                    Ask::Root => o.push(3),
                 }
             }
             Message::Sym(s) => {
@@ -609,6 +612,7 @@ fn ask(r: &mut Reader<'_>) -> Result<Ask, WireError> {
             Ok(Ask::Sketch { count, counters })
         }
         2 => Ok(Ask::More { symbols: r.varint()? }),
+        3 => Ok(Ask::Root),
         _ => Err(r.invalid("mode of RECGO")),
     }
 }

@@ -130,6 +130,7 @@ fn message() -> impl Strategy<Value = Message> {
     });
     let ask = prop_oneof![
         Just(Ask::List),
+        Just(Ask::Root),
         (any::<u64>(), any::<[i32; COUNTERS]>())
             .prop_map(|(count, counters)| Ask::Sketch { count, counters: Box::new(counters) }),
         any::<u64>().prop_map(|symbols| Ask::More { symbols }),
