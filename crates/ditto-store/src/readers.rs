@@ -37,6 +37,8 @@ struct State {
     idle: Vec<Idle>,
     /// Connections lent out.
     lent: usize,
+    /// Who waits for one to come back. Waking nobody would cost a system call for every statement.
+    waiting: usize,
     closed: bool,
 }
 
@@ -66,7 +68,9 @@ impl ReaderPool {
             if state.lent < MAX {
                 break;
             }
+            state.waiting += 1;
             state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         // Counted before it is opened, since opening must not happen under the lock.
         state.lent += 1;
@@ -88,7 +92,9 @@ impl ReaderPool {
             if left.is_zero() {
                 return false;
             }
+            state.waiting += 1;
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
         true
     }
@@ -141,6 +147,8 @@ impl Drop for Reader {
             let at = if self.first { state.idle.len() } else { 0 };
             state.idle.insert(at, Idle { db, first: self.first });
         }
-        self.pool.0.changed.notify_all();
+        if state.waiting > 0 {
+            self.pool.0.changed.notify_all();
+        }
     }
 }
