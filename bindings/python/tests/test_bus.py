@@ -59,6 +59,17 @@ async def opened(
     return here, await asyncio.wait_for(anext(streams), LIMIT)
 
 
+async def test_both_apps_ask_for_a_stream_and_get_one(line: tuple[Ditto, Ditto, Ditto]) -> None:
+    a, _, c = line
+    asked = [a.bus.open_or_join(c.peer_key, label="game"), c.bus.open_or_join(a.peer_key, label="game")]
+    here, there = await asyncio.wait_for(asyncio.gather(*asked), LIMIT)
+    assert (here.peer_key, there.peer_key, here.label) == (c.peer_key, a.peer_key, "game")
+    assert await here.send(b"your turn") == 1
+    assert await asyncio.wait_for(there.recv(), LIMIT) == b"your turn"
+    await here.close()
+    assert await asyncio.wait_for(there.closed(), LIMIT) is BusStreamEnd.CLOSED_BY_REMOTE
+
+
 async def test_streams_and_messages_cross_a_relay(line: tuple[Ditto, Ditto, Ditto]) -> None:
     a, _, c = line
     messages = c.bus.incoming_messages()

@@ -129,8 +129,14 @@ impl Shared {
     }
 
     pub(super) fn settle(&self, messages: usize, bytes: usize) {
-        self.outgoing().window.give(messages, bytes);
-        self.freed.notify_one();
+        let mut out = self.outgoing();
+        out.window.give(messages, bytes);
+        // Whoever waits is woken for many messages at once, not for each.
+        let wake = out.waiting > 0 && out.window.is_roomy();
+        drop(out);
+        if wake {
+            self.freed.notify_one();
+        }
     }
 
     pub(super) fn push(&self, batch: Batch) {
