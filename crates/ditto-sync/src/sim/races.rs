@@ -48,6 +48,33 @@ fn a_cursor_is_not_brought_back_after_an_evict_that_the_engine_has_not_seen() {
 }
 
 #[test]
+fn a_store_that_lost_commits_writes_under_another_name() {
+    let run = |faults: BTreeSet<StoreRule>| {
+        let mut net = Net::new(2, 1, SyncConfig::default());
+        net.nodes[0].store.set_faults(faults);
+        net.nodes[0].store.put("c", "k", &[("v", 1)]);
+        net.subscribe(1, 1, ALL);
+        net.up(0, 1);
+        net.settle();
+        net.nodes[0].store.checkpoint();
+        // The peer has a write that is lost here.
+        net.nodes[0].store.update("c", "k", "a", 1);
+        net.publish_all(0);
+        net.pass(0, 1, Lane::Live);
+        net.crash(0);
+        // The next one has the same time; a later one makes the peer ask for what is newer than that.
+        net.nodes[0].store.update("c", "k", "b", 1);
+        net.advance(1_000);
+        net.nodes[0].store.update("c", "k", "d", 1);
+        net.up(0, 1);
+        net.drain()?;
+        net.check()
+    };
+    assert_eq!(run(BTreeSet::new()), Ok(()));
+    assert!(run(BTreeSet::from([StoreRule::Incarnation])).is_err());
+}
+
+#[test]
 fn own_seq_waits_for_the_confirmation_of_announcements() {
     needs(3, Rule::ConfirmOwn, |net| {
         // 2 has an old state of the document that has left the view at 0.

@@ -252,8 +252,3 @@ fn move_out_as_delta_is_needed() {
 fn cursors_waiting_for_wants_are_needed() {
     needed("wants block cursors", 1026, &Faults::rule(&[Rule::WantsBlockCursor]));
 }
-
-#[test]
-fn d3_a_new_site_after_lost_commits_is_needed() {
-    needed("D3", 13023, &Faults::store(&[], &[StoreRule::Incarnation]));
-}
