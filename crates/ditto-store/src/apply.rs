@@ -11,7 +11,7 @@ use ditto_types::{Hlc, HlcClock, KeyHash, SiteId};
 
 use crate::StoreError;
 use crate::commit::State;
-use crate::core::{Before, Core, Held, INSERT_DOC};
+use crate::core::{Before, Core, Held, insert_rows};
 use crate::driver::Param;
 use crate::index::{self, entries};
 use crate::keys;
@@ -117,22 +117,25 @@ fn claim(
     let mut order: Vec<usize> = candidates.iter().map(|c| c.at).collect();
     order.sort_unstable();
     let first = core.take_rids(coll, candidates.len())?;
-    let mut statement = core.db.prepare(keys::CLAIM)?;
-    for Candidate { key, at, rid, .. } in candidates {
-        core.poll()?;
+    let mut wanted = Vec::with_capacity(candidates.len());
+    let mut places = Vec::with_capacity(candidates.len());
+    for (place, Candidate { key, at, .. }) in candidates.iter().enumerate() {
         if let Some(Some(item)) = items.get(*at)
             && core.graves
             && core.load_grave(coll, &item.id, *key)?.is_some()
         {
             continue;
         }
-        let place = order.binary_search(at).unwrap_or_default();
-        let row = first + place as i64;
-        if statement.exec(&keys::entry(coll, *key, row))? > 0 {
-            *rid = Some(row);
-        }
+        wanted.push((*key, first + order.binary_search(at).unwrap_or_default() as i64));
+        places.push(place);
     }
-    Ok(())
+    keys::claim_all(
+        &core.db,
+        coll,
+        &wanted,
+        || core.poll(),
+        |i| candidates[places[i]].rid = Some(wanted[i].1),
+    )
 }
 
 /// Writes the candidates that have a row.
@@ -150,7 +153,7 @@ fn write_new(
     let shared = core.dict.shared().clone();
     let (mut stored, mut count, mut newest) = (Vec::new(), 0, Hlc::ZERO);
     let Core { db, dict, hash_key, request, .. } = core;
-    let mut statement = db.prepare(INSERT_DOC)?;
+    let written = effects.touched.len();
     for Candidate { key, at, rid, .. } in candidates {
         let Some(rid) = *rid else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
@@ -161,17 +164,6 @@ fn write_new(
         stored.clear();
         doc.encode(dict, &mut stored).map_err(|e| StoreError::Internal(e.to_string()))?;
         let digest = doc.digest(hash_key);
-        statement.exec(&[
-            Param::Int(rid),
-            Param::Int(coll.into()),
-            Param::Blob(id.as_bytes()),
-            Param::Int(khash_to_sql(*key)),
-            Param::Int(unit.seq as i64),
-            Param::Blob(&digest.0),
-            Param::Int(unit.src.into()),
-            Param::Int(0),
-            Param::Blob(&stored),
-        ])?;
         if !entries.is_idle() {
             let view = DocView::new(&stored, &*shared).map_err(|e| StoreError::Internal(e.to_string()))?;
             entries.add_view(rid, &id, &view)?;
@@ -182,7 +174,7 @@ fn write_new(
         effects.touched.push(Touched { coll, id, key: *key, digest, old: None, new, positions: (0, rid) });
         count += 1;
     }
-    drop(statement);
+    insert_rows(db, unit, &effects.touched[written..])?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);

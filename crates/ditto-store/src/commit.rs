@@ -44,6 +44,14 @@ impl State {
         Self::Stored(Arc::new(Stored { body: body.into(), dict: dict.clone(), doc: OnceLock::new() }))
     }
 
+    /// The stored form, of one that was left in it.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            State::Decoded(_) => None,
+            State::Stored(s) => Some(&s.body),
+        }
+    }
+
     fn doc(&self) -> &Arc<Doc> {
         match self {
             State::Decoded(doc) => doc,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ditto_crdt::Doc;
 use ditto_dql::{Interrupt, Profiler, RunContext, SharedSpill};
@@ -12,7 +12,7 @@ use crate::StoreError;
 use crate::commit::State as DocState;
 use crate::counts::Counts;
 use crate::dict::WriterDict;
-use crate::driver::{Db, Param};
+use crate::driver::{Db, GROUP, GroupInsert, Param};
 use crate::index::{self, Indexes, entries};
 use crate::keys;
 use crate::meta::{self, State};
@@ -28,9 +28,44 @@ use crate::unit::{Effects, Touched, Unit};
 const MAX_COLLECTION_BYTES: usize = 255;
 
 /// A new row of `docs`. The commit that makes it is also that of its last change.
-pub(crate) const INSERT_DOC: &str =
-    "INSERT INTO docs(rid, coll, id, khash, seq, digest, src, flags, body, born)
+const INSERT_DOC: &str = "INSERT INTO docs(rid, coll, id, khash, seq, digest, src, flags, body, born)
      VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?5)";
+
+/// [`INSERT_DOC`] for many rows.
+static INSERT_DOCS: LazyLock<GroupInsert<10>> = LazyLock::new(|| {
+    GroupInsert::new(
+        "INSERT OR FAIL INTO docs(rid, coll, id, khash, seq, born, digest, src, flags, body) VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+});
+
+/// Writes the rows of new documents that live and are in their stored form.
+pub(crate) fn insert_rows(db: &Db, unit: &Unit, new: &[Touched]) -> Result<(), StoreError> {
+    for group in new.chunks(GROUP) {
+        let rows: Option<Vec<_>> = group.iter().map(|t| new_row(unit, t)).collect();
+        let rows = rows.ok_or_else(|| StoreError::Internal("a new document without a body".to_string()))?;
+        INSERT_DOCS.exec(db, &rows)?;
+    }
+    Ok(())
+}
+
+/// Parameters of [`INSERT_DOCS`].
+fn new_row<'t>(unit: &Unit, t: &'t Touched) -> Option<[Param<'t>; 10]> {
+    let body = t.new.as_ref()?.bytes()?;
+    let seq = Param::Int(unit.seq as i64);
+    Some([
+        Param::Int(t.positions.1),
+        Param::Int(t.coll.into()),
+        Param::Blob(t.id.as_bytes()),
+        Param::Int(khash_to_sql(t.key)),
+        seq,
+        seq,
+        Param::Blob(&t.digest.0),
+        Param::Int(unit.src.into()),
+        Param::Int(0),
+        Param::Blob(body),
+    ])
+}
 
 /// Everything that only the writer thread touches.
 pub(crate) struct Core {

@@ -4,6 +4,7 @@
 //! no statement cache.
 
 mod blocks;
+mod groups;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql, ffi};
 use crate::StoreError;
 
 pub(crate) use blocks::{Keep, Stored};
+pub(crate) use groups::{GROUP, GroupInsert};
 
 /// How long a connection waits for a lock. Only recovery after a crash and checkpoints ever make it wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -232,12 +234,6 @@ pub(crate) struct Statement<'a> {
 }
 
 impl Statement<'_> {
-    /// Runs it and returns the number of rows changed.
-    pub(crate) fn exec(&mut self, params: &[Param<'_>]) -> Result<usize, StoreError> {
-        let changed = self.statement.execute(rusqlite::params_from_iter(params));
-        changed.map_err(|e| map_error(self.file, &e))
-    }
-
     /// Begins to read its rows.
     pub(crate) fn rows(&mut self, params: &[Param<'_>]) -> Result<Rows<'_>, StoreError> {
         let file = self.file;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ditto_dql::{Catalog, IndexDef};
 
+use crate::driver::GroupInsert;
 use crate::schema::index_table;
 
 /// Most indexes of one collection: each costs every write.
@@ -31,7 +32,7 @@ pub(crate) struct Index {
     pub(crate) coll: u32,
     /// Whether every document is in it. Until then only writes keep it, and no reader may use it.
     pub(crate) complete: bool,
-    insert_sql: String,
+    inserts: GroupInsert<2>,
     delete_sql: String,
 }
 
@@ -39,7 +40,7 @@ impl Index {
     pub(crate) fn new(def: Arc<IndexDef>, coll: u32, complete: bool) -> Self {
         let table = index_table(def.id);
         Self {
-            insert_sql: format!("INSERT OR IGNORE INTO {table}(key, rid) VALUES(?1, ?2)"),
+            inserts: GroupInsert::new(&format!("INSERT OR IGNORE INTO {table}(key, rid) VALUES"), "(?, ?)"),
             delete_sql: format!("DELETE FROM {table} WHERE key = ?1 AND rid = ?2"),
             def,
             coll,

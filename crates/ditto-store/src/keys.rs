@@ -6,16 +6,51 @@
 //! Hashes can be the same for two ids. Then the entries have different numbers, `twin`, and as long as there is an entry
 //! of a hash there is one with the number 0: whoever fails to [`CLAIM`] it has to look for the id.
 
+use std::sync::LazyLock;
+
 use ditto_types::KeyHash;
 
 use crate::StoreError;
 use crate::check::CheckReport;
-use crate::driver::{Db, Param};
+use crate::driver::{Db, GROUP, GroupInsert, Param};
 use crate::schema::{khash_from_sql, khash_to_sql};
 
 /// Makes the first entry of a hash; changes no row when there is one.
 pub(crate) const CLAIM: &str =
     "INSERT INTO key(coll, khash, twin, rid) VALUES(?1, ?2, 0, ?3) ON CONFLICT DO NOTHING";
+
+/// [`CLAIM`] for many hashes.
+static CLAIMS: LazyLock<GroupInsert<3>> = LazyLock::new(|| {
+    GroupInsert::new("INSERT OR IGNORE INTO key(coll, khash, twin, rid) VALUES", "(?, ?, 0, ?)")
+});
+
+/// Makes the first entries of these hashes for these rows, which are nobody's yet, in this order, and calls `claimed`
+/// with the places of those that it has made.
+pub(crate) fn claim_all(
+    db: &Db,
+    coll: u32,
+    wanted: &[(KeyHash, i64)],
+    poll: impl Fn() -> Result<(), StoreError>,
+    mut claimed: impl FnMut(usize),
+) -> Result<(), StoreError> {
+    for (group, start) in wanted.chunks(GROUP).zip((0..).step_by(GROUP)) {
+        poll()?;
+        let rows: Vec<_> = group.iter().map(|(key, rid)| entry(coll, *key, *rid)).collect();
+        let all = CLAIMS.exec(db, &rows)? == rows.len();
+        for (i, row) in rows.iter().enumerate() {
+            if all || is_ours(db, row)? {
+                claimed(start + i);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the first entry of a hash is that of a row.
+fn is_ours(db: &Db, entry: &[Param<'_>; 3]) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM key WHERE coll = ?1 AND khash = ?2 AND twin = 0 AND rid = ?3";
+    Ok(db.query_one(sql, entry, |_| Ok(()))?.is_some())
+}
 
 /// Parameters of [`CLAIM`].
 pub(crate) fn entry(coll: u32, key: KeyHash, rid: i64) -> [Param<'static>; 3] {
@@ -82,6 +117,29 @@ mod tests {
         })
         .unwrap();
         out
+    }
+
+    #[test]
+    fn of_many_hashes_those_are_claimed_that_nobody_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = schema::open_file(&dir.path().join(schema::DB_FILE), Durability::Normal).unwrap();
+        for taken in [3, 20, 39] {
+            add(&db, 1, KeyHash(taken), 900 + taken as i64).unwrap();
+        }
+        // Two whole groups and a part, the second without a conflict, and one hash twice.
+        let mut wanted: Vec<_> = (0..2 * GROUP as u64 + 9).map(|i| (KeyHash(i), 100 + i as i64)).collect();
+        wanted[6].0 = wanted[5].0;
+        wanted.retain(|(key, _)| key.0 != 20);
+        let mut claimed = Vec::new();
+        claim_all(&db, 1, &wanted, || Ok(()), |i| claimed.push(i)).unwrap();
+        let free: Vec<_> =
+            (0..wanted.len()).filter(|i| ![3, 6].contains(i) && wanted[*i].0.0 != 39).collect();
+        assert_eq!(claimed, free);
+        let mut rids: Vec<_> = entries(&db).into_iter().map(|(_, rid)| rid).collect();
+        rids.sort_unstable();
+        let mut expected: Vec<_> = free.iter().map(|i| wanted[*i].1).chain([903, 920, 939]).collect();
+        expected.sort_unstable();
+        assert_eq!(rids, expected);
     }
 
     #[test]

@@ -39,8 +39,7 @@ pub(crate) fn update(
 /// Writes one entry. That it is there already is no error: while an index is being built, a document can be changed
 /// before its turn comes.
 pub(super) fn insert(db: &Db, index: &Index, key: &[u8], rid: i64) -> Result<(), StoreError> {
-    db.exec(&index.insert_sql, &[Param::Blob(key), Param::Int(rid)])?;
-    Ok(())
+    index.inserts.exec(db, &[[Param::Blob(key), Param::Int(rid)]]).map(drop)
 }
 
 /// Entries of new documents, to be written all at once in the order of each index.
@@ -101,10 +100,8 @@ impl<'i> Batch<'i> {
         self.entries.sort_unstable();
         for of_index in self.entries.chunk_by(|a, b| a.0 == b.0) {
             let Some((i, ..)) = of_index.first() else { continue };
-            let mut statement = db.prepare(&self.indexes[*i].insert_sql)?;
-            for (_, key, rid) in of_index {
-                statement.exec(&[Param::Blob(key), Param::Int(*rid)])?;
-            }
+            let rows = of_index.iter().map(|(_, key, rid)| [Param::Blob(key), Param::Int(*rid)]);
+            self.indexes[*i].inserts.all(db, rows)?;
         }
         Ok(self.kinds.finish())
     }

@@ -15,8 +15,7 @@ use super::images::Images;
 use super::{Mutated, SizeLimits, applied, source};
 use crate::StoreError;
 use crate::commit::State;
-use crate::core::{Before, Core, Held, INSERT_DOC};
-use crate::driver::Param;
+use crate::core::{Before, Core, Held, insert_rows};
 use crate::fields::{self, Typing};
 use crate::index::{self, entries};
 use crate::keys;
@@ -87,19 +86,18 @@ fn claim(core: &mut Core, coll: u32, all: &mut [New<'_>]) -> Result<(), StoreErr
         return Err(StoreError::DuplicateIds);
     }
     let first = core.take_rids(coll, all.len())?;
-    let mut statement = core.db.prepare(keys::CLAIM)?;
-    for i in order {
-        core.poll()?;
-        let New { id, key, claimed, .. } = &mut all[i];
-        if core.graves && core.load_grave(coll, id, *key)?.is_some() {
-            continue;
+    if core.graves {
+        let mut free = Vec::with_capacity(order.len());
+        for i in order {
+            core.poll()?;
+            if core.load_grave(coll, &all[i].id, all[i].key)?.is_none() {
+                free.push(i);
+            }
         }
-        let rid = first + i as i64;
-        if statement.exec(&keys::entry(coll, *key, rid))? > 0 {
-            *claimed = Some(rid);
-        }
+        order = free;
     }
-    Ok(())
+    let wanted: Vec<_> = order.iter().map(|i| (all[*i].key, first + *i as i64)).collect();
+    keys::claim_all(&core.db, coll, &wanted, || core.poll(), |i| all[order[i]].claimed = Some(wanted[i].1))
 }
 
 /// Writes the documents that have a row id and are not written yet.
@@ -121,7 +119,7 @@ fn write_new(
     let shared = core.dict.shared().clone();
     let (mut stored, mut canonical, mut count) = (Vec::new(), Vec::new(), 0);
     let Core { db, dict, hash_key, request, .. } = core;
-    let mut statement = db.prepare(INSERT_DOC)?;
+    let written = effects.touched.len();
     for new in all.iter_mut() {
         let Some(rid) = new.claimed else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
@@ -130,17 +128,6 @@ fn write_new(
         ditto_crdt::encode_fresh(&new.fields, stamp, dict, &mut stored, &mut canonical);
         limits.check(&new.id, stored.len())?;
         let digest = hash_key.digest(&canonical);
-        statement.exec(&[
-            Param::Int(rid),
-            Param::Int(coll.into()),
-            Param::Blob(new.id.as_bytes()),
-            Param::Int(khash_to_sql(new.key)),
-            Param::Int(unit.seq as i64),
-            Param::Blob(&digest.0),
-            Param::Int(unit.src.into()),
-            Param::Int(0),
-            Param::Blob(&stored),
-        ])?;
         entries.add(rid, &new.id, &new.fields);
         effects.touched.push(Touched {
             coll,
@@ -154,7 +141,7 @@ fn write_new(
         new.written = true;
         count += 1;
     }
-    drop(statement);
+    insert_rows(db, unit, &effects.touched[written..])?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);
