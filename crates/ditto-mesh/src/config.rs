@@ -303,7 +303,7 @@ impl Default for Limits {
             retry_interval: 5_000,
             second_dialer_delay: 2_000,
             bluetooth_standby: false,
-            circuit_window: 16 << 10,
+            circuit_window: 32 << 10,
             circuit_window_bluetooth: 4 << 10,
             circuit_stream_window: 128 << 10,
             max_circuit_queued: 4 << 20,
