@@ -14,7 +14,8 @@ fn a_receiver_that_does_not_consume_stops_the_sender() {
     }
     w.run(5_000);
     let held: usize = w.nodes[1].messages(Lane::SyncBulk).iter().map(|m| m.len()).sum();
-    assert!((200_000..=256 << 10).contains(&held), "{held}");
+    // The window of the bulk lanes is four of others.
+    assert!((800_000..=1 << 20).contains(&held), "{held}");
     // Other lanes are not affected.
     w.send(0, 1, Lane::Bus, b"through".to_vec(), 1000);
     w.run(100);
