@@ -129,7 +129,9 @@ class BusStreamOpening:
 
     __slots__ = ("_bus", "_join", "_label", "_peer_key", "_reliability", "_stream")
 
-    def __init__(self, bus: Bus, peer_key: str, reliability: Reliability, label: str, *, join: bool = False) -> None:
+    def __init__(
+        self, bus: Bus, peer_key: str, reliability: Reliability, label: str, *, join: bool = False
+    ) -> None:
         self._bus = bus
         self._peer_key = peer_key
         self._reliability = reliability
@@ -217,14 +219,14 @@ class Bus:
     def open_or_join(
         self, peer_key: str, reliability: Reliability = Reliability.RELIABLE, label: str = ""
     ) -> BusStreamOpening:
-        """Makes one stream with a peer whose app calls this for us with the same reliability and label, within 10 s.
+        """Makes one stream with a peer whose app calls this for us.
 
-        Neither app has to know which of them opens it. Such streams do not appear among the incoming ones. It is
-        awaited or used with ``async with``, as for `open_stream`.
+        Both give the same reliability and label, within 10 s. Neither app has to know which of them opens it. Such
+        streams do not appear among the incoming ones. It is awaited or used with ``async with``, as `open_stream`.
 
         Raises:
             DittoPeerNotFoundError: The peer is not in the mesh.
-            DittoBusOpenStreamFailedError: The other app did not ask for it within 10 s.
+            DittoBusOpenStreamFailedError: The other app did not ask for it in time.
             DittoSyncNotActiveError: Sync is not running.
         """
         return BusStreamOpening(self, peer_key, reliability, label, join=True)
