@@ -22,6 +22,8 @@ use crate::table::{LinkPort, LinkTable};
 
 /// Largest piece that one `Bytes` event carries.
 const READ_MAX: usize = 64 * 1024;
+/// A read from which on the machine is let in.
+const READ_LARGE: usize = 16 * 1024;
 /// Size of the read buffer of a quiet link.
 const READ_MIN: usize = 4 * 1024;
 /// Most writes joined into one system call.
@@ -159,6 +161,10 @@ async fn read_loop<R: AsyncRead + Unpin>(
                 }
                 if !sink.emit(NetEvent::Bytes { link, bytes }).await {
                     return "closed here".to_owned();
+                }
+                if n >= READ_LARGE {
+                    // The machine runs on this thread: it shall answer these bytes before all that wait are read.
+                    tokio::task::yield_now().await;
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
