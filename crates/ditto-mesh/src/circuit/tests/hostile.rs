@@ -48,7 +48,9 @@ fn forged_routes_labels_and_credits_are_violations() {
     let (mut net, out) = says(&[good]);
     net.run(20);
     let (from, data) = (net.nodes[0].key, vec![0; MAX_DATA]);
-    for (bytes, violations) in [(&data[..], 0), (&data[..1], 1)] {
+    let whole = Limits::default().circuit_window as usize / MAX_DATA;
+    let within = std::iter::repeat_n((&data[..], 0), whole);
+    for (bytes, violations) in within.chain([(&data[..1], 1)]) {
         net.give(1, &from, Item::Message(Message::Data { label: own, bytes }.encode()));
         assert_eq!(net.nodes[1].violations.len(), violations);
     }
