@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _ffi
 from ._attachments import Attachment, AttachmentToken, AttachmentTokenLike
 from ._errors import DittoAttachmentFetchFailedError, DittoError, from_native, native_errors
-from ._handles import DeliverOn, delivery_loop, logger, post
+from ._handles import DeliverOn, delivery_loop, finish, logger, post
 
 if TYPE_CHECKING:
     from ._instance import Ditto
@@ -198,17 +198,12 @@ class _Delivery(_ffi.AttachmentFetchHandler):
             outcome = self._call(self._waiting.popleft())
             if isinstance(outcome, Awaitable) and self._loop is not None:
                 # The loop holds tasks weakly.
-                self._running = self._loop.create_task(self._finish(outcome))
+                self._running = self._loop.create_task(finish(outcome, self._go_on))
                 return
 
-    async def _finish(self, outcome: Awaitable[object]) -> None:
-        try:
-            await outcome
-        except Exception:
-            logger.exception("a handler failed")
-        finally:
-            self._running = None
-            self._next()
+    def _go_on(self) -> None:
+        self._running = None
+        self._next()
 
 
 def fetch(

@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
@@ -106,6 +106,16 @@ def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *argu
     except RuntimeError:
         if not loop.is_closed():
             raise
+
+
+async def finish(outcome: Awaitable[object], then: Callable[[], object]) -> None:
+    """Waits for what a handler has returned, logs what it raises, and goes on."""
+    try:
+        await outcome
+    except Exception:
+        logger.exception("a handler failed")
+    finally:
+        then()
 
 
 def delivery_loop(deliver_on: str, handler: Callable[..., object]) -> asyncio.AbstractEventLoop | None:

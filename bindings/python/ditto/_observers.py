@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
 from ._errors import native_errors
-from ._handles import DeliverOn, Gate, QueryHandle, delivery_loop, logger, post
+from ._handles import DeliverOn, Gate, QueryHandle, delivery_loop, finish, post
 from ._result import QueryResult
 
 if TYPE_CHECKING:
@@ -70,17 +70,8 @@ class _LoopDelivery(_ffi.QueryObserverWithSignalNext):
         outcome = self._gate.run(self._handler, QueryResult(result))
         if isinstance(outcome, Awaitable):
             # The loop holds tasks weakly.
-            self._running = self._loop.create_task(self._finish(outcome, signal))
+            self._running = self._loop.create_task(finish(outcome, signal.signal))
         else:
-            signal.signal()
-
-    async def _finish(self, outcome: Awaitable[object], signal: _ffi.SignalNext) -> None:
-        try:
-            await outcome
-        except Exception:
-            logger.exception("a handler failed")
-        finally:
-            self._running = None
             signal.signal()
 
 
