@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ditto::{DittoAttachment, DittoAttachmentFetcher, DittoAttachmentToken, ErrorKind};
 
+use crate::app::{App, awaited};
 use crate::error::{DittoError, reason};
 use crate::observer::report;
 use crate::once::Once;
@@ -125,7 +126,7 @@ impl Attachment {
 
     /// The whole content in memory.
     pub async fn data(&self) -> Result<Vec<u8>, DittoError> {
-        Ok(self.inner.data().await?)
+        awaited(async { Ok(self.inner.data().await?) }).await
     }
 
     /// Opens it for reading from any place.
@@ -136,7 +137,7 @@ impl Attachment {
     /// Copies the content to a file. Its folder must exist. A file that is there is replaced, at once and only when the copy is
     /// complete.
     pub async fn copy_to(&self, path: String) -> Result<(), DittoError> {
-        Ok(self.inner.copy_to(path).await?)
+        awaited(async { Ok(self.inner.copy_to(path).await?) }).await
     }
 }
 
@@ -181,14 +182,16 @@ pub trait AttachmentSource: Send + Sync {
 
 /// A source as the core reads it.
 struct Pieces {
-    source: Arc<dyn AttachmentSource>,
+    source: App<dyn AttachmentSource>,
     left: io::Cursor<Vec<u8>>,
 }
 
 impl Read for Pieces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.left.position() == self.left.get_ref().len() as u64 {
-            let piece = self.source.read(PIECE).map_err(io::Error::other)?;
+            let piece =
+                self.source.call(|s| s.read(PIECE)).ok_or_else(|| io::Error::other("the process ends"))?;
+            let piece = piece.map_err(io::Error::other)?;
             self.left = io::Cursor::new(piece);
         }
         self.left.read(out)
@@ -207,7 +210,8 @@ pub struct AttachmentCreation {
 impl AttachmentCreation {
     /// Makes it, and returns it when all of it is here. May be called once.
     pub async fn completion(&self) -> Result<Arc<Attachment>, DittoError> {
-        Ok(Attachment::new(self.creating.run(ErrorKind::AttachmentCreateFailed).await?))
+        awaited(async { Ok(Attachment::new(self.creating.run(ErrorKind::AttachmentCreateFailed).await?)) })
+            .await
     }
 }
 
@@ -347,8 +351,11 @@ impl Store {
         path: String,
         metadata: HashMap<String, String>,
     ) -> Result<Arc<Attachment>, DittoError> {
-        let made = self.inner.new_attachment(path, metadata.into_iter().collect()).await?;
-        Ok(Attachment::new(made))
+        awaited(async {
+            let made = self.inner.new_attachment(path, metadata.into_iter().collect()).await?;
+            Ok(Attachment::new(made))
+        })
+        .await
     }
 
     /// Prepares an attachment of bytes. Nothing is kept before the completion of the returned object is awaited.
@@ -368,9 +375,12 @@ impl Store {
         source: Arc<dyn AttachmentSource>,
         metadata: HashMap<String, String>,
     ) -> Result<Arc<Attachment>, DittoError> {
-        let pieces = Pieces { source, left: io::Cursor::default() };
-        let made = self.inner.new_attachment_from_reader(pieces, metadata.into_iter().collect()).await?;
-        Ok(Attachment::new(made))
+        awaited(async {
+            let pieces = Pieces { source: App::new(source), left: io::Cursor::default() };
+            let made = self.inner.new_attachment_from_reader(pieces, metadata.into_iter().collect()).await?;
+            Ok(Attachment::new(made))
+        })
+        .await
     }
 
     /// Begins to fetch an attachment from whoever has it, and tells the handler what happens: progress, then exactly one
@@ -384,7 +394,10 @@ impl Store {
         handler: Arc<dyn AttachmentFetchHandler>,
     ) -> Result<Arc<AttachmentFetcher>, DittoError> {
         let token = DittoAttachmentToken::try_from(token)?;
-        let handler = move |event: ditto::AttachmentFetchEvent| report(handler.on_event(event.into()));
+        let handler = App::new(handler);
+        let handler = move |event: ditto::AttachmentFetchEvent| {
+            report(handler.call(|h| h.on_event(event.into())));
+        };
         let inner = self.inner.fetch_attachment_with_options(token, options.into(), handler)?;
         Ok(Arc::new(AttachmentFetcher { inner }))
     }
@@ -408,19 +421,22 @@ impl Store {
         token: AttachmentToken,
         patience_ms: u64,
     ) -> Result<Vec<AttachmentHolder>, DittoError> {
-        let token = DittoAttachmentToken::try_from(token)?;
-        let found = self.inner.attachment_holders(token, Duration::from_millis(patience_ms)).await?;
-        let holder = |h: ditto::AttachmentHolder| AttachmentHolder {
-            peer_key: h.peer.to_string(),
-            is_complete: h.is_complete,
-            hops: h.hops,
-        };
-        Ok(found.into_iter().map(holder).collect())
+        awaited(async {
+            let token = DittoAttachmentToken::try_from(token)?;
+            let found = self.inner.attachment_holders(token, Duration::from_millis(patience_ms)).await?;
+            let holder = |h: ditto::AttachmentHolder| AttachmentHolder {
+                peer_key: h.peer.to_string(),
+                is_complete: h.is_complete,
+                hops: h.hops,
+            };
+            Ok(found.into_iter().map(holder).collect())
+        })
+        .await
     }
 
     /// Deletes the attachments without object and without a document here that refers to them, if the run before found them so
     /// too. It also runs by itself. Returns how many went.
     pub async fn collect_attachments(&self) -> Result<u64, DittoError> {
-        Ok(self.inner.collect_attachments().await? as u64)
+        awaited(async { Ok(self.inner.collect_attachments().await? as u64) }).await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ditto::{ErrorKind, PeerKey};
 use tokio::sync::watch;
 
+use crate::app::awaited;
 use crate::error::DittoError;
 use crate::once::Once;
 
@@ -65,8 +66,11 @@ impl Bus {
         reliability: Reliability,
         label: String,
     ) -> Result<Arc<BusStream>, DittoError> {
-        let stream = self.inner.open_stream(&parse(&peer_key)?, reliability.into(), label).await?;
-        Ok(Arc::new(BusStream { inner: stream }))
+        awaited(async {
+            let stream = self.inner.open_stream(&parse(&peer_key)?, reliability.into(), label).await?;
+            Ok(Arc::new(BusStream { inner: stream }))
+        })
+        .await
     }
 
     /// Makes one stream with a peer whose app calls this for us with the same reliability and label, within 10 s: neither app has
@@ -77,8 +81,11 @@ impl Bus {
         reliability: Reliability,
         label: String,
     ) -> Result<Arc<BusStream>, DittoError> {
-        let stream = self.inner.open_or_join(&parse(&peer_key)?, reliability.into(), label).await?;
-        Ok(Arc::new(BusStream { inner: stream }))
+        awaited(async {
+            let stream = self.inner.open_or_join(&parse(&peer_key)?, reliability.into(), label).await?;
+            Ok(Arc::new(BusStream { inner: stream }))
+        })
+        .await
     }
 
     /// The messages that arrive from now on, and those held since no receiver was there. Several receivers share the
@@ -138,10 +145,13 @@ impl BusSend {
     /// Sends, and returns when the message was transmitted: reliable ones are on the peer's device, others have left this one.
     /// May be called once.
     pub async fn completion(&self) -> Result<BusDelivery, DittoError> {
-        Ok(match self.sending.run(ErrorKind::BusSendFailed).await? {
-            ditto::Delivery::Acknowledged => BusDelivery::Acknowledged,
-            _ => BusDelivery::Transmitted,
+        awaited(async {
+            Ok(match self.sending.run(ErrorKind::BusSendFailed).await? {
+                ditto::Delivery::Acknowledged => BusDelivery::Acknowledged,
+                _ => BusDelivery::Transmitted,
+            })
         })
+        .await
     }
 }
 
@@ -172,7 +182,7 @@ pub struct BusMessages {
 impl BusMessages {
     /// The next message; nothing once the instance is shut down.
     pub async fn next(&self) -> Option<BusMessage> {
-        self.inner.next().await.map(Into::into)
+        awaited(async { self.inner.next().await.map(Into::into) }).await
     }
 
     /// How many messages were dropped because nobody took them in time.
@@ -192,13 +202,16 @@ pub struct BusIncomingStreams {
 impl BusIncomingStreams {
     /// The next stream; nothing once it is stopped or the instance is shut down.
     pub async fn next(&self) -> Option<Arc<BusStream>> {
-        let streams = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let mut stopped = self.stopped.subscribe();
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => None,
-            stream = streams.next() => Some(Arc::new(BusStream { inner: stream? })),
-        }
+        awaited(async {
+            let streams = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+            let mut stopped = self.stopped.subscribe();
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => None,
+                stream = streams.next() => Some(Arc::new(BusStream { inner: stream? })),
+            }
+        })
+        .await
     }
 
     /// Takes no more streams. Repeating is harmless.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ditto::{ErrorKind, PeerKey, PeerSelector};
 use tokio::sync::Mutex;
 
+use crate::app::{App, awaited};
 use crate::error::DittoError;
 use crate::instance::Ditto;
 use crate::presence::Presence;
@@ -57,6 +58,7 @@ impl Presence {
         handler: Option<Arc<dyn ConnectionRequestHandler>>,
     ) -> Result<(), DittoError> {
         let Some(handler) = handler else { return Ok(self.inner.clear_connection_request_handler()?) };
+        let handler = Arc::new(App::new(handler));
         let ask = move |request: ditto::ConnectionRequest| decide(handler.clone(), request);
         Ok(self.inner.set_connection_request_handler(ask)?)
     }
@@ -69,7 +71,7 @@ impl Presence {
 
 /// The app may block, so it gets a thread of its own.
 async fn decide(
-    handler: Arc<dyn ConnectionRequestHandler>,
+    handler: Arc<App<dyn ConnectionRequestHandler>>,
     request: ditto::ConnectionRequest,
 ) -> ditto::ConnectionRequestAuthorization {
     let request = ConnectionRequest {
@@ -78,11 +80,14 @@ async fn decide(
         peer_metadata_json: request.peer_metadata_json_str(),
         identity_service_metadata_json: request.identity_service_metadata_json_str(),
     };
-    let answer = tokio::task::spawn_blocking(move || handler.on_connection_request(request)).await;
+    let ask = move || handler.call(|h| h.on_connection_request(request));
+    let answer = tokio::task::spawn_blocking(ask).await;
     match answer {
-        Ok(Ok(ConnectionRequestAuthorization::Allow)) => ditto::ConnectionRequestAuthorization::Allow,
-        Ok(Ok(ConnectionRequestAuthorization::Deny)) => ditto::ConnectionRequestAuthorization::Deny,
-        Ok(Err(e)) => {
+        Ok(Some(Ok(ConnectionRequestAuthorization::Allow))) => ditto::ConnectionRequestAuthorization::Allow,
+        Ok(Some(Ok(ConnectionRequestAuthorization::Deny)) | None) => {
+            ditto::ConnectionRequestAuthorization::Deny
+        }
+        Ok(Some(Err(e))) => {
             tracing::error!(error = %e, "the connection request handler failed: denied");
             ditto::ConnectionRequestAuthorization::Deny
         }
@@ -169,7 +174,7 @@ impl ConnectionEvents {
     /// The next one; nothing once the instance is shut down. A reader that falls more than 1,024 events behind misses the
     /// oldest.
     pub async fn next(&self) -> Option<ConnectionRecord> {
-        self.inner.lock().await.next().await.map(Into::into)
+        awaited(async { self.inner.lock().await.next().await.map(Into::into) }).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::app::awaited;
 use crate::bus::Bus;
 use crate::config::DittoConfig;
 use crate::error::DittoError;
@@ -26,7 +27,7 @@ impl Ditto {
     /// It fails at once when another instance holds the directory. A failure leaves no lock behind.
     #[uniffi::constructor]
     pub async fn open(config: DittoConfig) -> Result<Arc<Self>, DittoError> {
-        Ok(Arc::new(Self { inner: ditto::Ditto::open(config.into()).await? }))
+        awaited(async { Ok(Arc::new(Self { inner: ditto::Ditto::open(config.into()).await? })) }).await
     }
 
     /// As open, but blocks the calling thread.
@@ -38,7 +39,7 @@ impl Ditto {
     /// Stops sync, ends observers and subscriptions, finishes pending transactions, flushes to disk and releases the
     /// directory. Repeating is harmless.
     pub async fn shutdown(&self) -> Result<(), DittoError> {
-        Ok(self.inner.close().await?)
+        awaited(async { Ok(self.inner.close().await?) }).await
     }
 
     /// Whether the instance was shut down; it never reopens.
@@ -125,16 +126,19 @@ impl Ditto {
         expected: TransportConfig,
         replacement: TransportConfig,
     ) -> Result<bool, DittoError> {
-        let mut replaced = false;
-        self.inner
-            .update_transport_config(|current| {
-                if TransportConfig::from(&*current) == expected {
-                    replacement.write_to(current);
-                    replaced = true;
-                }
-            })
-            .await?;
-        Ok(replaced)
+        awaited(async {
+            let mut replaced = false;
+            self.inner
+                .update_transport_config(|current| {
+                    if TransportConfig::from(&*current) == expected {
+                        replacement.write_to(current);
+                        replaced = true;
+                    }
+                })
+                .await?;
+            Ok(replaced)
+        })
+        .await
     }
 }
 

@@ -15,9 +15,11 @@
 //! | [`sync`], [`presence`], [`connection`], [`bus`] | the mesh |
 //! | [`radio`] | drivers of the platform for Bluetooth and the like |
 //! | [`tools`] | keys, checks, and what helps to find faults |
+//! | `app` | calls into the app end before its process does |
 //! | `json` | documents and arguments as text |
 //! | `once` | work that begins when it is asked for |
 
+mod app;
 pub mod attachment;
 pub mod bus;
 pub mod config;

@@ -82,9 +82,9 @@ impl StoreObserver {
     }
 }
 
-/// A callback that failed is the app's fault; the log is all there is to tell it.
-pub(crate) fn report(outcome: Result<(), DittoError>) {
-    if let Err(e) = outcome {
+/// A callback that failed is the app's fault; the log is all there is to tell it. Without an outcome there was no call.
+pub(crate) fn report(outcome: Option<Result<(), DittoError>>) {
+    if let Some(Err(e)) = outcome {
         tracing::error!("an observer failed: {e}");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ditto::{ErrorKind, PresenceGraph};
 
+use crate::app::App;
 use crate::error::DittoError;
 use crate::observer::report;
 
@@ -31,8 +32,9 @@ impl Presence {
 
     /// Calls the handler at once with the current graph and then on every change, until the observer is stopped or freed.
     pub fn observe(&self, handler: Arc<dyn PresenceHandler>) -> Result<Arc<PresenceObserver>, DittoError> {
+        let handler = App::new(handler);
         let handler = move |graph: &PresenceGraph| {
-            report(text(graph).and_then(|graph| handler.on_graph(graph)));
+            report(handler.call(|h| h.on_graph(text(graph)?)));
         };
         Ok(Arc::new(PresenceObserver { inner: self.inner.observe(handler)? }))
     }

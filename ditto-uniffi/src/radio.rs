@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ditto::radio as core;
 
+use crate::app::{App, awaited};
 use crate::error::DittoError;
 use crate::instance::Ditto;
 
@@ -240,58 +241,61 @@ impl Ditto {
         transport: RadioTransport,
         shim: Arc<dyn RadioShim>,
     ) -> Result<(), DittoError> {
-        Ok(self.inner.attach_radio(transport.into(), Arc::new(Driver(shim))).await?)
+        awaited(async {
+            Ok(self.inner.attach_radio(transport.into(), Arc::new(Driver(App::new(shim)))).await?)
+        })
+        .await
     }
 
     /// Takes the driver of a radio back; it is stopped and its links end. Without one nothing happens.
     pub async fn detach_radio(&self, transport: RadioTransport) -> Result<(), DittoError> {
-        Ok(self.inner.detach_radio(transport.into()).await?)
+        awaited(async { Ok(self.inner.detach_radio(transport.into()).await?) }).await
     }
 }
 
 /// A radio of another language as the core wants it.
-struct Driver(Arc<dyn RadioShim>);
+struct Driver(App<dyn RadioShim>);
 
 impl core::RadioShim for Driver {
     fn start(&self, config: core::RadioConfig, sink: Arc<core::RadioSink>) -> Result<(), core::RadioError> {
-        let started = self.0.start(config.into(), Arc::new(RadioSink { inner: sink }));
-        started.map_err(|RadioError::Unusable { condition, reason }| core::RadioError {
+        let started = self.0.call(|r| r.start(config.into(), Arc::new(RadioSink { inner: sink })));
+        started.unwrap_or(Ok(())).map_err(|RadioError::Unusable { condition, reason }| core::RadioError {
             code: condition.into(),
             text: reason,
         })
     }
 
     fn set_advertising(&self, payload: Option<Vec<u8>>) {
-        report("set_advertising", self.0.set_advertising(payload));
+        report("set_advertising", self.0.call(|r| r.set_advertising(payload)));
     }
 
     fn set_scanning(&self, mode: core::ScanMode) {
-        report("set_scanning", self.0.set_scanning(mode.into()));
+        report("set_scanning", self.0.call(|r| r.set_scanning(mode.into())));
     }
 
     fn connect(&self, handle: u64, discovered: u64) {
-        report("connect", self.0.connect(handle, discovered));
+        report("connect", self.0.call(|r| r.connect(handle, discovered)));
     }
 
     fn send(&self, handle: u64, bytes: Vec<u8>) -> core::SendResult {
-        match report("send", self.0.send(handle, bytes)) {
+        match report("send", self.0.call(|r| r.send(handle, bytes))) {
             Some(RadioSendResult::Accepted { bytes }) => core::SendResult::Accepted { bytes },
             Some(RadioSendResult::Busy) | None => core::SendResult::Busy,
         }
     }
 
     fn close(&self, handle: u64) {
-        report("close", self.0.close(handle));
+        report("close", self.0.call(|r| r.close(handle)));
     }
 
     fn stop(&self) {
-        report("stop", self.0.stop());
+        report("stop", self.0.call(|r| r.stop()));
     }
 }
 
 /// A radio that throws where it may not is the app's fault; the log is all there is to tell it.
-fn report<T>(call: &str, outcome: Result<T, RadioError>) -> Option<T> {
-    outcome.inspect_err(|e| tracing::error!("{call} of a radio failed: {e}")).ok()
+fn report<T>(call: &str, outcome: Option<Result<T, RadioError>>) -> Option<T> {
+    outcome?.inspect_err(|e| tracing::error!("{call} of a radio failed: {e}")).ok()
 }
 
 /// An exception that is none of a radio's own arrives as an error instead of ending the process.

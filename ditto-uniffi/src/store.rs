@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::app::{App, awaited};
 use crate::error::DittoError;
 use crate::json;
 use crate::observer::{QueryObserver, QueryObserverWithSignalNext, SignalNext, StoreObserver, report};
@@ -33,7 +34,8 @@ impl Store {
         query: String,
         arguments: Option<String>,
     ) -> Result<Arc<QueryResult>, DittoError> {
-        Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
+        awaited(async { Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?)) })
+            .await
     }
 
     /// Checks the text of a statement without running it, for editors and tools.
@@ -60,8 +62,9 @@ impl Store {
         arguments: Option<String>,
         observer: Arc<dyn QueryObserver>,
     ) -> Result<Arc<StoreObserver>, DittoError> {
+        let observer = App::new(observer);
         let handler = move |result: ditto::QueryResult| {
-            report(observer.on_result(QueryResult::new(result)));
+            report(observer.call(|o| o.on_result(QueryResult::new(result))));
         };
         Ok(StoreObserver::new(self.inner.register_observer(json::query(query, arguments)?, handler)?))
     }
@@ -74,9 +77,10 @@ impl Store {
         arguments: Option<String>,
         observer: Arc<dyn QueryObserverWithSignalNext>,
     ) -> Result<Arc<StoreObserver>, DittoError> {
+        let observer = App::new(observer);
         let handler = move |result: ditto::QueryResult, signal: ditto::SignalNext| {
             let signal = Arc::new(SignalNext::new(signal));
-            report(observer.on_result(QueryResult::new(result), signal));
+            report(observer.call(|o| o.on_result(QueryResult::new(result), signal)));
         };
         let query = json::query(query, arguments)?;
         Ok(StoreObserver::new(self.inner.register_observer_with_signal_next(query, handler)?))
@@ -86,7 +90,11 @@ impl Store {
     ///
     /// Finish it with commit or rollback; freeing it without either rolls back.
     pub async fn begin(&self, options: TransactionOptions) -> Result<Arc<Transaction>, DittoError> {
-        let options = ditto::TransactionOptions { hint: options.hint, is_read_only: options.is_read_only };
-        Ok(Arc::new(Transaction { inner: self.inner.begin(options).await? }))
+        awaited(async {
+            let options =
+                ditto::TransactionOptions { hint: options.hint, is_read_only: options.is_read_only };
+            Ok(Arc::new(Transaction { inner: self.inner.begin(options).await? }))
+        })
+        .await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::app::awaited;
 use crate::error::DittoError;
 use crate::json;
 use crate::sync_status::{PeerSyncStatus, SyncEvents};
@@ -29,12 +30,12 @@ impl Sync {
     ///
     /// It fails when a configured listener cannot be opened; then nothing is started.
     pub async fn start(&self) -> Result<(), DittoError> {
-        Ok(self.inner.start().await?)
+        awaited(async { Ok(self.inner.start().await?) }).await
     }
 
     /// Closes all connections. The store stays usable and subscriptions resume at the next start.
     pub async fn stop(&self) -> Result<(), DittoError> {
-        Ok(self.inner.stop().await?)
+        awaited(async { Ok(self.inner.stop().await?) }).await
     }
 
     /// Whether networking is running.
@@ -78,7 +79,7 @@ impl Sync {
 
     /// How far sync with each peer is.
     pub async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
-        Ok(self.inner.status().await?.into_iter().map(Into::into).collect())
+        awaited(async { Ok(self.inner.status().await?.into_iter().map(Into::into).collect()) }).await
     }
 
     /// Connections that come, go and are refused, and the progress of sync, from now on.

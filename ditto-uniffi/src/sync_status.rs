@@ -1,5 +1,6 @@
 //! How far sync is, and what happens in the mesh.
 
+use crate::app::awaited;
 use ditto::PeerKey;
 use tokio::sync::Mutex;
 
@@ -121,8 +122,11 @@ impl SyncEvents {
     /// The next event; nothing once the instance is shut down. A reader that falls more than 1,024 events behind misses
     /// the oldest.
     pub async fn next(&self) -> Option<SyncEvent> {
-        let event = self.inner.lock().await.next().await?;
-        Some(event.into())
+        awaited(async {
+            let event = self.inner.lock().await.next().await?;
+            Some(event.into())
+        })
+        .await
     }
 }
 

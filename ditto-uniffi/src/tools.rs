@@ -1,7 +1,10 @@
 //! Small services beside an instance: keys, checks, and what helps to find faults.
 
+use std::time::Duration;
+
 use ditto::ErrorKind;
 
+use crate::app::{self, awaited};
 use crate::error::DittoError;
 use crate::store::Store;
 use crate::transport_config::TransportConfig;
@@ -84,17 +87,29 @@ pub struct StoreCheckReport {
 impl Store {
     /// Recomputes every digest, index entry and sequence number and reports what does not fit. It reads the whole database.
     pub async fn check(&self) -> Result<StoreCheckReport, DittoError> {
-        let r = self.inner.check().await?;
-        Ok(StoreCheckReport {
-            documents: r.documents as u64,
-            tombstones: r.tombstones as u64,
-            gravestones: r.gravestones as u64,
-            collections: r.collections as u64,
-            indexes: r.indexes as u64,
-            blobs: r.blobs as u64,
-            head: r.head,
-            problems: r.problems,
-            problem_count: r.problem_count as u64,
+        awaited(async {
+            let r = self.inner.check().await?;
+            Ok(StoreCheckReport {
+                documents: r.documents as u64,
+                tombstones: r.tombstones as u64,
+                gravestones: r.gravestones as u64,
+                collections: r.collections as u64,
+                indexes: r.indexes as u64,
+                blobs: r.blobs as u64,
+                head: r.head,
+                problems: r.problems,
+                problem_count: r.problem_count as u64,
+            })
         })
+        .await
     }
+}
+
+/// Ends all calls into the app: from now on no handler is called and nothing that is awaited goes on. Waits for the calls that
+/// run, but at most so many milliseconds; false if one still runs then.
+///
+/// For bindings, at the end of a process whose interpreter does not survive calls from other threads.
+#[uniffi::export]
+pub fn end_calls(patience_ms: u64) -> bool {
+    app::end(Duration::from_millis(patience_ms))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ditto::TransactionCompletionAction;
 
+use crate::app::awaited;
 use crate::error::DittoError;
 use crate::json;
 use crate::result::QueryResult;
@@ -36,18 +37,22 @@ impl Transaction {
         query: String,
         arguments: Option<String>,
     ) -> Result<Arc<QueryResult>, DittoError> {
-        Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?))
+        awaited(async { Ok(QueryResult::new(self.inner.execute(json::query(query, arguments)?).await?)) })
+            .await
     }
 
     /// Applies all changes. Returns the commit id if there was something to apply. Later use is an error.
     pub async fn commit(&self) -> Result<Option<u64>, DittoError> {
-        Ok(self.inner.finish(TransactionCompletionAction::Commit).await?)
+        awaited(async { Ok(self.inner.finish(TransactionCompletionAction::Commit).await?) }).await
     }
 
     /// Discards all changes. Later use is an error.
     pub async fn rollback(&self) -> Result<(), DittoError> {
-        self.inner.finish(TransactionCompletionAction::Rollback).await?;
-        Ok(())
+        awaited(async {
+            self.inner.finish(TransactionCompletionAction::Rollback).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Facts about this transaction.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import logging
 import threading
@@ -11,12 +12,16 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
-from . import _json
+from . import _ffi, _json
 
 if TYPE_CHECKING:
     from ._instance import Ditto
 
 logger: Final = logging.getLogger("ditto")
+
+# A thread of the library that comes back into a finished interpreter would end the process with an abort. This
+# runs after what the app has registered with `atexit` since it imported the package.
+atexit.register(_ffi.end_calls, 5_000)
 
 DeliverOn = Literal["loop", "thread"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, runtime_checkable
@@ -19,6 +20,10 @@ _BYTES_MARK: Final = f'"{_BYTES_KEY}"'
 
 # Shorter runs of digits cannot be an integer that is out of range.
 _LONG_INTEGER: Final = re.compile(r"[0-9]{19}")
+
+
+# The library refuses deeper values; the search for a fault goes no further than this.
+_DEEPEST: Final = 200
 
 
 @runtime_checkable
@@ -45,30 +50,54 @@ def encode(value: object) -> str:
     """Compact JSON text.
 
     Raises:
-        DittoQueryArgumentsError: The value holds something that a document cannot hold.
+        DittoQueryArgumentsError: The value holds what a document cannot hold; the reason names the place.
     """
     try:
         text = _ENCODER.encode(value)
         if not text.isascii():
             text.encode()
     except (TypeError, ValueError, RecursionError) as e:
+        _refuse(value, "", ())
         raise DittoQueryArgumentsError(f"not a value: {e}") from e
     if _LONG_INTEGER.search(text):
-        _refuse_large_integers(value)
+        _refuse(value, "", ())
     return text
 
 
-def _refuse_large_integers(value: object) -> None:
-    """Integers outside of 64 bits would silently become floats."""
-    if isinstance(value, int):
-        if not -(1 << 63) <= value < (1 << 64):
-            raise DittoQueryArgumentsError("not a value: an integer is outside of the 64-bit range")
+def _refuse(value: object, place: str, around: tuple[int, ...]) -> None:
+    """Names what a document cannot hold, and where it is."""
+    fault = None
+    if isinstance(value, (Mapping, list, tuple)) and id(value) in around:
+        fault = "holds itself"
+    elif len(around) > _DEEPEST:
+        # How deep values may be is the library's to say.
+        return
     elif isinstance(value, Mapping):
-        for item in value.values():
-            _refuse_large_integers(item)
+        for name, item in value.items():
+            if not isinstance(name, (str, int, float)) and name is not None:
+                fault = f"has the name {name!r}, which is not text"
+                break
+            _refuse(item, f"{place}.{name}" if place else str(name), (*around, id(value)))
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_large_integers(item)
+        for index, item in enumerate(value):
+            _refuse(item, f"{place}[{index}]", (*around, id(value)))
+    elif isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as e:
+                fault = f"is not valid Unicode text: {e.reason} at character {e.start}"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            fault = f"is {value}, which a document cannot hold"
+    elif isinstance(value, int):
+        # It would become a float.
+        if not -(1 << 63) <= value < (1 << 64):
+            fault = "is an integer outside of the 64-bit range"
+    elif value is not None and not isinstance(value, (bytes, bytearray, memoryview, Argument)):
+        fault = f"is a {type(value).__name__}, which a document cannot hold"
+    if fault is not None:
+        raise DittoQueryArgumentsError(f"{place or 'the value'} {fault}")
 
 
 def decode(text: str) -> Any:

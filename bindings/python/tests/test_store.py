@@ -75,6 +75,28 @@ async def test_what_is_no_value_is_refused_before_anything_happens(ditto: Ditto,
     assert len(await ditto.store.execute("SELECT * FROM c")) == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({1, 2}, r"doc\.list\[1\]\.x is a set, which a document cannot hold"),
+        (float("nan"), r"doc\.list\[1\]\.x is nan"),
+        (1 << 64, r"doc\.list\[1\]\.x is an integer outside of the 64-bit range"),
+        ("\udc00", r"doc\.list\[1\]\.x is not valid Unicode text: .* at character 0"),
+        ({(1, 2): 3}, r"doc\.list\[1\]\.x has the name \(1, 2\), which is not text"),
+    ],
+)
+async def test_the_place_of_what_is_no_value_is_named(ditto: Ditto, value: Any, reason: str) -> None:
+    with pytest.raises(DittoQueryArgumentsError, match=reason):
+        await ditto.store.execute("SELECT * FROM c", {"doc": {"list": [0, {"x": value}]}})
+
+
+async def test_a_value_that_holds_itself_is_refused(ditto: Ditto) -> None:
+    value: list[Any] = []
+    value.append({"back": value})
+    with pytest.raises(DittoQueryArgumentsError, match=r"v\[0\]\.back holds itself"):
+        await ditto.store.execute("SELECT * FROM c", {"v": value})
+
+
 async def test_long_digits_in_text_are_no_large_integers(ditto: Ditto) -> None:
     await ditto.store.execute("INSERT INTO c DOCUMENTS (:doc)", {"doc": {"_id": "9" * 40, "f": 1e300}})
     [row] = (await ditto.store.execute("SELECT * FROM c")).values()

@@ -6,6 +6,7 @@ use ditto::PeerKey;
 
 use super::BusMessage;
 use super::stream::{BusStream, BusStreamEnd};
+use crate::app::App;
 use crate::error::DittoError;
 use crate::observer::report;
 
@@ -58,50 +59,53 @@ impl BusJob {
     }
 }
 
-struct Delegate(Arc<dyn BusDelegate>);
+struct Delegate(App<dyn BusDelegate>);
 
 impl ditto::BusDelegate for Delegate {
     fn on_single_message(&self, message: ditto::BusMessage) {
-        report(self.0.on_single_message(message.into()));
+        report(self.0.call(|app| app.on_single_message(message.into())));
     }
 
     fn on_incoming_stream(&self, stream: ditto::BusStream, from: PeerKey) {
-        report(self.0.on_incoming_stream(Arc::new(BusStream { inner: stream }), from.to_string()));
+        report(
+            self.0
+                .call(|app| app.on_incoming_stream(Arc::new(BusStream { inner: stream }), from.to_string())),
+        );
     }
 }
 
-struct StreamDelegate(Arc<dyn BusStreamDelegate>);
+struct StreamDelegate(App<dyn BusStreamDelegate>);
 
 impl ditto::BusStreamDelegate for StreamDelegate {
     fn on_message(&self, data: Vec<u8>) {
-        report(self.0.on_message(data));
+        report(self.0.call(|app| app.on_message(data)));
     }
 
     fn on_acknowledged(&self, sequence: u64) {
-        report(self.0.on_acknowledged(sequence));
+        report(self.0.call(|app| app.on_acknowledged(sequence)));
     }
 
     fn on_close(&self, reason: ditto::StreamEnd) {
-        report(self.0.on_close(reason.into()));
+        report(self.0.call(|app| app.on_close(reason.into())));
     }
 }
 
-struct Executor(Arc<dyn BusExecutor>);
+struct Executor(App<dyn BusExecutor>);
 
 impl ditto::BusExecutor for Executor {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
-        report(self.0.execute(Arc::new(BusJob { job: Mutex::new(Some(job)) })));
+        report(self.0.call(|app| app.execute(Arc::new(BusJob { job: Mutex::new(Some(job)) }))));
     }
 }
 
 pub(super) fn delegate(delegate: Arc<dyn BusDelegate>) -> Arc<dyn ditto::BusDelegate> {
-    Arc::new(Delegate(delegate))
+    Arc::new(Delegate(App::new(delegate)))
 }
 
 pub(super) fn stream_delegate(delegate: Arc<dyn BusStreamDelegate>) -> Arc<dyn ditto::BusStreamDelegate> {
-    Arc::new(StreamDelegate(delegate))
+    Arc::new(StreamDelegate(App::new(delegate)))
 }
 
 pub(super) fn executor(executor: Arc<dyn BusExecutor>) -> Arc<dyn ditto::BusExecutor> {
-    Arc::new(Executor(executor))
+    Arc::new(Executor(App::new(executor)))
 }

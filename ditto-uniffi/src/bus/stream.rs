@@ -6,6 +6,7 @@ use ditto::{ErrorKind, StreamFailure};
 
 use super::delegate::{self, BusStreamDelegate};
 use super::{Bus, Reliability};
+use crate::app::awaited;
 use crate::error::DittoError;
 use crate::once::Once;
 
@@ -100,7 +101,7 @@ impl BusStream {
     /// The next message; nothing once the stream has ended and everything that arrived before was taken. Several callers share
     /// the messages.
     pub async fn recv(&self) -> Option<Vec<u8>> {
-        self.inner.recv().await
+        awaited(async { self.inner.recv().await }).await
     }
 
     /// The last message that the other device has, and all before it; 0 for none. Of reliable streams.
@@ -110,7 +111,7 @@ impl BusStream {
 
     /// Waits until the other device has this message. Fails if the stream ends before.
     pub async fn wait_acked(&self, sequence: u64) -> Result<(), DittoError> {
-        Ok(self.inner.wait_acked(sequence).await?)
+        awaited(async { Ok(self.inner.wait_acked(sequence).await?) }).await
     }
 
     /// Closes both directions and returns how the stream ended: once everything accepted has been acknowledged, but after 5 s in
@@ -118,7 +119,7 @@ impl BusStream {
     ///
     /// Not called close, which in some languages frees the object.
     pub async fn shutdown(&self) -> Option<BusStreamEnd> {
-        self.inner.close().await.map(Into::into)
+        awaited(async { self.inner.close().await.map(Into::into) }).await
     }
 
     /// Closes both directions without waiting for anything.
@@ -128,7 +129,7 @@ impl BusStream {
 
     /// Waits for the end of the stream; nothing if the instance went away without one.
     pub async fn closed(&self) -> Option<BusStreamEnd> {
-        self.inner.closed().await.map(Into::into)
+        awaited(async { self.inner.closed().await.map(Into::into) }).await
     }
 
     /// How the stream ended; nothing while it is open.
@@ -138,18 +139,21 @@ impl BusStream {
 
     /// What the stream has done; nothing once it has ended.
     pub async fn statistics(&self) -> Option<BusStreamStatistics> {
-        let s = self.inner.stats().await?;
-        Some(BusStreamStatistics {
-            messages_sent: s.messages_sent,
-            bytes_sent: s.bytes_sent,
-            messages_received: s.messages_received,
-            bytes_received: s.bytes_received,
-            messages_in_flight: s.messages_in_flight as u64,
-            bytes_in_flight: s.bytes_in_flight as u64,
-            dropped_outgoing: s.dropped_outgoing,
-            dropped_incoming: s.dropped_incoming,
-            round_trip_ms: s.round_trip,
+        awaited(async {
+            let s = self.inner.stats().await?;
+            Some(BusStreamStatistics {
+                messages_sent: s.messages_sent,
+                bytes_sent: s.bytes_sent,
+                messages_received: s.messages_received,
+                bytes_received: s.bytes_received,
+                messages_in_flight: s.messages_in_flight as u64,
+                bytes_in_flight: s.bytes_in_flight as u64,
+                dropped_outgoing: s.dropped_outgoing,
+                dropped_incoming: s.dropped_incoming,
+                round_trip_ms: s.round_trip,
+            })
         })
+        .await
     }
 
     /// Tells a delegate of messages, acknowledgements and the end, on the executor of the Bus, one call after the other. Messages
@@ -173,7 +177,7 @@ pub struct BusStreamSend {
 impl BusStreamSend {
     /// Sends, and returns the number of the message when the next may be sent: the first is 1. May be called once.
     pub async fn completion(&self) -> Result<u64, DittoError> {
-        self.sending.run(ErrorKind::BusSendFailed).await
+        awaited(async { self.sending.run(ErrorKind::BusSendFailed).await }).await
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ditto::radio::{self as core, conformance};
 
+use crate::app::App;
+
 use super::{Driver, RadioCondition, RadioError, RadioShim};
 
 /// Two radios and what surrounds them: two devices, two simulated controllers, or a radio made of memory.
@@ -91,6 +93,10 @@ pub fn check_radio(
     })
 }
 
+fn driver(radio: &Arc<dyn RadioShim>) -> Driver {
+    Driver(App::new(radio.clone()))
+}
+
 struct Rig {
     radios: RadioPair,
     rig: Arc<dyn RadioRig>,
@@ -100,7 +106,7 @@ struct Rig {
 
 impl conformance::Rig for Rig {
     fn radios(&self) -> [Arc<dyn core::RadioShim>; 2] {
-        [Arc::new(Driver(self.radios.a.clone())), Arc::new(Driver(self.radios.b.clone()))]
+        [Arc::new(driver(&self.radios.a)), Arc::new(driver(&self.radios.b))]
     }
 
     fn set_in_range(&self, in_range: bool) -> conformance::Able {
@@ -121,7 +127,7 @@ impl conformance::Rig for Rig {
 }
 
 fn able(call: &str, outcome: Result<bool, RadioError>) -> conformance::Able {
-    match super::report(call, outcome) {
+    match super::report(call, Some(outcome)) {
         Some(true) => conformance::Able::Yes,
         Some(false) | None => conformance::Able::No,
     }
