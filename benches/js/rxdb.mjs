@@ -21,14 +21,15 @@ const schema = {
   indexes: ['store', ['status', 'ts']],
 };
 
-export async function open() {
-  const db = await createRxDatabase({ name: 'bench', storage: getRxStorageMemory(), multiInstance: false });
+export async function open(name = 'bench') {
+  const db = await createRxDatabase({ name, storage: getRxStorageMemory(), multiInstance: false });
   const { docs } = await db.addCollections({ docs: { schema } });
   const all = async (query) => (await docs.find(query).exec()).map((d) => d.toJSON());
   // RxDB keeps the results of queries: another value of something that always holds makes each one new.
   let other = 0;
   const anew = () => ({ ts: { $gt: other++ } });
   return {
+    docs,
     insert: (chunk) => docs.bulkInsert(chunk.map(({ _id, ...rest }) => ({ id: _id, ...rest }))),
     get: async (id) => (await docs.findOne(id).exec()).toJSON(),
     scan: () => all({ selector: { qty: { $gt: 990 }, ...anew() } }),

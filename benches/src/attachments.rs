@@ -14,6 +14,7 @@ use crate::Outcome;
 use crate::engine::open;
 use crate::measure::{Stopwatch, Taken};
 use crate::mesh::bare::Bare;
+use crate::rivals;
 use crate::row::Report;
 
 const PIECE: usize = 64 << 10;
@@ -28,6 +29,7 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
     write_file(&file, mib)?;
     let tls = Bare::tls().await?;
     let (mut times, mut work) = (Vec::new(), Vec::new());
+    let (mut blobs_times, mut blobs_work) = (Vec::new(), Vec::new());
     let mut memory = None;
     for n in 0..if quick { 1 } else { 3 } {
         let at = directory.path().join(n.to_string());
@@ -39,6 +41,12 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
         let per_mib = |v: f64| v * 1e3 / mib as f64;
         times.push((per_mib(ours.wall), per_mib(plain.wall)));
         work.push((per_mib(ours.cpu), per_mib(plain.cpu)));
+        let theirs = at.join("blobs");
+        std::fs::create_dir(&theirs)?;
+        if let Some(theirs) = rivals::work(&["blob".as_ref(), file.as_os_str(), theirs.as_os_str()])? {
+            blobs_times.push((per_mib(ours.wall), per_mib(theirs.wall)));
+            blobs_work.push((per_mib(ours.cpu), per_mib(theirs.cpu)));
+        }
     }
     let what = format!("attachment of {mib} MiB, file to file, verified");
     let peer = "file -> TLS -> file";
@@ -47,6 +55,8 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
     let cpu = work.iter().map(|w| w.0).fold(f64::INFINITY, f64::min);
     report.median(&format!("{what}, CPU of both ends"), work, peer, "ms/MiB", None);
     report.limit(&format!("{what}, CPU of both ends"), cpu, 4.0, "ms/MiB");
+    report.median(&what, blobs_times, "iroh-blobs", "ms/MiB", Some(1.0));
+    report.median(&format!("{what}, CPU of both ends"), blobs_work, "iroh-blobs", "ms/MiB", Some(1.0));
     if let Some(memory) = memory {
         report.limit(&format!("{what}, memory of each end"), memory, MEMORY_MIB, "MiB");
     }

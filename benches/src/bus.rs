@@ -1,8 +1,9 @@
 //! Messages between two processes on loopback (W10): ours beside TLS over TCP, which is the least that encrypts, raw TCP
-//! and QUIC.
+//! QUIC, zenoh and ZeroMQ.
 //!
 //! Each pair of figures is taken in turn, several times; the row is the median of the ratios. One-way latency is half a
-//! round trip. CPU is that of both processes. All of TLS, TCP and QUIC use the same code above the transport.
+//! round trip. CPU is that of both processes. All of TLS, TCP and QUIC use the same code above the
+//! transport. Neither zenoh nor ZeroMQ encrypts here.
 
 mod frames;
 mod ours;
@@ -78,16 +79,25 @@ pub(crate) async fn run(report: &mut Report, part: &str, quick: bool) -> Outcome
 /// Both figures of every repeat.
 type Pairs = Vec<(f64, f64)>;
 
+/// TLS, TCP, QUIC, and as far as they were built zenoh and ZeroMQ.
+async fn rivals() -> Outcome<Vec<Rival>> {
+    let mut all = vec![Rival::tls().await?, Rival::tcp().await?, Rival::quic().await?];
+    for (name, kind) in [("zenoh", "zenoh"), ("ZeroMQ", "zmq")] {
+        all.extend(Rival::elsewhere(name, kind)?);
+    }
+    Ok(all)
+}
+
 async fn latency(report: &mut Report, amount: &Amount) -> Outcome<()> {
     let mesh = Mesh::start(0).await?;
     let ours = mesh.echo(ditto::Reliability::Reliable).await?;
-    let mut rivals = [Rival::tls().await?, Rival::tcp().await?, Rival::quic().await?];
+    let mut rivals = rivals().await?;
     for (at, (size_name, size)) in SIZES.into_iter().enumerate() {
         let n = amount.pings[at];
         // The first samples of each warm caches and connections.
         ours.ping(size, n / 4).await?;
-        let mut p50: [Pairs; 3] = Default::default();
-        let mut p99: [Pairs; 3] = Default::default();
+        let mut p50 = vec![Pairs::new(); rivals.len()];
+        let mut p99 = p50.clone();
         for _ in 0..amount.repeats {
             let mut mine = ours.ping(size, n).await?;
             for (i, rival) in rivals.iter_mut().enumerate() {
@@ -97,7 +107,7 @@ async fn latency(report: &mut Report, amount: &Amount) -> Outcome<()> {
             }
         }
         let target = if at == 0 { 1.5 } else { 1.3 };
-        let targets = [Some(target), None, Some(1.0)];
+        let targets = [Some(target), None, Some(1.0), Some(1.0), None];
         for (i, rival) in rivals.iter().enumerate() {
             let row = format!("reliable one-way latency, {size_name}");
             report.median(&format!("{row}, p50"), p50[i].clone(), rival.name, "us", targets[i]);
@@ -110,10 +120,11 @@ async fn latency(report: &mut Report, amount: &Amount) -> Outcome<()> {
 
 async fn flood(report: &mut Report, amount: &Amount) -> Outcome<()> {
     let mesh = Mesh::start(0).await?;
-    let mut rivals = [Rival::tls().await?, Rival::tcp().await?, Rival::quic().await?];
+    let mut rivals = rivals().await?;
     for (at, (size_name, size)) in SIZES.into_iter().enumerate() {
         let n = amount.flood[at];
-        let (mut cpu, mut rate): ([Pairs; 3], [Pairs; 3]) = Default::default();
+        let mut cpu = vec![Pairs::new(); rivals.len()];
+        let mut rate = cpu.clone();
         for _ in 0..amount.repeats {
             let mine = mesh.flood(size, n).await?;
             for (i, rival) in rivals.iter_mut().enumerate() {
@@ -122,7 +133,7 @@ async fn flood(report: &mut Report, amount: &Amount) -> Outcome<()> {
                 rate[i].push((mine.wall * 1e6 / n as f64, theirs.wall * 1e6 / n as f64));
             }
         }
-        let targets = [Some(if at == 0 { 2.0 } else { 1.3 }), None, None];
+        let targets = [Some(if at == 0 { 2.0 } else { 1.3 }), None, None, Some(1.0), None];
         for (i, rival) in rivals.iter().enumerate() {
             let row = format!("reliable flood, {size_name}");
             report.median(&row, cpu[i].clone(), rival.name, "us CPU of both/message", targets[i]);

@@ -9,6 +9,7 @@ mod measure;
 mod mesh;
 mod parts;
 mod plain;
+mod rivals;
 mod row;
 mod sync;
 

@@ -15,6 +15,7 @@ use super::frames::Frames;
 use super::peer::{Peer, ready};
 use crate::Outcome;
 use crate::measure::Taken;
+use crate::rivals::Messages;
 
 const NAME: &str = "localhost";
 
@@ -25,12 +26,13 @@ const MTU: u16 = 1_452;
 pub(super) struct Rival {
     pub(super) name: &'static str,
     channel: Channel,
-    _peer: Peer,
+    _peer: Option<Peer>,
 }
 
 enum Channel {
     Stream(Frames),
     Datagrams(quinn::Connection),
+    Elsewhere(Messages),
 }
 
 impl Rival {
@@ -39,7 +41,7 @@ impl Rival {
         let tcp = TcpStream::connect(peer.word(0)?).await?;
         tcp.set_nodelay(true)?;
         let (r, w) = tcp.into_split();
-        Ok(Self { name: "TCP", channel: Channel::Stream(Frames::new(r, w)), _peer: peer })
+        Ok(Self { name: "TCP", channel: Channel::Stream(Frames::new(r, w)), _peer: Some(peer) })
     }
 
     pub(super) async fn tls() -> Outcome<Self> {
@@ -48,24 +50,39 @@ impl Rival {
         tcp.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::new(client(peer.word(1)?)?));
         let (r, w) = tokio::io::split(connector.connect(ServerName::try_from(NAME)?, tcp).await?);
-        Ok(Self { name: "TLS (tokio-rustls)", channel: Channel::Stream(Frames::new(r, w)), _peer: peer })
+        Ok(Self {
+            name: "TLS (tokio-rustls)",
+            channel: Channel::Stream(Frames::new(r, w)),
+            _peer: Some(peer),
+        })
     }
 
     pub(super) async fn quic() -> Outcome<Self> {
         let (connection, peer) = quic_connection().await?;
         let (send, receive) = connection.open_bi().await?;
-        Ok(Self { name: "quinn stream", channel: Channel::Stream(Frames::new(receive, send)), _peer: peer })
+        Ok(Self {
+            name: "quinn stream",
+            channel: Channel::Stream(Frames::new(receive, send)),
+            _peer: Some(peer),
+        })
     }
 
     pub(super) async fn quic_datagrams() -> Outcome<Self> {
         let (connection, peer) = quic_connection().await?;
-        Ok(Self { name: "quinn datagram", channel: Channel::Datagrams(connection), _peer: peer })
+        Ok(Self { name: "quinn datagram", channel: Channel::Datagrams(connection), _peer: Some(peer) })
+    }
+
+    /// One of `benches/rivals`; `None` if it was not built.
+    pub(super) fn elsewhere(name: &'static str, kind: &str) -> Outcome<Option<Self>> {
+        let messages = Messages::start(kind)?;
+        Ok(messages.map(|m| Self { name, channel: Channel::Elsewhere(m), _peer: None }))
     }
 
     /// Half of each round trip, in microseconds.
     pub(super) async fn ping(&mut self, size: usize, n: usize) -> Outcome<Vec<f64>> {
         match &mut self.channel {
             Channel::Stream(frames) => frames.ping(size, n).await,
+            Channel::Elsewhere(messages) => messages.ping(size, n),
             Channel::Datagrams(connection) => {
                 let mut taken = Vec::with_capacity(n);
                 for _ in 0..n {
@@ -85,6 +102,7 @@ impl Rival {
     pub(super) async fn flood(&mut self, size: usize, n: u64) -> Outcome<Taken> {
         match &mut self.channel {
             Channel::Stream(frames) => frames.flood(size, n).await,
+            Channel::Elsewhere(messages) => messages.flood(size, n),
             Channel::Datagrams(_) => Err("datagrams have no flood".into()),
         }
     }

@@ -1,10 +1,9 @@
 //! What a user of JavaScript would pick instead, in Node, on the same 20,000 documents.
 //!
-//! `scripts/bench` installs them and says where in `DITTO_BENCH_JS`; without that nothing is measured.
+//! Without them nothing is measured.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -15,10 +14,9 @@ use ditto::{Ditto, Durability};
 use super::ours;
 use crate::Outcome;
 use crate::measure::{Stopwatch, quantile};
+use crate::rivals;
 use crate::row::{Report, note};
 
-/// Directory with the scripts and their packages.
-const SCRIPTS: &str = "DITTO_BENCH_JS";
 const PEERS: [(&str, &str); 3] =
     [("pouchdb", "PouchDB, leveldb"), ("rxdb", "RxDB, memory"), ("tinybase", "TinyBase, memory")];
 
@@ -38,10 +36,7 @@ const WORKLOADS: [(&str, &str, &str); 8] = [
 type Figures = BTreeMap<String, (f64, u64)>;
 
 pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
-    let Ok(scripts) = std::env::var(SCRIPTS) else {
-        note("without the databases in JavaScript: not installed");
-        return Ok(());
-    };
+    let Some(scripts) = rivals::scripts() else { return Ok(()) };
     let n = if quick { 5_000 } else { 20_000 };
     let documents = ours::documents(n);
     let directory = tempfile::tempdir()?;
@@ -58,7 +53,7 @@ pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
             .args(["run.mjs", peer])
             .arg(&file)
             .arg(directory.path())
-            .current_dir(PathBuf::from(&scripts))
+            .current_dir(&scripts)
             .env("NODE_ENV", "production")
             .stdout(Stdio::piped())
             .spawn()?

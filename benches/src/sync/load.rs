@@ -68,9 +68,9 @@ pub(super) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
     Ok(())
 }
 
-struct Load {
-    wall: f64,
-    cpu: f64,
+pub(super) struct Load {
+    pub(super) wall: f64,
+    pub(super) cpu: f64,
     /// Bytes of the messages that the load took, both ways.
     wire: u64,
     /// Microseconds of each update.
@@ -90,7 +90,7 @@ async fn traffic(ditto: &Ditto) -> Outcome<u64> {
 }
 
 /// Fills one store, starts a second process that pulls everything, then makes `updates` single updates.
-async fn load(documents: &[(String, String)], updates: usize) -> Outcome<Load> {
+pub(super) async fn load(documents: &[(String, String)], updates: usize) -> Outcome<Load> {
     let n = documents.len();
     let directory = tempfile::tempdir()?;
     let ditto = indexed(&directory.path().join("a"), Durability::Normal)?;
