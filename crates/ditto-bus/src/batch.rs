@@ -6,7 +6,7 @@
 use ditto_types::wire::{Reader, WireError, put_bytes, varint_len};
 
 /// Largest message that is copied into a batch; a larger one travels alone, and its bytes are not moved.
-const SMALL: usize = 2 << 10;
+pub const MAX_BATCHED: usize = 2 << 10;
 
 /// Most bytes of a batch of several, lengths included, so that it fits one frame inside a circuit.
 pub(crate) const MAX_BATCH: usize = 8_128;
@@ -40,13 +40,13 @@ impl From<Vec<u8>> for Batch {
 impl Batch {
     /// Adds a message behind the others. Gives it back when the batch is full or one of them is too large for company.
     pub fn push(&mut self, data: Vec<u8>) -> Result<(), Vec<u8>> {
-        if data.len() > SMALL {
+        if data.len() > MAX_BATCHED {
             return Err(data);
         }
         let more = varint_len(data.len() as u64) + data.len();
         match &mut self.0 {
             Form::Empty => self.0 = Form::One(data),
-            Form::One(first) if first.len() > SMALL => return Err(data),
+            Form::One(first) if first.len() > MAX_BATCHED => return Err(data),
             Form::One(first) => {
                 // Two lengths of at most two bytes, and the kind.
                 let mut bytes = Vec::with_capacity(2 * (first.len() + data.len()) + 5);
@@ -225,7 +225,7 @@ mod tests {
                 prop_assert!(read.is_empty() && read.bytes() == 0 && read.pop().is_none());
                 // Small ones do not travel alone while there is room.
                 if let [a, b] = &all[i..all.len().min(i + 2)] {
-                    prop_assert!(a.largest() > SMALL || b.largest() > SMALL || a.cost() + b.cost() > SMALL);
+                    prop_assert!(a.largest() > MAX_BATCHED || b.largest() > MAX_BATCHED || a.cost() + b.cost() > MAX_BATCHED);
                 }
             }
             prop_assert_eq!(got, sent);

@@ -36,7 +36,7 @@ mod window;
 pub use api::{
     Action, BusConfig, BusMessage, CIRCUIT_BIT, Delivery, Input, Reliability, StreamId, StreamStats, TAG_BIT,
 };
-pub use batch::Batch;
+pub use batch::{Batch, MAX_BATCHED};
 pub use bus::Bus;
 pub use envelope::{MAX_LABEL, MAX_RELIABLE, MAX_UNRELIABLE, is_bus_purpose};
 pub use error::{BusError, OpenError, StreamEnd, StreamFailure};

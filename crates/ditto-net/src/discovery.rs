@@ -81,7 +81,7 @@ impl Discovery {
         }
     }
 
-    /// Under the lock until the event is in the channel, so that several tasks cannot swap two of them.
+    /// Under the lock until the event is taken, so that several tasks cannot swap two of them.
     fn tell(&self, slot: Slot<'_>) {
         let mut merged = self.lock();
         if let Some(event) = merged.next_event() {

@@ -1,7 +1,8 @@
 //! Sockets and discovery: the only crate that opens a socket or a radio.
 //!
 //! It obeys the calls of [`ditto_mesh::transport::Transport`] and reports what happened as
-//! [`ditto_mesh::transport::NetEvent`]s on one bounded channel. It knows nothing of peers, frames or documents.
+//! [`ditto_mesh::transport::NetEvent`]s, on one bounded channel or straight to their consumer ([`Events`]). It knows
+//! nothing of peers, frames or documents.
 //!
 //! | module | owns |
 //! |---|---|
@@ -19,7 +20,7 @@
 //! | `multicast` | the same by announcements of our own |
 //! | `link` | one byte-stream link: its reader, its writer and its end |
 //! | `table` | which links exist, and what is queued on them |
-//! | `sink` | the events channel and the stop signal |
+//! | `sink` | [`Events`]: where events go, and the stop signal |
 //! | `interfaces` | which network interfaces can be used, and whether multicast works on them |
 //! | `network` | notices that the device is on another network |
 //! | `error` | [`NetError`] |
@@ -55,6 +56,7 @@ pub use multicast::{
     MULTICAST_PORT, MulticastConfig, MulticastScope,
 };
 pub use net::{Net, NetConfig};
+pub use sink::{Events, Gate, TakeEvents};
 pub use table::NetStats;
 pub use tls::parse_root_certificates;
 pub use websocket::check_websocket_url;

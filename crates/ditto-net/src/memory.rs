@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::link::{LinkInfo, run_link};
-use crate::sink::EventSink;
+use crate::sink::{EventSink, Events};
 use crate::table::{LinkPort, LinkTable, NetStats};
 use crate::tcp::{fail_dial, refuse_dial};
 
@@ -70,7 +70,7 @@ impl MemoryHub {
 
     /// Adds a node that others dial as [`DialTarget::Memory`] of `name`. A node of the same name that is still there
     /// loses its links and is replaced. Must be called inside a tokio runtime.
-    pub fn attach(&self, name: &str, events: mpsc::Sender<NetEvent>) -> MemoryNet {
+    pub fn attach(&self, name: &str, events: impl Into<Events>) -> MemoryNet {
         let table = LinkTable::new();
         let (sink, stopper) = EventSink::new(events);
         let stopper = Arc::new(stopper);

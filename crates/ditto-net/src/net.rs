@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ditto_mesh::transport::{DialTarget, LinkId, LinkKind, NetEvent, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::discovery::{Discovery, Source};
@@ -18,7 +18,7 @@ use crate::multicast::{self, MulticastConfig};
 use crate::network;
 use crate::part::Part;
 use crate::platform::{self, Radio, RadioHandle};
-use crate::sink::EventSink;
+use crate::sink::{EventSink, Events};
 use crate::table::{LinkTable, NetStats};
 use crate::tcp;
 use crate::websocket::{Client, Upgrade};
@@ -62,7 +62,7 @@ impl NetConfig {
 
 /// Links and discovery of one process.
 ///
-/// Every call of [`Transport`] returns at once; results arrive on the events channel. Each dial is answered by one
+/// Every call of [`Transport`] returns at once; results arrive as [`Events`]. Each dial is answered by one
 /// `DialFailed`, or by one `LinkUp` that one `LinkDown` follows. The transport reads from a link only as fast as
 /// events are taken, so a channel of a few dozen places bounds the memory of all links together.
 ///
@@ -111,7 +111,7 @@ impl Net {
     ///
     /// # Errors
     /// As [`Net::reconfigure`]; then nothing runs.
-    pub async fn start(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Net, NetError> {
+    pub async fn start(config: NetConfig, events: impl Into<Events>) -> Result<Net, NetError> {
         let (sink, stopper) = EventSink::new(events);
         let table = LinkTable::new();
         let (parts, bound, client, discovery, radios) = Default::default();

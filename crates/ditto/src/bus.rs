@@ -20,6 +20,7 @@ pub use self::inbox::{BusMessages, IncomingStreams};
 use self::port::Meet;
 pub(crate) use self::port::{BusCommand, BusPort};
 pub use self::stream::BusStream;
+pub(crate) use self::stream::Wake;
 use crate::DittoError;
 use crate::instance::Inner;
 use crate::node::Command;
@@ -82,7 +83,7 @@ impl Bus {
         let (data, to) = (data.into(), *to);
         self.check_active()?;
         let (done, outcome) = oneshot::channel();
-        self.command(BusCommand::Send { to, data, reliability, done })?;
+        self.inner.node.bus_command(BusCommand::Send { to, data, reliability, done });
         outcome.await.map_err(|_| DittoError::closed())?.map_err(send_error)
     }
 

@@ -66,15 +66,16 @@ impl Ditto {
     /// instance holds the directory (at once, it never waits), [`ErrorKind::StoreCorrupt`] or
     /// [`ErrorKind::StoreVersion`] for a file that cannot be used. A failure leaves no lock behind.
     pub async fn open(config: DittoConfig) -> Result<Self, DittoError> {
-        runtime::blocking(move || Self::open_blocking(config)).await
+        let app = runtime::of_app();
+        runtime::blocking(move || Self::open_blocking(config, app)).await
     }
 
     /// [`Ditto::open`] for code that is not async.
     pub fn open_sync(config: DittoConfig) -> Result<Self, DittoError> {
-        Self::open_blocking(config)
+        Self::open_blocking(config, runtime::of_app())
     }
 
-    fn open_blocking(config: DittoConfig) -> Result<Self, DittoError> {
+    fn open_blocking(config: DittoConfig, app: Option<tokio::runtime::Handle>) -> Result<Self, DittoError> {
         let database = config.parse_database_id()?;
         let admission = admission(&config)?;
         let directory = config.resolve_directory(&database);
@@ -101,7 +102,7 @@ impl Ditto {
             hostname::get().map_or_else(|_| "unknown".to_owned(), |n| n.to_string_lossy().into_owned());
         let settings = transports::mesh_settings(&transport, &Radios::new());
         let mesh = mesh_config(&store, database, &identity, &admission, settings, &name);
-        let node = Node::spawn(mesh, store.clone(), &identity.peer_key())?;
+        let node = Node::spawn(mesh, store.clone(), &identity.peer_key(), app)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config,

@@ -1,17 +1,18 @@
 //! The machines of mesh and Bus and the network, and the task that moves bytes between them.
 
+mod driver;
 mod router;
 mod task;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent};
 use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot};
 use ditto_net::NetConfig;
 use ditto_sync::PeerSyncStatus;
-use ditto_types::{ErrorKind, Value};
+use ditto_types::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::DittoError;
@@ -27,7 +28,8 @@ use crate::runtime;
 use crate::system::SystemRows;
 use crate::transports::MeshSettings;
 
-pub(crate) use self::router::Shortcut;
+use self::driver::Core;
+pub(crate) use self::driver::Driver;
 use self::router::{Outlets, Router};
 use self::task::Task;
 
@@ -77,8 +79,7 @@ pub(crate) enum Command {
         link: LinkId,
         allow: bool,
     },
-    Diagnostics(crossbeam_channel::Sender<TransportDiagnostics>),
-    /// Something was done beside the task, which may have to wake up earlier now.
+    /// Something was posted, or done beside the task, which may have to wake up earlier now.
     Look,
     Shutdown {
         done: oneshot::Sender<()>,
@@ -121,6 +122,7 @@ pub enum MeshEvent {
 /// Handle on the network task and the replication thread.
 pub(crate) struct Node {
     commands: mpsc::UnboundedSender<Command>,
+    driver: Driver,
     replication: Replication,
     blobs: Exchange,
     state: Arc<Mutex<State>>,
@@ -141,39 +143,45 @@ pub(crate) struct State {
 }
 
 impl Node {
-    /// Starts the task and the thread, without network.
+    /// Starts the task, on the runtime of the app if there is one, and the thread, without network.
     pub(crate) fn spawn(
         mesh: MeshConfig,
         store: ditto_store::Store,
         me: &PeerKey,
+        app: Option<tokio::runtime::Handle>,
     ) -> Result<Self, DittoError> {
         let (commands, from_app) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(1024);
-        let replication = Replication::spawn(store.clone(), commands.clone(), events.clone())?;
-        let blobs = Exchange::spawn(store.blobs()?.clone(), me, commands.downgrade())?;
         let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
         let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
-        let bus = BusState::default();
+        let (bus, control) = (BusState::default(), Arc::new(Control::default()));
         let state = Arc::new(Mutex::new(State::default()));
-        let control = Arc::new(Control::default());
-        let rows =
-            SystemRows::new(replication.sender(), state.clone(), control.clone(), commands.downgrade());
-        store.set_system_provider(Arc::new(rows));
+        let (to_sync, from_mesh) = crossbeam_channel::unbounded();
+        let blobs = Exchange::spawn(store.blobs()?.clone(), me, commands.downgrade())?;
         let outlets = Outlets {
-            to_sync: replication.sender(),
+            to_sync: to_sync.clone(),
             graph: graph_out,
             events: events.clone(),
             control: control.clone(),
             commands: commands.downgrade(),
         };
-        let router = Arc::new_cyclic(|router| {
-            let shortcut = Shortcut::new(router.clone());
-            let bus = BusPort::new(bus.inbox.clone(), commands.downgrade(), shortcut);
-            Mutex::new(Router::new(mesh, bus, BlobPort::new(blobs.sender()), outlets))
+        let core = Core::new(commands.downgrade(), |driver| {
+            let bus = BusPort::new(bus.inbox.clone(), commands.downgrade(), driver);
+            Router::new(mesh, bus, BlobPort::new(blobs.sender()), outlets)
         });
-        runtime::network(Task::new(router, state.clone()).run(from_app))?;
+        let driver = core.driver();
+        let replication =
+            Replication::spawn(store.clone(), (to_sync, from_mesh), driver.clone(), events.clone())?;
+        let rows = SystemRows::new(replication.sender(), state.clone(), control.clone(), driver.clone());
+        store.set_system_provider(Arc::new(rows));
+        runtime::network(app, Task::new(core, state.clone(), from_app).run())?;
         let closed = watch::channel(false).0;
-        Ok(Self { commands, replication, blobs, state, graph, events, bus, control, closed })
+        Ok(Self { commands, driver, replication, blobs, state, graph, events, bus, control, closed })
+    }
+
+    /// Asks for something of the Bus, which happens here and now if nobody else is at work.
+    pub(crate) fn bus_command(&self, command: BusCommand) {
+        self.driver.post([Command::Bus(command)]);
     }
 
     pub(crate) fn command(&self, command: Command) -> Result<(), DittoError> {
@@ -254,7 +262,7 @@ impl Node {
 
     /// What the transports are doing now.
     pub(crate) fn diagnostics(&self) -> Result<TransportDiagnostics, DittoError> {
-        let mut out = diagnostics(&self.commands.downgrade())?;
+        let mut out = self.driver.diagnostics().ok_or_else(DittoError::closed)?;
         if self.is_active() && out.transport_by_type("TCP").is_none() {
             out.transports.insert(0, TransportSnapshot::new(LinkKind::AccessPoint));
         }
@@ -288,22 +296,6 @@ impl Node {
     pub(crate) async fn status(&self) -> Result<Vec<PeerSyncStatus>, DittoError> {
         self.replication.status().await
     }
-}
-
-/// Asks the network task, which never waits for anybody.
-pub(crate) fn diagnostics(
-    commands: &mpsc::WeakUnboundedSender<Command>,
-) -> Result<TransportDiagnostics, DittoError> {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let (reply, answer) = crossbeam_channel::bounded(1);
-    let commands = commands.upgrade().ok_or_else(DittoError::closed)?;
-    commands.send(Command::Diagnostics(reply)).map_err(|_| DittoError::closed())?;
-    answer.recv_timeout(PATIENCE).map_err(|e| match e {
-        crossbeam_channel::RecvTimeoutError::Disconnected => DittoError::closed(),
-        crossbeam_channel::RecvTimeoutError::Timeout => {
-            DittoError::new(ErrorKind::Internal, "the network task does not answer")
-        }
-    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

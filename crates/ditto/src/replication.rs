@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use ditto_mesh::{Lane, PeerKey};
 use ditto_sync::{Input, PeerId, PeerSyncStatus, SyncConfig, SyncEngine};
 use ditto_types::{ErrorKind, Object};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use crate::DittoError;
-use crate::node::{Command, MeshEvent, now_ms};
+use crate::node::{Command, Driver, MeshEvent, now_ms};
 use crate::query::Query;
 use crate::sync_store::StoreAdapter;
 
@@ -40,13 +40,14 @@ pub(crate) struct Replication {
 impl Replication {
     pub(crate) fn spawn(
         store: ditto_store::Store,
-        mesh: mpsc::UnboundedSender<Command>,
+        (to_sync, inbox): (Sender<ToSync>, Receiver<ToSync>),
+        mesh: Driver,
         events: broadcast::Sender<MeshEvent>,
     ) -> Result<Self, DittoError> {
-        let (to_sync, inbox) = crossbeam_channel::unbounded();
         let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
         let sessions = HashMap::new();
-        let worker = Worker { engine, store, commits: None, mesh, events, sessions };
+        let asked = Vec::new();
+        let worker = Worker { engine, store, commits: None, mesh, asked, events, sessions };
         let thread =
             std::thread::Builder::new().name("ditto-sync".into()).spawn(move || worker.run(&inbox)).map_err(
                 |e| DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}")),
@@ -108,7 +109,9 @@ struct Worker {
     commits: Option<ditto_store::CommitFeed>,
     /// Number of the session that the engine has with each peer.
     sessions: HashMap<PeerKey, u64>,
-    mesh: mpsc::UnboundedSender<Command>,
+    mesh: Driver,
+    /// What the mesh is asked for at the end of the round.
+    asked: Vec<Command>,
     events: broadcast::Sender<MeshEvent>,
 }
 
@@ -173,7 +176,7 @@ impl Worker {
                     self.handle(Input::Message { peer: peer_id(&peer), lane: sync_lane, bytes });
                 }
                 let session = self.session(&peer);
-                let _ = self.mesh.send(Command::Consumed { peer, session, lane, bytes: length });
+                self.asked.push(Command::Consumed { peer, session, lane, bytes: length });
             }
             ToSync::Queued { peer, lane, bytes } => {
                 if let Some(lane) = to_sync_lane(lane) {
@@ -191,6 +194,18 @@ impl Worker {
     /// The session that the engine works for; 0, which is none, when it knows of none.
     fn session(&self, peer: &PeerKey) -> u64 {
         self.sessions.get(peer).copied().unwrap_or(0)
+    }
+
+    /// Little goes out at once, on this thread. More is encrypted elsewhere, while this thread goes on.
+    fn ask(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let bytes: usize =
+            asked.iter().map(|c| if let Command::Send { bytes, .. } = c { bytes.len() } else { 0 }).sum();
+        match bytes {
+            _ if asked.is_empty() => {}
+            ..=SMALL => self.mesh.post(asked),
+            _ => self.mesh.post_for_later(asked),
+        }
     }
 
     fn carry_out(&mut self) {
@@ -228,12 +243,14 @@ impl Worker {
                     None
                 }
             };
-            if let Some(command) = command {
-                let _ = self.mesh.send(command);
-            }
+            self.asked.extend(command);
         }
+        self.ask();
     }
 }
+
+/// What is sent at most by the thread of sync itself.
+const SMALL: usize = 16 << 10;
 
 fn to_sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
     match lane {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ditto_types::ErrorKind;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::DittoError;
 
@@ -28,11 +28,23 @@ pub(crate) fn handle() -> Result<&'static Handle, DittoError> {
     runtime().map(Runtime::handle)
 }
 
-/// Runs the task of an instance's network on a thread of its own until it ends, with everything that the task spawns.
-///
-/// The tasks of the links and the machine that they serve pass on every message. On one thread that costs no call of the
-/// kernel; between the workers of a runtime it wakes a thread each time, and often one that finds nothing to do.
-pub(crate) fn network(task: impl Future<Output = ()> + Send + 'static) -> Result<(), DittoError> {
+/// The runtime of the app that this is called in, if its tasks may live on it: one with workers of its own, which go on
+/// whatever the caller does.
+pub(crate) fn of_app() -> Option<Handle> {
+    Handle::try_current().ok().filter(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+/// Runs the task of an instance's network until it ends, with everything that the task spawns: on the runtime of the app,
+/// where a message from the network reaches the task that waits for it without a change of thread (ADR 0035), else on a
+/// thread of its own.
+pub(crate) fn network(
+    app: Option<Handle>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), DittoError> {
+    if let Some(app) = app {
+        app.spawn(task);
+        return Ok(());
+    }
     let cannot = |e: std::io::Error| {
         DittoError::new(ErrorKind::Internal, format!("cannot start the thread of the network: {e}"))
     };

@@ -9,11 +9,10 @@ use ditto_mesh::{ConnectionEvent, PeerKey, TransportPeer, TransportSnapshot};
 use ditto_store::SystemProvider;
 use ditto_sync::PeerSyncStatus;
 use ditto_types::{Object, Value};
-use tokio::sync::mpsc;
 
 use crate::control::Control;
 use crate::diagnostics::ConnectionRecord;
-use crate::node::{Command, State, diagnostics};
+use crate::node::{Driver, State};
 use crate::replication::ToSync;
 
 /// How long a statement waits for the sync thread. That thread may itself wait for the transaction which the statement
@@ -24,7 +23,7 @@ pub(crate) struct SystemRows {
     to_sync: Sender<ToSync>,
     state: Arc<Mutex<State>>,
     control: Arc<Control>,
-    commands: mpsc::WeakUnboundedSender<Command>,
+    driver: Driver,
     last: Mutex<Vec<PeerSyncStatus>>,
 }
 
@@ -33,9 +32,9 @@ impl SystemRows {
         to_sync: Sender<ToSync>,
         state: Arc<Mutex<State>>,
         control: Arc<Control>,
-        commands: mpsc::WeakUnboundedSender<Command>,
+        driver: Driver,
     ) -> Self {
-        Self { to_sync, state, control, commands, last: Mutex::default() }
+        Self { to_sync, state, control, driver, last: Mutex::default() }
     }
 
     fn status(&self) -> Vec<PeerSyncStatus> {
@@ -94,7 +93,7 @@ impl SystemProvider for SystemRows {
 
     fn transports_info(&self) -> Vec<Object> {
         let State { active, listening, .. } = self.state();
-        let mut snapshots = diagnostics(&self.commands).unwrap_or_default().transports;
+        let mut snapshots = self.driver.diagnostics().unwrap_or_default().transports;
         if !snapshots.iter().any(|s| s.kind == LinkKind::AccessPoint) {
             snapshots.insert(0, TransportSnapshot::new(LinkKind::AccessPoint));
         }
@@ -121,7 +120,7 @@ impl SystemProvider for SystemRows {
     }
 
     fn system_info(&self) -> Vec<(String, String, Value)> {
-        let all = diagnostics(&self.commands).unwrap_or_default();
+        let all = self.driver.diagnostics().unwrap_or_default();
         let of = |kind: LinkKind| {
             let n =
                 all.transports.iter().filter(|t| t.kind == kind).map(|t| t.connected.len()).sum::<usize>();

@@ -447,3 +447,55 @@ async fn unreliable_streams_carry_what_fits() {
     assert_eq!(e.kind(), ErrorKind::BusPayloadTooLarge);
     close(peers).await;
 }
+
+/// In a runtime without workers the network has a thread of its own.
+#[tokio::test]
+async fn an_app_on_one_thread_has_its_messages_answered() {
+    let peers = line(2).await;
+    let (a, b) = (&peers[0].ditto, &peers[1].ditto);
+    let (inbox, streams) = (b.bus().incoming_messages(), b.bus().incoming_streams());
+    let here = a.bus().open_stream(&b.peer_key(), Reliability::Reliable, "").await.unwrap();
+    let there = streams.next().await.unwrap();
+    for size in [1, 64, 3_000, 100_000].into_iter().cycle().take(200) {
+        here.send(vec![3; size]).await.unwrap();
+        there.send(there.recv().await.unwrap()).await.unwrap();
+        assert_eq!(here.recv().await.unwrap(), vec![3; size]);
+    }
+    a.bus().send_reliable(&b.peer_key(), "one").await.unwrap();
+    assert_eq!(inbox.next().await.unwrap().data, b"one");
+    close(peers).await;
+}
+
+#[test]
+fn a_runtime_that_ends_before_the_instance_stops_sync_which_can_be_started_again() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (a, address) = first.block_on(async {
+        let a = peer().await;
+        let address = listen(&a.ditto).await;
+        (a, address)
+    });
+    let (b, here) = second.block_on(async {
+        let b = peer().await;
+        connect(&b.ditto, &[&address]).await;
+        until("they see each other", || sees(&a.ditto, &b.ditto) && sees(&b.ditto, &a.ditto)).await;
+        let streams = a.ditto.bus().incoming_streams();
+        let opened = b.ditto.bus().open_stream(&a.ditto.peer_key(), Reliability::Reliable, "").await.unwrap();
+        drop(opened);
+        (b, streams.next().await.unwrap())
+    });
+    drop(first);
+    second.block_on(async {
+        until("sync has stopped", || !a.ditto.sync().is_active()).await;
+        assert!(here.closed().await.is_some(), "no stream is left without an end");
+        until("the other one notices", || !sees(&b.ditto, &a.ditto)).await;
+        let address = listen(&a.ditto).await;
+        connect(&b.ditto, &[&address]).await;
+        until("they see each other again", || sees(&a.ditto, &b.ditto) && sees(&b.ditto, &a.ditto)).await;
+        let inbox = a.ditto.bus().incoming_messages();
+        b.ditto.bus().send_reliable(&a.ditto.peer_key(), "again").await.unwrap();
+        assert_eq!(inbox.next().await.unwrap().data, b"again");
+        close(vec![a, b]).await;
+    });
+}

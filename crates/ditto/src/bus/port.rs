@@ -10,8 +10,8 @@ use ditto_mesh::{Lane, PeerKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::Inbox;
-use super::stream::{BusStream, Shared};
-use crate::node::{Command, Shortcut};
+use super::stream::{BusStream, Shared, Wake};
+use crate::node::{Command, Driver};
 
 /// What handles ask for.
 pub(crate) enum BusCommand {
@@ -64,7 +64,9 @@ pub(crate) struct BusPort {
     config: BusConfig,
     inbox: Arc<Inbox>,
     commands: mpsc::WeakUnboundedSender<Command>,
-    shortcut: Shortcut,
+    driver: Driver,
+    /// Who is to be woken at the end of the round.
+    woken: Vec<Wake>,
     /// Completions of single messages by their id.
     waiting: HashMap<u64, oneshot::Sender<Result<Delivery, BusError>>>,
     opening: HashMap<StreamId, Opening>,
@@ -77,7 +79,7 @@ impl BusPort {
     pub(crate) fn new(
         inbox: Arc<Inbox>,
         commands: mpsc::WeakUnboundedSender<Command>,
-        shortcut: Shortcut,
+        driver: Driver,
     ) -> Self {
         let config = BusConfig::default();
         Self {
@@ -85,7 +87,8 @@ impl BusPort {
             config,
             inbox,
             commands,
-            shortcut,
+            driver,
+            woken: Vec::new(),
             waiting: HashMap::new(),
             opening: HashMap::new(),
             streams: HashMap::new(),
@@ -130,7 +133,10 @@ impl BusPort {
             }
             BusCommand::Flush(stream) => return self.flush(stream, now),
             BusCommand::Taken { stream, messages, bytes } => Input::Taken { stream, messages, bytes },
-            BusCommand::Close(stream) => Input::Close { stream },
+            BusCommand::Close(stream) => {
+                self.flush(stream, now);
+                Input::Close { stream }
+            }
             BusCommand::Abort(stream) => Input::Abort { stream },
             BusCommand::Stats { stream, done } => {
                 let _ = done.send(self.bus.stream_stats(stream));
@@ -139,6 +145,10 @@ impl BusPort {
             BusCommand::Strict(strict) => Input::SetStrict(strict),
         };
         self.bus.handle(input, now);
+    }
+
+    pub(crate) fn take_woken(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Takes what a handle has queued; there is room for it.
@@ -178,7 +188,7 @@ impl BusPort {
         let commands = self.commands.upgrade()?;
         let shared = Arc::new(Shared::new(&self.config));
         self.streams.insert(id, shared.clone());
-        let ways = (commands, self.shortcut.clone());
+        let ways = (commands, self.driver.clone());
         Some(BusStream::new(id, peer, reliability, label, shared, ways))
     }
 
@@ -218,13 +228,16 @@ impl BusPort {
                 self.bus.handle(Input::Abort { stream }, now);
             }
             Action::Settled { stream, messages, bytes } => {
-                if let Some(shared) = self.streams.get(&stream) {
-                    shared.settle(messages, bytes);
+                if let Some(shared) = self.streams.get(&stream)
+                    && shared.settle(messages, bytes)
+                {
+                    self.woken.push(Wake::Freed(shared.clone()));
                 }
             }
             Action::Received { stream, batch } => {
                 if let Some(shared) = self.streams.get(&stream) {
                     shared.push(batch);
+                    self.woken.push(Wake::Arrived(shared.clone()));
                 }
             }
             Action::Acknowledged { stream, sequence } => {

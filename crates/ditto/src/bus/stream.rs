@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ditto_bus::{
-    Batch, BusConfig, BusError, Reliability, SendWindow, StreamEnd, StreamId, StreamStats, check_size,
+    Batch, BusConfig, BusError, MAX_BATCHED, Reliability, SendWindow, StreamEnd, StreamId, StreamStats,
+    check_size,
 };
 use ditto_mesh::PeerKey;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::delegate::{BusExecutor, BusStreamDelegate, pump_stream};
 use super::port::BusCommand;
 use super::send_error;
-use crate::node::{Command, Shortcut};
+use crate::node::{Command, Driver};
 use crate::{Bus, DittoError, runtime};
 
 /// The other end may send more once this much was taken: a quarter of what it may send. Of an unreliable stream only the
@@ -128,20 +129,16 @@ impl Shared {
         std::mem::take(&mut self.outgoing().queue)
     }
 
-    pub(super) fn settle(&self, messages: usize, bytes: usize) {
+    /// Whether somebody has to be woken: for many messages at once, not for each.
+    pub(super) fn settle(&self, messages: usize, bytes: usize) -> bool {
         let mut out = self.outgoing();
         out.window.give(messages, bytes);
-        // Whoever waits is woken for many messages at once, not for each.
-        let wake = out.waiting > 0 && out.window.is_roomy();
-        drop(out);
-        if wake {
-            self.freed.notify_one();
-        }
+        out.waiting > 0 && out.window.is_roomy()
     }
 
+    /// Somebody has to be woken for it.
     pub(super) fn push(&self, batch: Batch) {
         self.incoming().batches.push_back(batch);
-        self.arrived.notify_one();
     }
 
     fn is_acknowledged(&self, sequence: u64) -> bool {
@@ -157,6 +154,23 @@ impl Shared {
         self.shut();
         self.ended.send_replace(Some(reason));
         self.arrived.notify_one();
+    }
+}
+
+/// Somebody to wake once the lock on the machines is free: he may want it at once.
+pub(crate) enum Wake {
+    /// Who waits for a message.
+    Arrived(Arc<Shared>),
+    /// Who waits for room.
+    Freed(Arc<Shared>),
+}
+
+impl Wake {
+    pub(crate) fn wake(self) {
+        match self {
+            Wake::Arrived(shared) => shared.arrived.notify_one(),
+            Wake::Freed(shared) => shared.freed.notify_one(),
+        }
     }
 }
 
@@ -184,7 +198,7 @@ struct Handle {
     label: String,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    shortcut: Shortcut,
+    driver: Driver,
     /// Whose turn it is among sends that wait for room.
     turn: tokio::sync::Mutex<()>,
 }
@@ -203,10 +217,10 @@ impl BusStream {
         reliability: Reliability,
         label: String,
         shared: Arc<Shared>,
-        (commands, shortcut): (mpsc::UnboundedSender<Command>, Shortcut),
+        (commands, driver): (mpsc::UnboundedSender<Command>, Driver),
     ) -> Self {
         let turn = tokio::sync::Mutex::new(());
-        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, shortcut, turn }) }
+        Self { handle: Arc::new(Handle { id, peer, reliability, label, shared, commands, driver, turn }) }
     }
 
     /// Name of the stream on this device only (API-443).
@@ -254,7 +268,8 @@ impl BusStream {
     async fn send_or_wait(&self, data: Vec<u8>, alone: bool) -> Result<u64, DittoError> {
         check_size(data.len(), self.handle.reliability).map_err(send_error)?;
         let shared = &self.handle.shared;
-        let mut data = match self.accepted(shared.offer(data, false))? {
+        let size = data.len();
+        let mut data = match self.accepted(shared.offer(data, false), size)? {
             Ok(sequence) => return Ok(sequence),
             Err(data) => data,
         };
@@ -262,7 +277,7 @@ impl BusStream {
         let _turn = self.handle.turn.lock().await;
         loop {
             let freed = shared.freed.notified();
-            match self.accepted(shared.offer(data, true))? {
+            match self.accepted(shared.offer(data, true), size)? {
                 Ok(sequence) => return Ok(sequence),
                 Err(back) => data = back,
             }
@@ -271,11 +286,11 @@ impl BusStream {
     }
 
     /// The number of a message that was accepted, or the message when it has to wait.
-    fn accepted(&self, offer: Offer) -> Result<Result<u64, Vec<u8>>, DittoError> {
+    fn accepted(&self, offer: Offer, size: usize) -> Result<Result<u64, Vec<u8>>, DittoError> {
         match offer {
             Offer::Accepted(sequence, tell) => {
                 if tell {
-                    self.flush(sequence)?;
+                    self.flush(sequence, size)?;
                 }
                 Ok(Ok(sequence))
             }
@@ -284,17 +299,17 @@ impl BusStream {
         }
     }
 
-    /// Lets the network take what is queued.
-    fn flush(&self, sequence: u64) -> Result<(), DittoError> {
+    /// Lets the machines take what is queued.
+    fn flush(&self, sequence: u64, size: usize) -> Result<(), DittoError> {
         let flush = Command::Bus(BusCommand::Flush(self.handle.id));
-        // A message that has none before it on its way goes out on this thread. One of many is better taken with the others.
-        let is_alone = self.handle.shared.is_acknowledged(sequence - 1);
-        let left = if is_alone { self.handle.shortcut.take(flush) } else { Some(flush) };
-        match left {
-            None => Ok(()),
-            // A task that is gone has ended the stream, which the next call learns.
-            Some(flush) => self.handle.commands.send(flush).map_err(|_| DittoError::closed()),
+        // A message that has none before it on its way, or that travels alone anyway, goes out on this thread. One of many
+        // small ones is better taken with the others.
+        if size > MAX_BATCHED || self.handle.shared.is_acknowledged(sequence - 1) {
+            self.handle.driver.post([flush]);
+            return Ok(());
         }
+        // A task that is gone has ended the stream, which the next call learns.
+        self.handle.commands.send(flush).map_err(|_| DittoError::closed())
     }
 
     /// The next message; `None` once the stream has ended and everything that arrived before was taken. Several callers
@@ -331,15 +346,18 @@ impl BusStream {
             Reliability::Unreliable => state.taken_messages >= TELL_UNRELIABLE,
             _ => state.taken_bytes >= TELL_BYTES,
         };
+        let mut credit = None;
         if enough {
             let messages = std::mem::take(&mut state.taken_messages);
             let bytes = std::mem::take(&mut state.taken_bytes);
             let taken = BusCommand::Taken { stream: self.handle.id, messages, bytes };
-            // A stream that is gone needs no credit.
-            let _ = self.handle.commands.send(Command::Bus(taken));
+            credit = Some(Command::Bus(taken));
         }
         let more = !state.batches.is_empty() || state.ended;
         drop(state);
+        if credit.is_some() {
+            self.handle.driver.post(credit);
+        }
         if woken && more {
             shared.arrived.notify_one();
         }

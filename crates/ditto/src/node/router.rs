@@ -1,6 +1,6 @@
 //! The machines and what goes between them: everything that happens at once, without waiting for anybody.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 
 use ditto_mesh::transport::{LinkId, NetEvent, Transport};
 use ditto_mesh::{ConnectionEvent, Input, Lane, Mesh, PeerKey, PresenceGraph};
@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{Command, MeshEvent, now_ms};
 use crate::attachment::port::BlobPort;
-use crate::bus::BusPort;
+use crate::bus::{BusPort, Wake};
 use crate::connection_request::ConnectionRequest;
 use crate::control::Control;
 use crate::replication::ToSync;
@@ -41,8 +41,16 @@ pub(super) struct Router {
     sessions: Sessions,
     /// The mesh has taken something of which the consequences wait.
     unsettled: bool,
-    /// When the task wakes up at the latest.
-    pub(super) armed: u64,
+    /// When the task of the network wakes up at the latest, or was told to.
+    armed: u64,
+}
+
+/// What has to be done once the lock on the machines is free.
+pub(super) struct After {
+    /// Who waits for something that is there now. Whoever is woken may want the lock at once.
+    pub(super) woken: Vec<Wake>,
+    /// The task of the network has to wake up earlier than it knows.
+    pub(super) is_earlier: bool,
 }
 
 impl Router {
@@ -60,8 +68,19 @@ impl Router {
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<u64> {
-        [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min()
+    fn next_deadline(&self) -> u64 {
+        [self.mesh.next_deadline(), self.bus.next_deadline()].into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// When the task of the network has to wake up. One that wakes up too early does no harm.
+    pub(super) fn arm(&mut self) -> u64 {
+        self.armed = self.armed.min(self.next_deadline());
+        self.armed
+    }
+
+    pub(super) fn after(&mut self) -> After {
+        let before = self.armed;
+        After { woken: self.bus.take_woken(), is_earlier: self.arm() < before }
     }
 
     /// What follows from it happens in [`Router::carry_out`].
@@ -78,6 +97,7 @@ impl Router {
     }
 
     pub(super) fn tick(&mut self) {
+        self.armed = u64::MAX;
         self.mesh_input(Input::Tick);
         self.bus.handle(ditto_bus::Input::Tick, now_ms());
     }
@@ -106,7 +126,6 @@ impl Router {
                     self.mesh_input(Input::AnswerConnectionRequest { link, allow });
                 }
             }
-            Command::Diagnostics(reply) => drop(reply.send(self.mesh.diagnostics())),
             Command::Look => {}
             later @ (Command::Start { .. }
             | Command::Stop { .. }
@@ -115,6 +134,12 @@ impl Router {
             | Command::Shutdown { .. }) => return Some(later),
         }
         None
+    }
+
+    /// The same for commands that never wait.
+    pub(super) fn command_now(&mut self, command: Command) {
+        let waits = self.command(command);
+        debug_assert!(waits.is_none());
     }
 
     /// Lets the machines' actions happen, until none is left.
@@ -261,37 +286,5 @@ impl Router {
     fn event(&self, event: MeshEvent) {
         // Nobody may be listening.
         let _ = self.outlets.events.send(event);
-    }
-}
-
-/// A way past the queue of commands: what is asked for happens on the thread that asks, if nobody else is at work.
-///
-/// That saves waking the thread of the network, which takes longer than a small message does.
-#[derive(Clone)]
-pub(crate) struct Shortcut(Weak<Mutex<Router>>);
-
-impl Shortcut {
-    pub(super) fn new(router: Weak<Mutex<Router>>) -> Self {
-        Self(router)
-    }
-
-    /// Does it, or gives it back.
-    pub(crate) fn take(&self, command: Command) -> Option<Command> {
-        let Some(router) = self.0.upgrade() else { return Some(command) };
-        let Ok(mut router) = router.try_lock() else { return Some(command) };
-        if router.net.is_none() {
-            return Some(command);
-        }
-        if let Some(command) = router.command(command) {
-            return Some(command);
-        }
-        router.carry_out();
-        if router.next_deadline().is_some_and(|at| at < router.armed)
-            && let Some(commands) = router.outlets.commands.upgrade()
-        {
-            // The task ends only after it was told to.
-            let _ = commands.send(Command::Look);
-        }
-        None
     }
 }
