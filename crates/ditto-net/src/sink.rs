@@ -105,7 +105,9 @@ pub(crate) enum Slot<'a> {
 impl Slot<'_> {
     pub(crate) fn fill(self, event: NetEvent) {
         match self {
-            Slot::Channel(permit) => drop(permit.send(event)),
+            Slot::Channel(permit) => {
+                permit.send(event);
+            }
             Slot::Direct(to) => to.take(event),
         }
     }
