@@ -110,6 +110,13 @@ impl<T: Selecting + 'static> Chosen<T> {
         if self.is_ordered() { Vec::new() } else { self.template.choice().tail.descending() }
     }
 
+    /// Rows after which nothing can change any more, if all fulfil the conditions.
+    fn enough(&self) -> Option<usize> {
+        let sorts = !self.is_ordered() && !self.template.choice().tail.order.is_empty();
+        let limit = self.window.limit.filter(|_| !sorts && !self.template.regroups())?;
+        usize::try_from(limit.saturating_add(self.window.offset)).ok()
+    }
+
     /// The pass over the documents.
     pub(crate) fn scan(&self) -> TermScan<'_> {
         TermScan {
@@ -118,6 +125,7 @@ impl<T: Selecting + 'static> Chosen<T> {
             declared: self.declared(),
             strict: self.strict,
             needs: needs(&self.template.choice().search),
+            enough: self.enough(),
             filter: self.template.tests_rows().then_some(self as &dyn Condition),
         }
     }

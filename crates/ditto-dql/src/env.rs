@@ -42,7 +42,11 @@ pub(crate) enum Memoized {
 impl Bound {
     /// `memos` is the number of [`Memo`] in the statement.
     pub(crate) fn new(text: Arc<str>, args: Arc<[Value]>, env: Arc<Env>, memos: usize) -> Self {
-        let memos = std::iter::repeat_with(OnceLock::new).take(memos).collect();
+        // Most have none; an empty list of its own would have to be allocated.
+        let memos = match memos {
+            0 => Arc::default(),
+            n => std::iter::repeat_with(OnceLock::new).take(n).collect(),
+        };
         Self { text, args, tokens: Arc::default(), env, memos }
     }
 

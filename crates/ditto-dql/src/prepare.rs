@@ -249,7 +249,9 @@ impl Prepared {
         }
         let mut tokens = Vec::new();
         let taken = self.params.iter().map(|name| argument(name, &mut args, &mut tokens));
-        Ok(Arguments { values: taken.collect::<Result<_, _>>()?, tokens: tokens.into() })
+        let values = taken.collect::<Result<_, _>>()?;
+        let tokens = if tokens.is_empty() { Arc::default() } else { tokens.into() };
+        Ok(Arguments { values, tokens })
     }
 
     /// As [`Prepared::bind`], with arguments that were taken before: a statement can be bound to them repeatedly.

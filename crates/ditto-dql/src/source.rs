@@ -92,6 +92,8 @@ pub struct TermScan<'a> {
     pub strict: bool,
     /// What is read of each row.
     pub needs: Needs<'a>,
+    /// Rows after which the visit ends if each of them counts, as far as that is known: a source may fetch so many at once.
+    pub enough: Option<usize>,
     /// What the rows have to fulfil. A source may leave out rows that do not, and need not: who visits tests them again.
     pub filter: Option<&'a dyn Condition>,
 }

@@ -14,11 +14,16 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql, ffi};
 
 use crate::StoreError;
 
-pub(crate) use blocks::{Keep, Stored};
+pub(crate) use blocks::{Keep, NO_DOCUMENT, Stored};
 pub(crate) use groups::{GROUP, GroupInsert};
 
 /// How long a connection waits for a lock. Only recovery after a crash and checkpoints ever make it wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Locks between the connections of the store, which holds its directory alone, are kept in memory: no call of the system for
+/// a read (ADR 0035). Other systems than these have one way only.
+#[cfg(unix)]
+const VFS: &str = "unix-excl";
 
 /// Prepared statements kept per connection.
 const STATEMENT_CACHE: usize = 128;
@@ -124,7 +129,11 @@ impl Db {
         if mode == Mode::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
-        let conn = Connection::open_with_flags(file, flags).map_err(|e| map_error(file, &e))?;
+        #[cfg(unix)]
+        let opened = Connection::open_with_flags_and_vfs(file, flags, VFS);
+        #[cfg(not(unix))]
+        let opened = Connection::open_with_flags(file, flags);
+        let conn = opened.map_err(|e| map_error(file, &e))?;
         blocks::register(&conn).map_err(|e| map_error(file, &e))?;
         let db = Db { conn, file: file.to_path_buf() };
         db.wrap(db.conn.busy_timeout(BUSY_TIMEOUT))?;
@@ -209,6 +218,12 @@ impl Db {
         let mut statement = self.wrap(self.conn.prepare(&format!("PRAGMA {name}")))?;
         let rows = self.wrap(statement.query_map((), |r| r.get::<_, String>(0)))?;
         rows.map(|r| self.wrap(r)).collect()
+    }
+
+    /// An entry of an index that is not one of a living document.
+    pub(crate) fn wrong_entry(&self, rid: i64, what: &str) -> StoreError {
+        let detail = format!("an index has an entry for {what} (row {rid})");
+        StoreError::Corrupt { file: self.file.clone(), detail }
     }
 
     fn wrong(&self, column: &str, expected: &str) -> StoreError {

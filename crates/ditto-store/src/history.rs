@@ -3,7 +3,7 @@
 mod qualifiers;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use qualifiers::Qualifiers;
 
@@ -13,6 +13,7 @@ use crate::request::{Finished, Outcome};
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// One entry.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) request: Finished,
     /// The qualifier that kept it; `None` when everything is kept.
@@ -25,7 +26,8 @@ pub(crate) struct History(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    entries: VecDeque<Arc<Entry>>,
+    /// In place: of the memory of an old entry nothing is in a cache any more when it goes.
+    entries: VecDeque<Entry>,
     bytes: usize,
 }
 
@@ -46,7 +48,7 @@ impl History {
         {
             let mut inner = self.lock();
             inner.bytes += request.weight();
-            inner.entries.push_back(Arc::new(Entry { request, qualifier }));
+            inner.entries.push_back(Entry { request, qualifier });
             while inner.entries.len() > size || (inner.bytes > MAX_BYTES && inner.entries.len() > 1) {
                 let Some(old) = inner.entries.pop_front() else { break };
                 inner.bytes -= old.request.weight();
@@ -57,7 +59,7 @@ impl History {
     }
 
     /// Oldest first.
-    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         self.lock().entries.iter().cloned().collect()
     }
 

@@ -108,12 +108,13 @@ pub(crate) struct Request {
 }
 
 /// A request that has ended.
+#[derive(Clone)]
 pub(crate) struct Finished {
     pub(crate) request: Arc<Request>,
     pub(crate) elapsed_ns: u64,
     pub(crate) result_count: u64,
     pub(crate) outcome: Outcome,
-    pub(crate) error: Option<Box<str>>,
+    pub(crate) error: Option<Arc<str>>,
 }
 
 impl Finished {
@@ -381,7 +382,7 @@ impl Requests {
         add(&v.mutated, mutated);
         add(&v.elapsed_ns, elapsed_ns);
         let settings = &request.settings;
-        let error = error.map(|e| e.to_string().into_boxed_str());
+        let error = error.map(|e| Arc::from(e.to_string()));
         self.history.add(
             Finished { request: request.clone(), elapsed_ns, result_count: rows, outcome, error },
             &settings.dql_request_history_qualifiers,

@@ -132,14 +132,15 @@ impl Source for StoreSource<'_> {
                 // Entries of an index and rows by id are few; here most rows may be unwanted.
                 let filter = scan.filter.filter(|_| reading.is_newest());
                 let keep = filter.map(|f| row::keep(f.to_filter(), self.dict.clone()));
-                self.db.scan(rid_range(coll), keep, |stored| {
+                let enough = scan.enough.filter(|_| keep.is_none());
+                self.db.scan(rid_range(coll), keep, enough, |stored| {
                     let row = ViewRow::new(stored, self.dict, reading);
                     let row = row.map_err(|e| damaged_bytes(self.db, stored.1, &e))?;
                     // Whether a document is deleted stands in its body too, which is read in any case.
                     if row.is_alive() { sound(self.db, &row, |row| visit(row)) } else { Ok(true) }
                 })
             }
-            Access::Index(index) => self.visit_entries(scan.collection, index, reading, visit),
+            Access::Index(index) => self.visit_entries(scan.collection, index, reading, scan.enough, visit),
             Access::Union(_) | Access::Intersect(_) => {
                 let rids = self.rids(coll, scan.collection, scan.access, reading)?;
                 self.visit_rids(&rids, reading, visit)

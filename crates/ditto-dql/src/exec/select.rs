@@ -162,6 +162,7 @@ impl<'p, 'c> Run<'p, 'c> {
             declared: &join.head.declared,
             strict: chosen.strict,
             needs: needs(&join.search),
+            enough: None,
             filter: None,
         };
         let (mut partner, mut go_on) = (false, true);

@@ -160,7 +160,7 @@ impl SelectPlan {
     }
 
     /// Whether fields are read as certain kinds and not as what was written last.
-    pub(super) fn reads_by_kind(&self) -> bool {
+    pub fn reads_by_kind(&self) -> bool {
         self.chosen.strict || !self.declared().is_empty()
     }
 
@@ -228,6 +228,9 @@ chosen_accessors!(SelectPlan);
 /// Chooses access paths for the joined terms; each needs one that ON gives, unless a scan is asked for.
 fn joined(chosen: &Chosen<SelectTemplate>, context: &BindContext<'_>) -> Result<Arc<[Route]>, DqlError> {
     let template = &*chosen.template;
+    if template.joins.is_empty() {
+        return Ok(Arc::default());
+    }
     let text = &chosen.bound.text;
     if let Some(join) = template.joins.get(chosen.limits.max_joins) {
         let message = "Too many joins: the number of joined terms exceeds the maximum permitted.";

@@ -28,8 +28,12 @@ const BLOCK_BYTES: usize = 24 * 1024;
 /// can end the scan although none of them is wanted.
 const MAX_LEFT_OUT: usize = 128;
 
-/// Rows of the first block: a visit may need no more. Each block has four times as many as the one before.
+/// Rows of the first block, unless it is known how many are enough: a visit may need no more. Each block has four times
+/// as many as the one before.
 const FIRST_ROWS: usize = 4;
+
+/// What an entry of an index must not be of.
+pub(crate) const NO_DOCUMENT: &str = "a document that is not there";
 
 thread_local! {
     /// What the function fills, while this thread is in a step of a scan.
@@ -45,12 +49,19 @@ struct Block {
     bytes: Vec<u8>,
     /// Rows that fill it.
     wanted: usize,
-    /// A column with a value of the wrong type.
-    damaged: Option<&'static str>,
+    damage: Option<Damage>,
     /// Which bodies are kept.
     keep: Option<Keep>,
     /// Rows left out since the last one that was kept.
     left_out: usize,
+}
+
+/// What ends a scan.
+enum Damage {
+    /// A column with a value of the wrong type.
+    Column(&'static str),
+    /// An entry of an index has a row id that no document has.
+    NoDocument(i64),
 }
 
 /// Whether the document with this body may be wanted.
@@ -66,7 +77,7 @@ struct Place {
 
 impl Block {
     const fn new() -> Self {
-        Self { rows: Vec::new(), bytes: Vec::new(), wanted: 0, damaged: None, keep: None, left_out: 0 }
+        Self { rows: Vec::new(), bytes: Vec::new(), wanted: 0, damage: None, keep: None, left_out: 0 }
     }
 
     /// Whether a row is kept. One of the wrong type is, for [`Block::push`] to find.
@@ -81,9 +92,14 @@ impl Block {
 
     /// Takes a row; whether the block is full then.
     fn push(&mut self, row: &Context<'_>) -> bool {
-        let ValueRef::Integer(rid) = row.get_raw(0) else { return self.stop("rid") };
-        let ValueRef::Blob(id) = row.get_raw(1) else { return self.stop("id") };
-        let ValueRef::Blob(body) = row.get_raw(2) else { return self.stop("body") };
+        let ValueRef::Integer(rid) = row.get_raw(0) else { return self.stop(Damage::Column("rid")) };
+        let id = match row.get_raw(1) {
+            ValueRef::Blob(id) => id,
+            // Of an outer join: the column itself is NOT NULL.
+            ValueRef::Null => return self.stop(Damage::NoDocument(rid)),
+            _ => return self.stop(Damage::Column("id")),
+        };
+        let ValueRef::Blob(body) = row.get_raw(2) else { return self.stop(Damage::Column("body")) };
         self.bytes.extend_from_slice(id);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(body);
@@ -92,16 +108,16 @@ impl Block {
         overdue || self.rows.len() >= self.wanted || self.bytes.len() >= BLOCK_BYTES
     }
 
-    fn stop(&mut self, column: &'static str) -> bool {
-        self.damaged = Some(column);
+    fn stop(&mut self, damage: Damage) -> bool {
+        self.damage = Some(damage);
         true
     }
 
-    /// Makes room for the next rows.
-    fn empty(&mut self) {
+    /// Makes room for the next rows, `wanted` at most.
+    fn empty(&mut self, wanted: usize) {
         self.rows.clear();
         self.bytes.clear();
-        self.wanted = self.wanted.saturating_mul(4).max(FIRST_ROWS);
+        self.wanted = wanted;
     }
 
     /// Visits the rows; whether all of them were wanted.
@@ -134,15 +150,31 @@ impl Db {
         &self,
         (first, last): (i64, i64),
         keep: Option<Keep>,
-        mut f: impl FnMut(Stored<'_>) -> Result<bool, StoreError>,
+        enough: Option<usize>,
+        f: impl FnMut(Stored<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let sql = if keep.is_some() { SCAN } else { SCAN_ALL };
+        self.blocks(sql, &[Param::Int(first), Param::Int(last)], keep, enough, f)
+    }
+
+    /// Calls `f` for the documents that `ditto_block(rid, id, body)`, the last condition of `sql`, is asked about, in their order
+    /// and until it returns `false`, which it is expected to do after `enough` rows.
+    pub(crate) fn blocks(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        keep: Option<Keep>,
+        enough: Option<usize>,
+        mut f: impl FnMut(Stored<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         let mut statement = self.wrap(self.conn.prepare_cached(sql))?;
-        let params = [Param::Int(first), Param::Int(last)];
         let mut rows = self.wrap(statement.query(rusqlite::params_from_iter(params)))?;
         let mut block = Block { keep, ..Block::new() };
+        let (mut wanted, mut next) = (enough.unwrap_or(FIRST_ROWS).max(1), FIRST_ROWS);
         loop {
-            block.empty();
+            block.empty(wanted);
+            next = next.saturating_mul(4);
+            wanted = next;
             // Only during the step: what visits the rows may scan as well.
             FILLING.set(block);
             let step = rows.next().map(|row| row.is_some());
@@ -151,8 +183,10 @@ impl Db {
             if !block.visit(&mut f)? {
                 return Ok(());
             }
-            if let Some(column) = block.damaged {
-                return Err(self.wrong(column, "a value of the right type"));
+            match block.damage {
+                None => {}
+                Some(Damage::Column(name)) => return Err(self.wrong(name, "a value of the right type")),
+                Some(Damage::NoDocument(rid)) => return Err(self.wrong_entry(rid, NO_DOCUMENT)),
             }
             if !more {
                 return Ok(());
@@ -184,7 +218,7 @@ mod tests {
 
     fn count(db: &Db, first: i64) -> usize {
         let mut seen = 0;
-        db.scan((first, i64::MAX), None, |_| {
+        db.scan((first, i64::MAX), None, None, |_| {
             seen += 1;
             Ok(true)
         })
@@ -196,7 +230,7 @@ mod tests {
     fn every_row_comes_once_and_in_order_also_in_nested_scans() {
         let (_directory, db) = table(500);
         let mut seen = Vec::new();
-        db.scan((7, 450), None, |(rid, id, found)| {
+        db.scan((7, 450), None, None, |(rid, id, found)| {
             assert_eq!(id, rid.to_be_bytes());
             assert_eq!(found, body(rid));
             if rid % 100 == 0 {
@@ -215,7 +249,7 @@ mod tests {
         let keeps = |body: &[u8]| body.first() == Some(&50);
         let wanted: Vec<i64> = (0..1000).filter(|i| keeps(&body(*i))).collect();
         let (mut seen, mut last) = (Vec::new(), -1);
-        db.scan((0, 999), Some(Box::new(keeps)), |(rid, _, body)| {
+        db.scan((0, 999), Some(Box::new(keeps)), None, |(rid, _, body)| {
             assert!(rid > last && rid - last <= MAX_LEFT_OUT as i64 + 1, "{last}, then {rid}");
             last = rid;
             if keeps(body) {
@@ -227,7 +261,7 @@ mod tests {
         assert_eq!(seen, wanted);
         // Rows that are not wanted do come, but few.
         let mut others = 0;
-        db.scan((0, 999), Some(Box::new(|_| false)), |_| {
+        db.scan((0, 999), Some(Box::new(|_| false)), None, |_| {
             others += 1;
             Ok(true)
         })
@@ -240,14 +274,14 @@ mod tests {
         let (_directory, db) = table(50);
         for wanted in [1, 4, 5, 50] {
             let mut seen = 0;
-            db.scan((0, 99), None, |_| {
+            db.scan((0, 99), None, None, |_| {
                 seen += 1;
                 Ok(seen < wanted)
             })
             .expect("a scan");
             assert_eq!(seen, wanted);
         }
-        let failed = db.scan((0, 99), None, |_| Err(StoreError::Cancelled));
+        let failed = db.scan((0, 99), None, None, |_| Err(StoreError::Cancelled));
         assert!(matches!(failed, Err(StoreError::Cancelled)));
         // A later scan starts with an empty block.
         assert_eq!(count(&db, 48), 2);
@@ -260,7 +294,7 @@ mod tests {
         let keeps: [Option<Keep>; 2] = [None, Some(Box::new(|_| true))];
         for keep in keeps {
             let mut seen = 0;
-            let error = db.scan((0, 99), keep, |_| {
+            let error = db.scan((0, 99), keep, None, |_| {
                 seen += 1;
                 Ok(true)
             });

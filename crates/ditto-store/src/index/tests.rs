@@ -74,6 +74,7 @@ fn visit(store: &Store, access: &Access, limit: usize) -> Result<Vec<String>, St
             declared: &TypeDecls::default(),
             strict: false,
             needs: Needs::Document,
+            enough: None,
             filter: None,
         };
         let mut out = Vec::new();
@@ -265,6 +266,7 @@ fn covering_rows_are_what_the_documents_say() {
             declared: &TypeDecls::default(),
             strict: false,
             needs: Needs::Paths(&paths[..2]),
+            enough: None,
             filter: None,
         };
         let mut out = Vec::new();
@@ -392,10 +394,26 @@ fn a_held_snapshot_has_its_own_indexes() {
 }
 
 #[test]
+fn an_entry_of_a_deleted_document_is_an_error() {
+    let (_dir, store) = store();
+    insert(&store, r#"{"_id":1,"a":1}"#);
+    create_index(&store, "ix", &["a"]).unwrap();
+    let sql = |text: &str| store.with_core(|core| core.db.batch(text).unwrap());
+    sql("CREATE TABLE kept AS SELECT * FROM idx_1");
+    store.execute("DELETE FROM c WHERE _id = 1", &Object::new()).unwrap();
+    sql("INSERT INTO idx_1 SELECT * FROM kept; DROP TABLE kept");
+    let scan = between(&store, "ix", "1", "1");
+    for access in [Access::Index(scan.clone()), Access::Union(vec![Access::Index(scan.clone())])] {
+        let e = visit(&store, &access, 9).unwrap_err();
+        assert_eq!(e.kind(), ditto_types::ErrorKind::StoreCorrupt, "{e}");
+        assert!(e.to_string().contains("a deleted document"), "{e}");
+    }
+}
+
+#[test]
 fn entries_that_point_to_nothing_are_errors_and_never_rows() {
     for (tamper, says) in [
         ("DELETE FROM docs WHERE id IN (SELECT id FROM docs ORDER BY rid LIMIT 1)", "not there"),
-        ("UPDATE docs SET flags = 1 WHERE rid IN (SELECT rid FROM docs ORDER BY rid LIMIT 1)", "deleted"),
         (
             "UPDATE docs SET body = x'0100' WHERE rid IN (SELECT rid FROM docs ORDER BY rid LIMIT 1)",
             "document 1",

@@ -239,6 +239,8 @@ fn is_one_read(plan: &SelectPlan) -> bool {
         && match plan.access() {
             Access::Scan => true,
             Access::Ids(ids) => ids.len() <= 1,
-            Access::Index(_) | Access::Union(_) | Access::Intersect(_) => false,
+            // Kinds of fields and ids of entries are looked up besides.
+            Access::Index(scan) => scan.spans.len() <= 1 && !scan.covering && !plan.reads_by_kind(),
+            Access::Union(_) | Access::Intersect(_) => false,
         }
 }

@@ -5,11 +5,11 @@ use std::cell::{Cell, OnceCell};
 use ditto_dql::{CollectionRef, IndexDef, IndexScan, KeySpan, Row, decode_key};
 use ditto_types::{DocId, SmolStr, Value};
 
-use super::{StoreSource, Visit, doc_id, with_row};
+use super::{StoreSource, Visit, damaged_bytes, doc_id, sound, with_row};
 use crate::StoreError;
-use crate::driver::{Db, Param, SqlRow};
+use crate::driver::{Db, NO_DOCUMENT, Param, SqlRow};
 use crate::index::catalogue;
-use crate::row::{Reading, step};
+use crate::row::{Reading, ViewRow, step};
 use crate::schema::{FLAG_DEAD, index_table};
 
 /// What is read of each entry.
@@ -17,9 +17,12 @@ use crate::schema::{FLAG_DEAD, index_table};
 enum Columns {
     /// The key and the row id of the document.
     Entry,
-    /// The row id, then id, flags and body of the document.
+    /// The document, in blocks.
     Document,
 }
+
+/// What an entry of an index must not be of.
+const DELETED: &str = "a deleted document";
 
 impl StoreSource<'_> {
     /// Visits the documents of an index scan in its order.
@@ -28,18 +31,26 @@ impl StoreSource<'_> {
         collection: &CollectionRef,
         scan: &IndexScan,
         reading: Reading<'_>,
+        enough: Option<usize>,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         self.check_index(collection, scan, reading)?;
-        let covering = scan.covering;
-        let columns = if covering { Columns::Entry } else { Columns::Document };
-        self.each(scan, columns, |row| {
-            if covering {
-                return self.covered(&scan.index, row, reading, visit);
-            }
-            let rid = row.int(0)?;
-            self.check_alive(rid, (!row.is_null(2)).then(|| row.int(2)).transpose()?)?;
-            self.with_row((rid, row.blob(1)?, row.blob(3)?), reading, visit)
+        if scan.covering {
+            return self.each(scan, |row| self.covered(&scan.index, row, reading, visit));
+        }
+        spans(scan, |span| {
+            let mut go_on = true;
+            let (sql, params) = statement(scan, span, Columns::Document);
+            self.db.blocks(&sql, &params, None, enough, |stored| {
+                let row = ViewRow::new(stored, self.dict, reading);
+                let row = row.map_err(|e| damaged_bytes(self.db, stored.1, &e))?;
+                if !row.is_alive() {
+                    return Err(self.db.wrong_entry(stored.0, DELETED));
+                }
+                go_on = sound(self.db, &row, |row| visit(row))?;
+                Ok(go_on)
+            })?;
+            Ok(go_on)
         })
     }
 
@@ -52,20 +63,7 @@ impl StoreSource<'_> {
         mut push: impl FnMut(i64) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.check_index(collection, scan, reading)?;
-        self.each(scan, Columns::Entry, |row| push(row.int(1)?).map(|()| true))
-    }
-
-    /// Fails for an entry that points to nothing, or to a deleted document; `flags` are those of its document.
-    pub(super) fn check_alive(&self, rid: i64, flags: Option<i64>) -> Result<(), StoreError> {
-        let what = match flags {
-            Some(flags) if flags & FLAG_DEAD == 0 => return Ok(()),
-            Some(_) => "a deleted document",
-            None => "a document that is not there",
-        };
-        Err(StoreError::Corrupt {
-            file: self.db.file().to_path_buf(),
-            detail: format!("an index has an entry for {what} (row {rid})"),
-        })
+        self.each(scan, |row| push(row.int(1)?).map(|()| true))
     }
 
     fn check_index(
@@ -93,33 +91,17 @@ impl StoreSource<'_> {
     fn each(
         &self,
         scan: &IndexScan,
-        columns: Columns,
         mut f: impl FnMut(&SqlRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let mut go_on = true;
-        let mut one = |span: &KeySpan| {
-            let sql = statement(scan.index.id, span.high.is_some(), scan.reverse, columns);
-            let low = Param::Blob(&span.low);
-            let mut until = |row: &SqlRow<'_>| {
+        spans(scan, |span| {
+            let mut go_on = true;
+            let (sql, params) = statement(scan, span, Columns::Entry);
+            self.db.query(&sql, &params, |row| {
                 go_on = f(row)?;
                 Ok(go_on)
-            };
-            match &span.high {
-                Some(high) => self.db.query(&sql, &[low, Param::Blob(high)], &mut until),
-                None => self.db.query(&sql, &[low], &mut until),
-            }?;
+            })?;
             Ok(go_on)
-        };
-        let forward = scan.spans.iter();
-        let mut spans: Box<dyn Iterator<Item = &KeySpan>> =
-            if scan.reverse { Box::new(forward.rev()) } else { Box::new(forward) };
-        spans
-            .try_for_each(|span| match one(span) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(None),
-                Err(e) => Err(Some(e)),
-            })
-            .or_else(|e| e.map_or(Ok(()), Err))
+        })
     }
 
     /// Hands the row that an entry holds to the executor.
@@ -149,13 +131,12 @@ impl StoreSource<'_> {
     ) -> Result<T, StoreError> {
         let sql = "SELECT id, flags, body FROM docs WHERE rid = ?1";
         let found = self.db.query_one(sql, &[Param::Int(rid)], |row| {
-            self.check_alive(rid, Some(row.int(1)?))?;
+            if row.int(1)? & FLAG_DEAD != 0 {
+                return Err(self.db.wrong_entry(rid, DELETED));
+            }
             f(self.db, row)
         })?;
-        match found {
-            Some(found) => Ok(found),
-            None => Err(self.check_alive(rid, None).err().unwrap_or(StoreError::IndexGone)),
-        }
+        found.ok_or_else(|| self.db.wrong_entry(rid, NO_DOCUMENT))
     }
 
     /// Visits documents by their row ids.
@@ -174,18 +155,42 @@ impl StoreSource<'_> {
     }
 }
 
-fn statement(index: u32, has_high: bool, reverse: bool, columns: Columns) -> String {
-    let (columns, join) = match columns {
-        Columns::Entry => ("i.key, i.rid", ""),
+/// Calls `f` with the spans of a scan in its order, until it returns `false`.
+fn spans(
+    scan: &IndexScan,
+    mut f: impl FnMut(&KeySpan) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let count = scan.spans.len();
+    for i in 0..count {
+        let at = if scan.reverse { count - 1 - i } else { i };
+        if !f(&scan.spans[at])? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The statement for a span, and its parameters.
+fn statement<'s>(scan: &IndexScan, span: &'s KeySpan, columns: Columns) -> (String, Vec<Param<'s>>) {
+    let (columns, join, block) = match columns {
+        Columns::Entry => ("i.key, i.rid", "", ""),
         // The outer join keeps the order and shows entries that point to nothing.
-        Columns::Document => ("i.rid, d.id, d.flags, d.body", " LEFT JOIN docs AS d ON d.rid = i.rid"),
+        Columns::Document => {
+            ("1", " LEFT JOIN docs AS d ON d.rid = i.rid", " AND ditto_block(i.rid, d.id, d.body)")
+        }
     };
-    let table = index_table(index);
-    let high = if has_high { " AND i.key < ?2" } else { "" };
-    let desc = if reverse { " DESC" } else { "" };
-    format!(
-        "SELECT {columns} FROM {table} AS i{join} WHERE i.key >= ?1{high} ORDER BY i.key{desc}, i.rid{desc}"
-    )
+    let table = index_table(scan.index.id);
+    let mut params = vec![Param::Blob(&span.low)];
+    let mut high = "";
+    if let Some(bytes) = &span.high {
+        params.push(Param::Blob(bytes));
+        high = " AND i.key < ?2";
+    }
+    let desc = if scan.reverse { " DESC" } else { "" };
+    let sql = format!(
+        "SELECT {columns} FROM {table} AS i{join} WHERE i.key >= ?1{high}{block} ORDER BY i.key{desc}, i.rid{desc}"
+    );
+    (sql, params)
 }
 
 /// What an index entry tells of a document. Its id is looked up when it is asked for.
