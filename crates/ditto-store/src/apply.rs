@@ -153,7 +153,7 @@ fn write_new(
     let shared = core.dict.shared().clone();
     let (mut stored, mut count, mut newest) = (Vec::new(), 0, Hlc::ZERO);
     let Core { db, dict, hash_key, request, .. } = core;
-    let written = effects.touched.len();
+    let mut written = Vec::with_capacity(candidates.len());
     for Candidate { key, at, rid, .. } in candidates {
         let Some(rid) = *rid else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
@@ -171,13 +171,15 @@ fn write_new(
         newest = newest.max(doc.max_hlc());
         outcomes[*at] = ItemOutcome::Changed { digest };
         let new = Some(State::stored(&stored, &shared));
-        effects.touched.push(Touched { coll, id, key: *key, digest, old: None, new, positions: (0, rid) });
+        let (positions, weight) = ((0, rid), stored.len());
+        written.push(Touched { coll, id, key: *key, digest, old: None, new, positions, weight });
         count += 1;
     }
-    insert_rows(db, unit, &effects.touched[written..])?;
+    insert_rows(db, unit, &written)?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);
+    effects.touch_all(written, || core.shared.is_heard());
     core.state.clock.see(newest);
     Ok(())
 }

@@ -20,6 +20,9 @@ pub struct Commit {
     pub source: Option<Vec<u8>>,
     /// Documents that changed, ordered by collection and id. Empty when a statement found nothing to change.
     pub changes: Vec<Change>,
+    /// Collections of which documents changed, when these were too many to be held in memory until the commit; then
+    /// `changes` is empty, and what changed has to be looked up in the store.
+    pub unlisted_collections: Vec<SmolStr>,
     /// Collections that an EVICT removed documents from. Their sync cursors are gone.
     pub evicted_collections: Vec<SmolStr>,
 }
@@ -215,7 +218,13 @@ mod tests {
         let id = DocId::new(&"a".into()).unwrap();
         let key = (id, KeyHash(seq), Digest([0; 16]));
         let changes = (0..n).map(|_| Change::new("c".into(), key.clone(), None, None, (0, 0))).collect();
-        Arc::new(Commit { seq, source: None, changes, evicted_collections: Vec::new() })
+        Arc::new(Commit {
+            seq,
+            source: None,
+            changes,
+            unlisted_collections: Vec::new(),
+            evicted_collections: Vec::new(),
+        })
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::schema::{self, FLAG_DEAD, by_id, khash_to_sql};
 use crate::select::{MAX_COLLECTION_REF, damaged, rid_range};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::unit::{Effects, Touched, Unit};
+use crate::unit::{DECODED, Effects, Touched, Unit};
 
 /// Longest name of a collection, in bytes.
 const MAX_COLLECTION_BYTES: usize = 255;
@@ -197,7 +197,7 @@ impl Core {
         let undo = std::mem::replace(&mut self.undo, outer);
         match out {
             Ok(out) => {
-                unit.absorb(effects);
+                unit.absorb(effects, || self.shared.is_heard());
                 Ok(out)
             }
             Err(e) => {
@@ -467,6 +467,7 @@ impl Core {
             }
             rid
         };
+        let size = body.len() + held.as_ref().map_or(0, |h| h.size);
         let old = held.map(|h| h.doc);
         entries::update(&self.db, self.indexes.of(coll), (rid, &id), old.as_deref(), Some(&new))?;
         index::kinds::document(self, coll, &new)?;
@@ -474,7 +475,9 @@ impl Core {
         self.counts.add(coll, i64::from(new.is_alive()) - i64::from(was_alive));
         let positions = (held_rid.unwrap_or_default(), rid);
         let new = Some(DocState::Decoded(new));
-        effects.touched.push(Touched { coll, id, key, digest, old, new, positions });
+        let weight = DECODED * size;
+        let touched = Touched { coll, id, key, digest, old, new, positions, weight };
+        effects.touch(touched, || self.shared.is_heard());
         Ok((digest, true))
     }
 
@@ -494,9 +497,10 @@ impl Core {
         }
         self.counts.add(coll, -i64::from(held.doc.is_alive()));
         effects.evicted.insert(coll);
-        let (digest, old) = (held.digest, Some(held.doc));
+        let (digest, old, weight) = (held.digest, Some(held.doc), DECODED * held.size);
         let positions = (held.rid.unwrap_or_default(), 0);
-        effects.touched.push(Touched { coll, id, key, digest, old, new: None, positions });
+        let touched = Touched { coll, id, key, digest, old, new: None, positions, weight };
+        effects.touch(touched, || self.shared.is_heard());
         Ok(())
     }
 

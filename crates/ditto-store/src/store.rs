@@ -275,7 +275,8 @@ impl Store {
 
     /// Every commit from now on, in order, each once and after it is durable. Ends when the store is closed.
     ///
-    /// What is not received stays in memory.
+    /// What is not received stays in memory. One with very many changes does not list them
+    /// ([`Commit::unlisted_collections`]).
     pub fn subscribe_commits(&self) -> Receiver<Arc<Commit>> {
         let (receiver, sender) = FeedSender::unbounded();
         self.inner.shared.subscribe(sender);

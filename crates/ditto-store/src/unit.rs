@@ -10,6 +10,14 @@ use crate::commit::{Change, Commit, State};
 use crate::dict::Dict;
 use crate::result::CommitSlot;
 
+/// Bytes that the changes of a unit may take, about, while nobody listens to commits, and while somebody does. Of a unit with more only the
+/// collections are published (ADR 0036).
+const UNHEARD: usize = 4 << 20;
+const HEARD: usize = 64 << 20;
+
+/// How much more a decoded document takes than its stored form, about.
+pub(crate) const DECODED: usize = 10;
+
 /// Changes of a unit that are not looked through for documents that were changed twice.
 const COMPACT_FROM: usize = 4096;
 
@@ -24,15 +32,104 @@ pub(crate) struct Touched {
     pub(crate) new: Option<State>,
     /// Row ids of the old and the new state; 0 where there is none.
     pub(crate) positions: (i64, i64),
+    /// Bytes of its states in memory, about.
+    pub(crate) weight: usize,
+}
+
+/// The documents that were touched, or, of too many, their collections.
+#[derive(Debug, Default)]
+struct Changes {
+    /// In the order of the statements; the same document may be in it more than once.
+    listed: Vec<Touched>,
+    weight: usize,
+    /// Not empty: nothing is listed.
+    unlisted: BTreeSet<u32>,
+    /// How many were ever added.
+    count: usize,
+}
+
+impl Changes {
+    fn push(&mut self, touched: Touched) {
+        self.count += 1;
+        if !self.unlisted.is_empty() {
+            self.unlisted.insert(touched.coll);
+            return;
+        }
+        self.weight += size_of::<Touched>() + touched.weight;
+        self.listed.push(touched);
+    }
+
+    fn absorb(&mut self, more: Changes) {
+        self.count += more.count;
+        self.weight += more.weight;
+        if self.listed.is_empty() {
+            self.listed = more.listed;
+        } else {
+            self.listed.extend(more.listed);
+        }
+        if !self.unlisted.is_empty() || !more.unlisted.is_empty() {
+            self.unlisted.extend(more.unlisted);
+            self.unlist();
+        }
+    }
+
+    fn is_over(&self, is_heard: impl FnOnce() -> bool) -> bool {
+        self.weight > UNHEARD && (self.weight > HEARD || !is_heard())
+    }
+
+    /// Forgets the documents.
+    fn unlist(&mut self) {
+        self.unlisted.extend(std::mem::take(&mut self.listed).iter().map(|t| t.coll));
+        self.weight = 0;
+    }
+
+    /// Brings the documents into order, each once, with what all statements together did to it.
+    fn compact(&mut self) {
+        let same = |a: &Touched, b: &Touched| (a.coll, &a.id) == (b.coll, &b.id);
+        // Stable: what was done to one document stays in its order.
+        self.listed.sort_by(|a, b| (a.coll, &a.id).cmp(&(b.coll, &b.id)));
+        self.listed.dedup_by(|later, kept| {
+            let again = same(later, kept);
+            if again {
+                kept.new = later.new.take();
+                kept.digest = later.digest;
+                kept.positions.1 = later.positions.1;
+                // Each weighs with both of its states.
+                kept.weight = kept.weight.max(later.weight);
+            }
+            again
+        });
+        // What came and went between is no change.
+        self.listed.retain(|t| t.old.is_some() || t.new.is_some());
+        self.weight = self.listed.iter().map(|t| size_of::<Touched>() + t.weight).sum();
+    }
 }
 
 /// What one statement or batch did. Joins its unit only when it succeeded as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    pub(crate) touched: Vec<Touched>,
+    changes: Changes,
     pub(crate) evicted: BTreeSet<u32>,
     /// Whether a commit number is due even when nothing was touched.
     pub(crate) mutation: bool,
+}
+
+impl Effects {
+    /// Adds a document that was touched. `is_heard` is whether somebody listens to commits.
+    pub(crate) fn touch(&mut self, touched: Touched, is_heard: impl FnOnce() -> bool) {
+        self.changes.push(touched);
+        if self.changes.is_over(is_heard) {
+            self.changes.unlist();
+        }
+    }
+
+    /// Adds many documents that were touched.
+    pub(crate) fn touch_all(&mut self, touched: Vec<Touched>, is_heard: impl FnOnce() -> bool) {
+        touched.into_iter().for_each(|t| self.changes.push(t));
+        if self.changes.is_over(is_heard) {
+            self.changes.unlist();
+        }
+    }
 }
 
 /// Everything that will share one sequence number.
@@ -47,9 +144,8 @@ pub(crate) struct Unit {
     pub(crate) stamp: Option<Stamp>,
     /// Where results learn of the commit number.
     pub(crate) slot: CommitSlot,
-    /// In the order of the statements; since the last [`Unit::compact`] a document may be in it more than once.
-    touched: Vec<Touched>,
-    /// Length at which it is compacted.
+    changes: Changes,
+    /// Number of listed changes at which they are compacted.
     limit: usize,
     evicted: BTreeSet<u32>,
     mutation: bool,
@@ -63,54 +159,35 @@ impl Unit {
             src: 0,
             stamp: None,
             slot: CommitSlot::default(),
-            touched: Vec::new(),
+            changes: Changes::default(),
             limit: COMPACT_FROM,
             evicted: BTreeSet::new(),
             mutation: false,
         }
     }
 
-    /// Takes over what a statement did.
-    pub(crate) fn absorb(&mut self, effects: Effects) {
+    /// Takes over what a statement did. `is_heard` is whether somebody listens to commits.
+    pub(crate) fn absorb(&mut self, effects: Effects, is_heard: impl Fn() -> bool) {
         self.mutation |= effects.mutation;
         self.evicted.extend(effects.evicted);
-        if self.touched.is_empty() {
-            self.touched = effects.touched;
-        } else {
-            self.touched.extend(effects.touched);
+        self.changes.absorb(effects.changes);
+        if self.changes.listed.len() > self.limit || self.changes.is_over(&is_heard) {
+            self.changes.compact();
+            self.limit = COMPACT_FROM.max(2 * self.changes.listed.len());
         }
-        if self.touched.len() > self.limit {
-            self.compact();
-            self.limit = COMPACT_FROM.max(2 * self.touched.len());
+        if self.changes.is_over(is_heard) {
+            self.changes.unlist();
         }
     }
 
-    /// Brings the documents into order, each once, with what all statements together did to it.
-    fn compact(&mut self) {
-        let same = |a: &Touched, b: &Touched| (a.coll, &a.id) == (b.coll, &b.id);
-        // Stable: what was done to one document stays in its order.
-        self.touched.sort_by(|a, b| (a.coll, &a.id).cmp(&(b.coll, &b.id)));
-        self.touched.dedup_by(|later, kept| {
-            let again = same(later, kept);
-            if again {
-                kept.new = later.new.take();
-                kept.digest = later.digest;
-                kept.positions.1 = later.positions.1;
-            }
-            again
-        });
-        // What came and went between is no change.
-        self.touched.retain(|t| t.old.is_some() || t.new.is_some());
-    }
-
-    /// Documents that were touched; those that were touched again may count again.
+    /// Documents that were touched; those that were touched again count again.
     pub(crate) fn touched(&self) -> usize {
-        self.touched.len()
+        self.changes.count
     }
 
     /// Whether the unit takes its sequence number.
     pub(crate) fn counts(&self) -> bool {
-        self.mutation || !self.touched.is_empty() || !self.evicted.is_empty()
+        self.mutation || self.changes.count > 0 || !self.evicted.is_empty()
     }
 
     /// Tells the results of its statements the number of their commit.
@@ -121,10 +198,11 @@ impl Unit {
 
     /// The change set to publish.
     pub(crate) fn into_commit(mut self, dict: &Dict) -> Commit {
-        self.compact();
+        self.changes.compact();
         let name = |coll: u32| dict.collection(coll).cloned().unwrap_or_default();
         let changes = self
-            .touched
+            .changes
+            .listed
             .into_iter()
             .map(|t| Change::new(name(t.coll), (t.id, t.key, t.digest), t.old, t.new, t.positions))
             .collect();
@@ -132,6 +210,7 @@ impl Unit {
             seq: self.seq,
             source: self.source,
             changes,
+            unlisted_collections: self.changes.unlisted.iter().map(|c| name(*c)).collect(),
             evicted_collections: self.evicted.iter().map(|c| name(*c)).collect(),
         }
     }

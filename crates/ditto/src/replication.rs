@@ -144,9 +144,13 @@ impl Worker {
 
     fn commit(&mut self, commit: &Arc<ditto_store::Commit>) {
         let missed = self.commits.as_ref().is_some_and(|feed| feed.taken(commit));
-        self.handle(Input::Commit(crate::sync_store::local_commit(commit)));
-        if missed {
-            tracing::debug!("the feed of commits was full; sync looks up what changed");
+        // One that lists nothing must not count as processed.
+        let listed = commit.unlisted_collections.is_empty();
+        if listed {
+            self.handle(Input::Commit(crate::sync_store::local_commit(commit)));
+        }
+        if missed || !listed {
+            tracing::debug!("the feed of commits was full or a commit too large; sync looks up what changed");
             self.engine.skip_to_head();
         }
     }

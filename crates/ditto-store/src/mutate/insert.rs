@@ -119,7 +119,7 @@ fn write_new(
     let shared = core.dict.shared().clone();
     let (mut stored, mut canonical, mut count) = (Vec::new(), Vec::new(), 0);
     let Core { db, dict, hash_key, request, .. } = core;
-    let written = effects.touched.len();
+    let mut written = Vec::with_capacity(all.len());
     for new in all.iter_mut() {
         let Some(rid) = new.claimed else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
@@ -129,7 +129,7 @@ fn write_new(
         limits.check(&new.id, stored.len())?;
         let digest = hash_key.digest(&canonical);
         entries.add(rid, &new.id, &new.fields);
-        effects.touched.push(Touched {
+        written.push(Touched {
             coll,
             id: new.id.clone(),
             key: new.key,
@@ -137,14 +137,16 @@ fn write_new(
             old: None,
             new: Some(State::stored(&stored, &shared)),
             positions: (0, rid),
+            weight: stored.len(),
         });
         new.written = true;
         count += 1;
     }
-    insert_rows(db, unit, &effects.touched[written..])?;
+    insert_rows(db, unit, &written)?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);
+    effects.touch_all(written, || core.shared.is_heard());
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::schema::{FLAG_DEAD, by_id, khash_to_sql};
 use crate::select::{StoreSource, damaged, rid_range, with_row};
 
 /// Bytes of stored documents that the choice keeps. What is chosen beyond is read again when it is written.
-const MAX_KEPT: usize = 64 << 20;
+const MAX_KEPT: usize = 8 << 20;
 
 /// A chosen document.
 pub(super) struct Target {

@@ -55,6 +55,9 @@ impl Index {
 
     /// Whether some of the commit's documents may concern an observer.
     fn concerns(&self, commit: &Commit) -> bool {
+        if commit.unlisted_collections.iter().any(|c| self.matcher.watches(c)) {
+            return true;
+        }
         let mut found = Vec::new();
         for change in &commit.changes {
             if self.matcher.watches(&change.collection) {
@@ -71,7 +74,10 @@ impl Index {
 
     /// The observers that the commit concerns.
     fn hits(&self, commit: &Commit) -> BTreeMap<u64, Hit> {
-        let mut hits = BTreeMap::new();
+        let unlisted = &commit.unlisted_collections;
+        let stale = |query: &Query| query.collections.iter().any(|c| unlisted.contains(c));
+        let mut hits: BTreeMap<u64, Hit> =
+            self.queries.iter().filter(|(_, q)| stale(q)).map(|(id, _)| (*id, Hit::Stale)).collect();
         let mut found = Vec::new();
         for change in &commit.changes {
             if !self.matcher.watches(&change.collection) {
@@ -155,7 +161,9 @@ impl Observers {
         } else {
             let hit = |id: &u64, state: &State| {
                 state.observers.get(id).is_some_and(|o| {
-                    commit.changes.iter().any(|c| o.query().collections.contains(&c.collection))
+                    let changed = commit.changes.iter().map(|c| &c.collection);
+                    let mut all = changed.chain(&commit.unlisted_collections);
+                    all.any(|c| o.query().collections.contains(c))
                 })
             };
             let ids: Vec<u64> = state.observers.keys().copied().filter(|id| hit(id, &state)).collect();
