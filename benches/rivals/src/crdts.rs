@@ -101,7 +101,7 @@ fn with_yrs(all: &[(String, Map<String, Value>)]) -> Outcome<Figures> {
                     name.clone(),
                     match value {
                         Value::String(s) => Any::from(s.as_str()),
-                        other => Any::BigInt(other.as_i64().ok_or("neither text nor a number")?),
+                        other => Any::from(other.as_i64().ok_or("neither text nor a number")?),
                     },
                 ));
             }

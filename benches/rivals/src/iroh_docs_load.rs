@@ -24,7 +24,6 @@ use crate::stopwatch::Stopwatch;
 
 struct Node {
     docs: Docs,
-    blobs: FsStore,
     router: Router,
     endpoint: Endpoint,
 }
@@ -42,7 +41,7 @@ async fn node(directory: &Path) -> Outcome<Node> {
         .accept(iroh_gossip::ALPN, gossip)
         .accept(iroh_docs::ALPN, docs.clone())
         .spawn();
-    Ok(Node { docs, blobs, router, endpoint })
+    Ok(Node { docs, router, endpoint })
 }
 
 pub(crate) async fn run(file: &Path) -> Outcome<()> {
@@ -81,7 +80,6 @@ pub(crate) async fn run(file: &Path) -> Outcome<()> {
     say(&json!({ "wall": wall, "cpu": cpu }).to_string())?;
     for node in [a, b] {
         node.router.shutdown().await?;
-        node.blobs.shutdown().await?;
     }
     Ok(())
 }
