@@ -18,6 +18,9 @@ pub(super) fn run(report: &mut Report, quick: bool) -> Outcome<()> {
         let order = if recent { "recent" } else { "scattered" };
         let workload = format!("W8 {d} {order} differences of {n}, without the documents");
         report.limit(&workload, traffic.overhead as f64, target, "bytes");
+        let json: usize = documents(n).iter().take(d).map(|(_, text)| text.len()).sum();
+        let all = format!("W8 {d} {order} differences of {n}, all bytes");
+        report.add(&all, traffic.bytes as f64, ("JSON of the documents", json as f64), "bytes", None);
         for by_time in [true, false] {
             let theirs = negentropy(n, d, recent, by_time)?;
             let name = if by_time { "negentropy, ordered by time" } else { "negentropy, ordered by hash" };
@@ -80,7 +83,8 @@ fn equal(report: &mut Report, pump: &mut Pump, n: usize) -> Outcome<()> {
     pump.disconnect(0, 1)
 }
 
-/// Changes `d` documents on one side only and lets them meet without cursors.
+/// Changes `d` documents on one side only and lets them meet without cursors. Unless the changes are recent, both have got
+/// other documents since.
 fn different(pump: &mut Pump, n: usize, d: usize, recent: bool) -> Outcome<(Traffic, Taken)> {
     let all = documents(n);
     for i in 0..d {
@@ -88,6 +92,16 @@ fn different(pump: &mut Pump, n: usize, d: usize, recent: bool) -> Outcome<(Traf
         let id = Value::from(all[at].0.as_str());
         let text = "UPDATE docs SET note = :note WHERE _id = :id";
         pump.run(0, text, [("id", id), ("note", Value::from(format!("{d}-{recent}-{i}")))])?;
+    }
+    if !recent {
+        let more: Result<Vec<_>, _> = documents(n + 3 * d)[n + d..]
+            .iter()
+            .map(|(id, text)| {
+                let text = text.replacen(id.as_str(), &format!("{id}-{d}"), 1);
+                ditto::types::json::from_str(&text)
+            })
+            .collect();
+        pump.learn(more?)?;
     }
     pump.forget_cursors()?;
     let (traffic, taken, _) = meet(pump)?;

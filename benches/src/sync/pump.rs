@@ -15,6 +15,8 @@ use crate::Outcome;
 /// What everybody subscribes to.
 pub(super) const ALL: &str = "SELECT * FROM docs";
 
+const DATABASE: &str = "a1b2c3d4-0000-4000-8000-000000000001";
+
 /// First byte of a message with documents, and of one that is compressed: on the bulk lane these have documents, on the live
 /// lane they may be requests.
 const DOCUMENTS: [(u8, Lane); 3] = [(4, Lane::Live), (4, Lane::Bulk), (18, Lane::Bulk)];
@@ -66,8 +68,7 @@ impl Pump {
         let mut peers = Vec::new();
         for _ in 0..n {
             let directory = tempfile::tempdir()?;
-            let database = "a1b2c3d4-0000-4000-8000-000000000001".parse()?;
-            let store = Store::open(StoreOptions::new(directory.path(), database))?;
+            let store = Store::open(StoreOptions::new(directory.path(), DATABASE.parse()?))?;
             let commits = store.subscribe_commits();
             let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
             peers.push(Peer { store, engine, commits, live: false, _directory: directory });
@@ -96,6 +97,28 @@ impl Pump {
         let args = Object::from(args.map(|(name, value)| (name.into(), value)));
         self.peers[n].store.execute(text, &args)?;
         self.commits(n)
+    }
+
+    /// As if all peers had got new documents of somebody else.
+    pub(super) fn learn(&mut self, documents: Vec<Value>) -> Outcome<()> {
+        let (directory, n) = (tempfile::tempdir()?, documents.len());
+        let other = Store::open(StoreOptions::new(directory.path(), DATABASE.parse()?))?;
+        let args = Object::from([("d".into(), Value::Array(documents))]);
+        other.execute("INSERT INTO docs DOCUMENTS (:d)", &args)?;
+        let query = other.compile_subscription(ALL, &Object::new())?;
+        let changes = other.changes(&query, 0, n, usize::MAX)?.docs;
+        for peer in 0..self.peers.len() {
+            let item = |d: &ditto_store::StoredDoc| ditto_store::ApplyItem {
+                collection: d.collection.clone(),
+                id: d.id.clone(),
+                body: ditto_store::ItemBody::full(&d.doc),
+            };
+            let items = changes.iter().map(item).collect();
+            let batch = ditto_store::ApplyBatch { items, ..ditto_store::ApplyBatch::default() };
+            self.peers[peer].store.apply(batch)?;
+            self.commits(peer)?;
+        }
+        Ok(())
     }
 
     pub(super) fn connect(&mut self, a: usize, b: usize) -> Outcome<()> {

@@ -7,7 +7,7 @@ use ditto::wiring::StoreAdapter;
 use ditto_crdt::{DictWriter, Doc};
 use ditto_store::{CompiledQuery, Store};
 use ditto_sync::{
-    ApplyBatch, ApplyOutcome, ChangePage, Cursor, CursorKey, LocalChange, StoreIdentity, StoredDoc,
+    ApplyBatch, ApplyOutcome, ChangePage, Cursor, CursorKey, LocalChange, Newest, StoreIdentity, StoredDoc,
     SyncStore, SyncStoreError, ViewPage,
 };
 use ditto_types::{Digest, DocId, HashKey, KeyHash, Object};
@@ -148,6 +148,10 @@ impl SyncStore for Adapter {
             return Ok(Some(Vec::new()));
         }
         self.inner.own_changes(query, after, limit)
+    }
+
+    fn newest(&self, query: &Self::Query, limit: usize) -> Result<Vec<Newest>, SyncStoreError> {
+        self.inner.newest(query, limit)
     }
 
     fn cursor(&self, key: &CursorKey) -> Result<Option<Cursor>, SyncStoreError> {

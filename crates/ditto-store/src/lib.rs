@@ -76,7 +76,7 @@ pub use options::{
 pub use reaper::ReapReport;
 pub use replication::{
     ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, CursorWrite, ItemBody,
-    ItemOutcome, RefusalCode, StoredDoc, ViewDoc, ViewPage,
+    ItemOutcome, Newest, RefusalCode, StoredDoc, ViewDoc, ViewPage,
 };
 pub use request::Cancellation;
 pub use result::QueryResult;

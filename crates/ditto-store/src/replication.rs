@@ -137,6 +137,19 @@ pub struct ChangePage {
     pub done: bool,
 }
 
+/// A document of a view and when it changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Commit of its last change.
+    pub seq: u64,
+    /// Hash of collection and id.
+    pub key: KeyHash,
+    /// Digest of its state.
+    pub digest: Digest,
+    /// Bytes of its stored form.
+    pub bytes: usize,
+}
+
 /// A part of a view in the order of the rows.
 #[derive(Clone, Debug, Default)]
 pub struct ViewPage {

@@ -10,7 +10,9 @@ use crate::counts;
 use crate::dict::Dict;
 use crate::driver::{Db, Param, Rows, SqlRow};
 use crate::meta;
-use crate::replication::{ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewDoc, ViewPage};
+use crate::replication::{
+    ChangePage, CompiledQuery, Cursor, CursorKey, Newest, StoredDoc, ViewDoc, ViewPage,
+};
 use crate::row::Reading;
 use crate::schema::{FLAG_DEAD, by_id, khash_from_sql, khash_to_sql};
 use crate::select::{StoreSource, damaged, doc_id, rid_range, select, with_row};
@@ -370,6 +372,43 @@ pub(crate) fn own_changes(
     let first = first_after(db, coll, after)?;
     db.query(&sql, &[Param::Int(first), Param::Int(rid_range(coll).1)], &mut look)?;
     Ok((!too_many).then_some(out))
+}
+
+/// The documents of the view that changed last, the newest commit first: `limit` at most, among four times as many of
+/// the collection.
+pub(crate) fn newest(
+    db: &Db,
+    dict: &Arc<Dict>,
+    query: &CompiledQuery,
+    limit: usize,
+) -> Result<Vec<Newest>, StoreError> {
+    let mut out = Vec::new();
+    let Some(coll) = dict.collection_ref(query.collection()) else { return Ok(out) };
+    let (first, last) = rid_range(coll);
+    // Two streams in the order of commits, merged.
+    let changed = "FROM docs INDEXED BY docs_seq WHERE coll = ?1 AND seq <> born ORDER BY seq DESC";
+    let fresh = "FROM docs WHERE rid BETWEEN ?1 AND ?2 AND seq = born ORDER BY rid DESC";
+    let mut changed = db.prepare(&format!("SELECT {COLUMNS} {changed}"))?;
+    let mut fresh = db.prepare(&format!("SELECT {COLUMNS} {fresh}"))?;
+    let mut changed = Stream::new(db, changed.rows(&[Param::Int(coll.into())])?)?;
+    let mut fresh = Stream::new(db, fresh.rows(&[Param::Int(first), Param::Int(last)])?)?;
+    for _ in 0..limit.saturating_mul(4) {
+        let stream = match (&changed.head, &fresh.head) {
+            (None, None) => break,
+            (Some((a, _)), Some((b, _))) if a.seq >= b.seq => &mut changed,
+            (Some(_), None) => &mut changed,
+            _ => &mut fresh,
+        };
+        let Some((scanned, body)) = stream.next()? else { break };
+        if scanned.matches(db, dict, &body, query)? {
+            let Scanned { seq, key, digest, .. } = scanned;
+            out.push(Newest { seq, key, digest, bytes: body.len() });
+            if out.len() >= limit {
+                break;
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// A cursor.

@@ -24,7 +24,7 @@ use crate::options::{StoreOptions, TransactionOptions};
 use crate::readers::ReaderPool;
 use crate::reaper::ReapReport;
 use crate::replication::{
-    ApplyBatch, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, StoredDoc, ViewPage,
+    ApplyBatch, ApplyOutcome, ChangePage, CompiledQuery, Cursor, CursorKey, Newest, StoredDoc, ViewPage,
 };
 use crate::request::{self, Cancellation, Place, Requests};
 use crate::result::QueryResult;
@@ -446,6 +446,13 @@ impl Store {
         let dict = &self.inner.shared.dict;
         let reader = self.inner.shared.readers.get()?;
         reader.snapshot(|db| scan::own_changes(db, dict, query, after, limit))
+    }
+
+    /// The documents of a view that changed last, the newest commit first, `limit` at most.
+    pub fn newest(&self, query: &CompiledQuery, limit: usize) -> Result<Vec<Newest>, StoreError> {
+        let dict = &self.inner.shared.dict;
+        let reader = self.inner.shared.readers.get()?;
+        reader.snapshot(|db| scan::newest(db, dict, query, limit))
     }
 
     /// A cursor, when it is still valid here.

@@ -20,6 +20,7 @@ mod cursor;
 mod fault;
 mod lazy;
 mod receive;
+mod recent;
 mod recon;
 mod scope;
 mod sender;

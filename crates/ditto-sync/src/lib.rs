@@ -105,6 +105,6 @@ pub use peer::{Lane, PeerId};
 pub use query::query_hash;
 pub use store::{
     ApplyBatch, ApplyItem, ApplyOutcome, ChangePage, ChangedStates, Cursor, CursorKey, CursorWrite, ItemBody,
-    ItemOutcome, LocalChange, LocalCommit, RefusalCode, StoreIdentity, StoredDoc, SyncStore, SyncStoreError,
-    ViewDoc, ViewPage,
+    ItemOutcome, LocalChange, LocalCommit, Newest, RefusalCode, StoreIdentity, StoredDoc, SyncStore,
+    SyncStoreError, ViewDoc, ViewPage,
 };

@@ -53,6 +53,19 @@ pub struct ChangePage {
     pub done: bool,
 }
 
+/// A document of a view, as [`SyncStore::newest`] lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Commit that changed it last.
+    pub seq: u64,
+    /// Its short name.
+    pub key: KeyHash,
+    /// Digest of its state.
+    pub digest: Digest,
+    /// About as many bytes as its state takes.
+    pub bytes: usize,
+}
+
 /// Part of a view, in the store's own order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ViewPage {
@@ -333,6 +346,8 @@ pub trait SyncStore {
         after: u64,
         limit: usize,
     ) -> Result<Option<Vec<(KeyHash, Digest)>>, SyncStoreError>;
+    /// The live matching documents that changed last, the newest commit first, about `limit` at most. A store may stop earlier.
+    fn newest(&self, query: &Self::Query, limit: usize) -> Result<Vec<Newest>, SyncStoreError>;
     /// A cursor row.
     fn cursor(&self, key: &CursorKey) -> Result<Option<Cursor>, SyncStoreError>;
     /// Deletes the rows of a query for all senders.

@@ -225,6 +225,15 @@ impl SyncStore for StoreAdapter {
         self.store.own_changes(query, after, limit).map_err(failed)
     }
 
+    fn newest(&self, query: &Self::Query, limit: usize) -> Result<Vec<ditto_sync::Newest>, SyncStoreError> {
+        let newest = self.store.newest(query, limit).map_err(failed)?.into_iter();
+        let newest = newest.map(|n| {
+            let ditto_store::Newest { seq, key, digest, bytes } = n;
+            ditto_sync::Newest { seq, key, digest, bytes }
+        });
+        Ok(newest.collect())
+    }
+
     fn cursor(&self, key: &ditto_sync::CursorKey) -> Result<Option<ditto_sync::Cursor>, SyncStoreError> {
         let cursor = self.store.cursor(&cursor_key(key)).map_err(failed)?;
         Ok(cursor.map(|c| ditto_sync::Cursor { token: c.token, own_seq: c.own_seq }))

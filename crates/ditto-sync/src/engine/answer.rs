@@ -15,7 +15,16 @@ impl<S: SyncStore> Session<S> {
         if let Some(token) = m.token {
             return self.on_offer(core, token, &m.keys);
         }
-        let (tombs, hints) = self.compare(core, &m.keys)?;
+        // What only the peer has of views that both compare.
+        if m.mark.is_some() && self.compares_the_same() {
+            for (key, _) in &m.keys {
+                if core.store.load(*key)?.is_none() {
+                    self.recv.wants.add(*key)?;
+                }
+            }
+            self.send_wants(core)?;
+        }
+        let (tombs, hints) = self.compare(core, &m.keys, |_| false)?;
         self.push_docs(core, &tombs);
         if m.mark.is_some() || !hints.is_empty() {
             self.put(core, Lane::Live, &Message::Hint(Keys { mark: m.mark, token: None, keys: hints }));
@@ -23,16 +32,21 @@ impl<S: SyncStore> Session<S> {
         Ok(())
     }
 
-    /// Of the documents that the receiver holds, the dead ones, and those that are in another state here.
+    /// Of the documents that the receiver holds, the dead ones, and those that are in another state here, which it has
+    /// not `got`.
     pub(crate) fn compare(
         &self,
         core: &Core<S>,
         keys: &[KeyDigest],
+        got: impl Fn(&StoredDoc) -> bool,
     ) -> Result<(Vec<StoredDoc>, Vec<KeyDigest>), Fault> {
         let (mut tombs, mut hints) = (Vec::new(), Vec::new());
         for (key, digest) in keys {
             let Some(doc) = core.store.load(*key)? else { continue };
             if doc.digest.short() == *digest || !self.serves(core, &doc.collection) {
+                continue;
+            }
+            if got(&doc) {
                 continue;
             }
             if doc.doc.is_alive() {
@@ -48,6 +62,11 @@ impl<S: SyncStore> Session<S> {
     /// dropped must still be answered: the receiver counts on what it gets.
     pub(crate) fn serves(&self, core: &Core<S>, collection: &str) -> bool {
         self.send.collections.contains(collection) && core.store.shares(collection)
+    }
+
+    /// Whether documents of the collection are being compared with the peer's.
+    pub(crate) fn compares(&self, collection: &str) -> bool {
+        self.recv.sids.values().any(|s| s.collection == collection && s.may_compare())
     }
 
     /// The sender has other states of documents that are out of its view: ask where it matters.
@@ -89,6 +108,17 @@ impl<S: SyncStore> Session<S> {
             return Err(Fault::TooManyWants(MAX_QUEUED_WANTS));
         }
         Ok(())
+    }
+
+    /// Asked for documents, the peer asks for the same: it has nothing that is not here.
+    pub(crate) fn on_want_back(&mut self, core: &mut Core<S>, wants: Vec<Want>) -> Result<(), Fault> {
+        for want in &wants {
+            self.answered(core, want.key);
+        }
+        self.on_want(wants)?;
+        self.send_wants(core)?;
+        self.settle_soon(core, 1);
+        self.try_live(core)
     }
 
     /// The sender has no answer for these.

@@ -12,10 +12,12 @@ use crate::wire::{Form, Message, Reject, SubMode, Txn, TxnItem};
 
 /// Where a batch came from.
 #[derive(Clone, Copy)]
-struct Origin {
+struct Origin<'a> {
     lane: Lane,
     /// Whether the items answer WANT.
     answer: bool,
+    /// Of answers, whether the peer knows the base of each.
+    known: &'a [bool],
     /// Whether the peer still holds what it sent.
     held: bool,
     /// Token of the live lane that comes with the batch.
@@ -56,6 +58,10 @@ impl<S: SyncStore> Session<S> {
             Lane::Bulk => &mut self.bulk_in,
         };
         dict.define(&mut txn)?;
+        let known: Vec<_> = match txn.answer {
+            true => txn.items.iter().map(|i| matches!(i.form, Form::Newer(_))).collect(),
+            false => Vec::new(),
+        };
         let mut items = txn.items.drain(..).map(|i| read_item(i, dict)).collect::<Result<Vec<_>, _>>()?;
         if items.iter().any(|i| !self.recv.collections.contains(&i.collection)) {
             return Err(Fault::Unasked);
@@ -84,7 +90,8 @@ impl<S: SyncStore> Session<S> {
                     self.recv.collecting = Some((items, size));
                     return Ok(());
                 }
-                self.apply(core, items, Origin { lane, answer: false, held: true, token: txn.token })
+                let token = txn.token;
+                self.apply(core, items, Origin { lane, answer: false, known: &[], held: true, token })
             }
             Lane::Bulk => {
                 let n = items.len() as u64;
@@ -99,7 +106,8 @@ impl<S: SyncStore> Session<S> {
                     match gathered {
                         Some(sid) => self.stage(core, sid, items, size, held)?,
                         None => {
-                            self.apply(core, items, Origin { lane, answer: txn.answer, held, token: None })?
+                            let (answer, known) = (txn.answer, &known[..]);
+                            self.apply(core, items, Origin { lane, answer, known, held, token: None })?
                         }
                     }
                 }
@@ -158,7 +166,7 @@ impl<S: SyncStore> Session<S> {
     /// Merges the pages that were kept.
     pub(crate) fn merge_staged(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
         let Some(Staged { items, held, .. }) = self.recv.staged.take() else { return Ok(()) };
-        self.apply(core, items, Origin { lane: Lane::Bulk, answer: false, held, token: None })
+        self.apply(core, items, Origin { lane: Lane::Bulk, answer: false, known: &[], held, token: None })
     }
 
     /// Counts documents that reconciliation asked for towards the subscriptions that wait for them.
@@ -172,10 +180,10 @@ impl<S: SyncStore> Session<S> {
         }
     }
 
-    fn apply(&mut self, core: &mut Core<S>, items: Vec<ApplyItem>, origin: Origin) -> Result<(), Fault> {
+    fn apply(&mut self, core: &mut Core<S>, items: Vec<ApplyItem>, origin: Origin<'_>) -> Result<(), Fault> {
         let mut sent = Vec::with_capacity(items.len());
         let mut based = true;
-        for item in &items {
+        for (i, item) in items.iter().enumerate() {
             let key = core.store.hash_key().key_hash(&item.collection, &item.id);
             let (mut covers, mut exact) = (true, true);
             let mut whole = None;
@@ -189,10 +197,11 @@ impl<S: SyncStore> Session<S> {
                 based &= local.covers_all(base);
                 let mut theirs = base.clone();
                 doc.vv().iter().for_each(|(site, hlc)| theirs.insert(Stamp::new(hlc, *site)));
-                // The base of an answer is what we said we know, not what the peer knows.
-                covers = origin.answer || theirs.covers_all(&local);
+                // The base of an answer is what we said we know, and the peer says whether it knows that.
+                let ours = origin.answer && !origin.known.get(i).is_some_and(|known| *known);
+                covers = ours || theirs.covers_all(&local);
                 // Stamps at the beginning of time say nothing about values, so only digests could tell.
-                exact = covers && !origin.answer && local.get(&SiteId::ZERO).is_none();
+                exact = covers && !ours && local.get(&SiteId::ZERO).is_none();
             }
             sent.push(Sent { key, covers, exact: exact && origin.held, whole });
         }
@@ -262,7 +271,7 @@ impl<S: SyncStore> Session<S> {
     }
 
     /// What follows every batch: the token counts, requests go out, progress is confirmed.
-    fn applied(&mut self, core: &mut Core<S>, origin: Origin) -> Result<(), Fault> {
+    fn applied(&mut self, core: &mut Core<S>, origin: Origin<'_>) -> Result<(), Fault> {
         if let Some(token) = origin.token {
             self.token_arrived(token);
         }
@@ -275,7 +284,7 @@ impl<S: SyncStore> Session<S> {
         Ok(())
     }
 
-    fn note_exact(&mut self, sent: &Sent, origin: Origin, seq: u64, digest: Digest) {
+    fn note_exact(&mut self, sent: &Sent, origin: Origin<'_>, seq: u64, digest: Digest) {
         if !sent.is(digest) {
             return;
         }
@@ -329,7 +338,7 @@ fn read_item(item: TxnItem, dict: &LaneReader) -> Result<ApplyItem, Fault> {
     let body = match item.form {
         Form::Full => ItemBody::Full(CanonicalDoc::read(&item.body, dict)?),
         Form::Tomb => ItemBody::Tomb(doc()?),
-        Form::Delta(sites) => {
+        Form::Delta(sites) | Form::Newer(sites) => {
             let mut base = VersionVector::default();
             for (site, hlc) in sites {
                 let site = dict.site(site).ok_or(Fault::Reference(site))?;

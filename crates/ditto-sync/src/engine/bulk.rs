@@ -22,6 +22,8 @@ const PAGES_PER_CALL: usize = 16;
 pub(crate) enum Job {
     /// Changes after a token.
     Scan { sid: u32, after: u64, token: u64, own: Vec<KeyDigest> },
+    /// Changes after a commit, then the view's fingerprint.
+    Recent { sid: u32, after: u64, token: u64 },
     /// The whole view.
     Full { sid: u32, after: Option<u64>, token: u64 },
     /// The view's fingerprint.
@@ -36,6 +38,7 @@ impl Job {
     pub(crate) fn sid(&self) -> u32 {
         match self {
             Job::Scan { sid, .. }
+            | Job::Recent { sid, .. }
             | Job::Full { sid, .. }
             | Job::Root { sid, .. }
             | Job::Symbols { sid, .. }
@@ -48,6 +51,7 @@ impl<S: SyncStore> Session<S> {
     /// Sends what the bulk lane has room for.
     pub(crate) fn pump(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
         self.pump_again = false;
+        self.answer_waiting(core);
         for _ in 0..PAGES_PER_CALL {
             if self.bulk_queue >= core.config.bulk_queue_bytes {
                 return Ok(());
@@ -73,31 +77,27 @@ impl<S: SyncStore> Session<S> {
         match job {
             Job::Scan { sid, after, token, own } => {
                 if !own.is_empty() {
-                    let (mut docs, hints) = self.compare(core, &own)?;
+                    // What was in the view when the cursor was written has not changed since.
+                    let query = sub.query.clone();
+                    let all = !core.store.is_bounded(&query);
+                    let got = |d: &StoredDoc| {
+                        all && d.seq <= after && core.store.matches(&query, &d.collection, &d.id, &d.doc)
+                    };
+                    let (mut docs, hints) = self.compare(core, &own, got)?;
                     docs.sort_by_key(|d| d.key);
                     self.hint_bulk(core, &hints);
                     self.send_page(core, sid, &docs, None);
                     return Ok(Some(Job::Scan { sid, after, token, own: Vec::new() }));
                 }
-                let whole = sub.whole;
-                let mut page = core.store.changes(&sub.query, after, max_docs, max_bytes)?;
-                if core.broken(Rule::Tombs) {
-                    page.docs.retain(|d| d.doc.is_alive());
-                }
-                page.docs.retain(|d| !self.known.has(d.key, d.digest.short()));
-                if !whole && !core.broken(Rule::Hints) {
-                    let hints: Vec<_> = page.others.iter().map(short).collect();
-                    self.hint_bulk(core, &hints);
-                }
-                let done = page.done || page.scanned_to >= token;
-                if done || !page.docs.is_empty() {
-                    self.send_page(core, sid, &page.docs, done.then_some(token));
-                }
-                if !done && page.scanned_to <= after {
-                    return Err(Fault::StuckScan);
-                }
-                let after = page.scanned_to;
-                Ok((!done).then_some(Job::Scan { sid, after, token, own: Vec::new() }))
+                let to = self.changes_page(core, sid, after, token, Some(token))?;
+                Ok(to.map(|after| Job::Scan { sid, after, token, own: Vec::new() }))
+            }
+            Job::Recent { sid, after, token } => {
+                let to = self.changes_page(core, sid, after, token, None)?;
+                Ok(Some(match to {
+                    Some(after) => Job::Recent { sid, after, token },
+                    None => Job::Root { sid, token },
+                }))
             }
             Job::Full { sid, after, token } => {
                 self.bulk_out.begin();
@@ -113,12 +113,13 @@ impl<S: SyncStore> Session<S> {
                 Ok((!done).then_some(Job::Full { sid, after: page.next, token }))
             }
             Job::Root { sid, token } => {
-                sub.recon = Some(SendRecon::RootSent);
+                sub.roots = sub.roots.saturating_add(1);
                 let Summary { count, sum, .. } = match core.store.is_bounded(&sub.query) {
                     true => &core.first_summary(&sub.query)?,
                     false => core.summary(sub.hash, &sub.query)?,
                 };
                 let (count, sum) = (*count, *sum);
+                sub.recon = Some(SendRecon::RootSent { count, sum });
                 self.put(core, Lane::Bulk, &Message::Root(Root { sid, token, count, sum }));
                 Ok(None)
             }
@@ -141,6 +142,37 @@ impl<S: SyncStore> Session<S> {
                 Ok((!last).then_some(Job::List { sid, entries: Some(entries), at: end }))
             }
         }
+    }
+
+    /// Sends a page of what changed after a commit; with a token of the last one if the scan ends the subscription's. Gives
+    /// where the next page starts.
+    fn changes_page(
+        &mut self,
+        core: &mut Core<S>,
+        sid: u32,
+        after: u64,
+        token: u64,
+        last: Option<u64>,
+    ) -> Result<Option<u64>, Fault> {
+        let Some(sub) = self.send.subs.get(&sid) else { return Ok(None) };
+        let mut page =
+            core.store.changes(&sub.query, after, core.config.page_docs, core.config.page_bytes)?;
+        if core.broken(Rule::Tombs) {
+            page.docs.retain(|d| d.doc.is_alive());
+        }
+        page.docs.retain(|d| !self.known.has(d.key, d.digest.short()));
+        if !sub.whole && !core.broken(Rule::Hints) {
+            let hints: Vec<_> = page.others.iter().map(short).collect();
+            self.hint_bulk(core, &hints);
+        }
+        let done = page.done || page.scanned_to >= token;
+        if done || !page.docs.is_empty() {
+            self.send_page(core, sid, &page.docs, last.filter(|_| done));
+        }
+        if !done && page.scanned_to <= after {
+            return Err(Fault::StuckScan);
+        }
+        Ok((!done).then_some(page.scanned_to))
     }
 
     fn hint_bulk(&mut self, core: &mut Core<S>, hints: &[KeyDigest]) {
@@ -181,13 +213,23 @@ impl<S: SyncStore> Session<S> {
             let Some(want) = self.send.answers.pop_front() else { break };
             self.send.answering.remove(&want.key);
             match core.store.load(want.key)? {
-                Some(doc) if self.serves(core, &doc.collection) => match self.answer(&doc, &want) {
-                    Some(item) => {
-                        size += item.size();
-                        items.push(item);
+                Some(doc) if self.serves(core, &doc.collection) => {
+                    // Who asks may know more: while views are compared, what is asked for is what differs.
+                    let more = want.vv.as_ref().is_some_and(|vv| !doc.doc.vv().covers_all(vv));
+                    let lacks = more && self.compares(&doc.collection);
+                    match self.answer(&doc, &want) {
+                        Some(item) => {
+                            size += item.size();
+                            items.push(item);
+                            if lacks {
+                                self.recv.wants.add(want.key)?;
+                            }
+                        }
+                        // Asking back says it, too.
+                        None if lacks && self.recv.wants.add_back(want.key)? => {}
+                        None => covered.push(want.key),
                     }
-                    None => covered.push(want.key),
-                },
+                }
                 _ => missing.push(want.key),
             }
         }
@@ -206,7 +248,7 @@ impl<S: SyncStore> Session<S> {
                 self.put(core, Lane::Bulk, &Message::Gone { reason, keys: keys.to_vec() });
             }
         }
-        Ok(())
+        self.send_wants(core)
     }
 
     /// The part of a document that the requester does not know; `None` if it knows everything.
@@ -224,6 +266,12 @@ impl<S: SyncStore> Session<S> {
             return None;
         }
         let delta = doc.doc.delta(vv);
-        Some(Shape::Delta(vv, &delta).item(dict, &doc.collection, &doc.id))
+        let mut item = Shape::Delta(vv, &delta).item(dict, &doc.collection, &doc.id);
+        if let Form::Delta(base) = &mut item.form
+            && local.covers_all(vv)
+        {
+            item.form = Form::Newer(std::mem::take(base));
+        }
+        Some(item)
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct RecvSub<Q> {
     pub(crate) recon: Option<Recon>,
     /// A fingerprint to compare with ours when the feed of commits has reached this one.
     pub(crate) root: Option<(Root, u64)>,
-    /// Whether the peer's comparison of the same views goes first.
-    pub(crate) yielded: bool,
+    /// Fingerprints that have come.
+    pub(crate) roots: u8,
     /// Whether the end of a comparison is to be said when nothing is missing any more.
     pub(crate) ending: bool,
     pub(crate) text_sent: bool,
@@ -50,6 +50,16 @@ pub(crate) struct RecvSub<Q> {
 }
 
 impl<Q> RecvSub<Q> {
+    /// Whether it is being compared, or may be soon.
+    pub(crate) fn may_compare(&self) -> bool {
+        !self.finished && self.failed.is_none() && matches!(self.mode, None | Some(SubMode::Recon))
+    }
+
+    /// Whether its first load is under way.
+    pub(crate) fn is_loading(&self) -> bool {
+        !self.finished && self.failed.is_none() && self.mode == Some(SubMode::Full)
+    }
+
     /// How far it is, for the app.
     pub(crate) fn state(&self) -> SyncState {
         if let Some(reason) = &self.failed {
@@ -95,7 +105,7 @@ impl<S: SyncStore> Session<S> {
                     failed: None,
                     recon: None,
                     root: None,
-                    yielded: false,
+                    roots: 0,
                     ending: false,
                     text_sent: false,
                     row: None,
@@ -237,6 +247,7 @@ impl<S: SyncStore> Session<S> {
         if !self.recv.wants.is_empty() && !core.broken(Rule::WantsBlockCursor) {
             return Ok(());
         }
+        self.compare_roots(core)?;
         self.end_comparisons(core);
         let mut became = Vec::new();
         for (sid, sub) in &mut self.recv.sids {

@@ -5,9 +5,14 @@
 //! they tell is requested (WANT) or announced (HAVE); if they do not suffice we ask for more, and for a listing when
 //! that does not help. A sender lists at once when that is shorter.
 //!
-//! Where both peers ask for the same query and differ, one comparison mostly serves both: it brings the newer state of a
-//! document to either side. So the peer whose view has the higher token waits for the end of the other's comparison,
-//! requests included, and then asks for a new fingerprint, which is the same or tells of few differences.
+//! What came last differs more often than the rest. Where the counters show that it does, the sender sends its last
+//! commits at once, and a new fingerprint after them (`recent`).
+//!
+//! Where both peers ask for the same query and differ, one comparison serves both: requests carry what the requester
+//! knows, so that the peer asks back for what it lacks. The peer with the higher number is asked; the other one answers
+//! with a new fingerprint, when its own comparison is over, requests included. Mostly it is the same then. A peer that
+//! still loads the documents does likewise. The other one also asks last, so that nothing is asked for that it could
+//! have sent as its last commits.
 
 use std::sync::Arc;
 
@@ -26,6 +31,10 @@ use crate::wire::{Ask, KeyDigest, Keys, List, Message, Root, Symbols};
 
 /// Bytes of an entry of a listing.
 const ENTRY_BYTES: u64 = 15;
+
+/// Fingerprints in one comparison: the first, one after the last commits, one after the peer's own comparison, and one
+/// more where both have sent their last commits. With more, what comes next are symbols.
+const MAX_ROOTS: u8 = 4;
 
 /// The receiver's side of a comparison.
 pub(crate) struct Recon {
@@ -65,7 +74,12 @@ struct Listing {
 /// The sender's side of a comparison.
 pub(crate) enum SendRecon {
     /// ROOT waits for its answer.
-    RootSent,
+    RootSent {
+        count: u64,
+        sum: u128,
+    },
+    /// Another ROOT is on its way, perhaps behind what came last.
+    Recent,
     /// The symbols when the receiver asked first, and how many of them were handed out.
     Symbols {
         symbols: Arc<Vec<Symbol>>,
@@ -78,41 +92,45 @@ impl<S: SyncStore> Session<S> {
     /// Compares the sender's fingerprint with ours.
     pub(crate) fn on_root(&mut self, core: &mut Core<S>, m: Root) -> Result<(), Fault> {
         let Some(sub) = self.recv.sids.get_mut(&m.sid) else { return Ok(()) };
-        if sub.finished || sub.recon.is_some() || sub.root.is_some() {
+        // Another one may come instead of symbols.
+        let again = matches!(sub.recon, Some(Recon { phase: Phase::Asked { .. }, .. }));
+        sub.roots += 1;
+        if sub.finished || (sub.recon.is_some() && !again) || sub.root.is_some() || sub.roots > MAX_ROOTS {
             return Err(Fault::Unexpected("ROOT"));
         }
+        sub.recon = None;
         let head = if core.broken(Rule::RootWaits) { 0 } else { core.store.head() };
         sub.root = Some((m, head));
         self.compare_roots(core)
     }
 
     /// Compares the fingerprints that came, as soon as the feed of commits has reached what the store held then:
-    /// documents from this peer that arrived before the fingerprint must be in our sums.
+    /// documents from this peer that arrived before the fingerprint must be in our sums. One that comes after comparing
+    /// waits for what was requested meanwhile, too.
     pub(crate) fn compare_roots(&mut self, core: &mut Core<S>) -> Result<(), Fault> {
-        let due = |root: &Option<(Root, u64)>| root.as_ref().is_some_and(|(_, head)| *head <= core.processed);
-        let (list_docs, own) = (core.config.list_docs, core.store.identity().store_id);
-        let sids: Vec<_> = self.recv.sids.iter().filter(|(_, s)| due(&s.root)).map(|(sid, _)| *sid).collect();
+        let missing = !self.recv.wants.is_empty();
+        let due = |s: &RecvSub<S::Query>| {
+            s.root.as_ref().is_some_and(|(_, head)| *head <= core.processed) && (s.roots < 2 || !missing)
+        };
+        let list_docs = core.config.list_docs;
+        let lower = number(&core.store.identity().store_id) < number(&self.store_id);
+        let sids: Vec<_> = self.recv.sids.iter().filter(|(_, s)| due(s)).map(|(sid, _)| *sid).collect();
         for sid in sids {
             let Some(sub) = self.recv.sids.get_mut(&sid) else { continue };
             let Some((root, head)) = sub.root.take() else { continue };
             let Summary { count, sum, counters } = core.summary(sub.hash, &sub.query)?;
             if root.count == *count && root.sum == *sum {
-                sub.yielded = false;
                 self.put(core, Lane::Live, &Message::RecOk { sid });
                 self.finish_scan(sid, root.token);
                 self.try_live(core)?;
                 continue;
             }
-            // The peer compares the same views, and is to go first.
-            let order = (root.token, number(&self.store_id));
-            let first = |s: &SendSub<S::Query>| s.hash == sub.hash && s.recon.is_some();
-            if self.send.subs.values().any(|s| first(s) && order < (s.token, number(&own))) {
-                sub.yielded = true;
+            // What the peer says of our fingerprint may lead to sending it what came last, and then to none of this.
+            let asked = |s: &SendSub<S::Query>| {
+                s.hash == sub.hash && matches!(s.recon, Some(SendRecon::RootSent { .. } | SendRecon::Recent))
+            };
+            if lower && self.send.subs.values().any(asked) {
                 sub.root = Some((root, head));
-                continue;
-            }
-            if std::mem::take(&mut sub.yielded) {
-                self.put(core, Lane::Live, &Message::RecGo { sid, ask: Ask::Root });
                 continue;
             }
             // The counters cost as much as a listing of a few documents.
@@ -261,33 +279,96 @@ impl<S: SyncStore> Session<S> {
         self.next_extras(core, sid)
     }
 
-    /// The receiver's view differs: send symbols of ours, or list it.
+    /// The receiver's view differs: send what came last, symbols of ours, or list it.
     pub(crate) fn on_recgo(&mut self, core: &mut Core<S>, sid: u32, ask: &Ask) -> Result<(), Fault> {
         let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
         // What a first load brings is nobody's view that symbols are kept of.
         let listed = core.store.is_bounded(&sub.query);
-        let (symbols, sent, n) = match (sub.recon.take(), ask) {
-            (Some(SendRecon::RootSent), Ask::Sketch { .. }) if listed => (Arc::default(), 0, 0),
-            (Some(SendRecon::RootSent), Ask::Sketch { count, counters }) => {
-                let ours = core.summary(sub.hash, &sub.query)?;
-                match first_run(ours, *count, counters) {
-                    Some(n) => (core.symbols(sub.hash, &sub.query, (n * 2).min(MAX_SYMBOLS))?, 0, n),
-                    None => (Arc::default(), 0, 0),
+        let more_roots = sub.roots < MAX_ROOTS && !listed;
+        match (sub.recon.take(), ask) {
+            (Some(SendRecon::RootSent { count, sum }), Ask::Sketch { .. } | Ask::List) if more_roots => {
+                let (hash, token) = (sub.hash, sub.token);
+                let ours = core.summary(hash, &sub.query)?;
+                if (ours.count, ours.sum) != (count, sum) {
+                    // Something has come meanwhile, perhaps what made the difference.
+                    sub.recon = Some(SendRecon::Recent);
+                    self.send.jobs.push_back(Job::Root { sid, token });
+                    return Ok(());
+                }
+                let ours = ours.clone();
+                match ask {
+                    Ask::Sketch { count, counters } => {
+                        return self.on_sketch(core, sid, &ours, *count, counters);
+                    }
+                    _ if self.goes_first(core, &hash) => drop(self.send.waiting.insert(sid)),
+                    _ => self.send_symbols(sid, Arc::default(), 0, 0),
                 }
             }
-            (Some(SendRecon::RootSent), Ask::Root) => {
-                // With the token of the first one: what was pushed since may be under way.
-                let token = sub.token;
-                self.send.jobs.push_back(Job::Root { sid, token });
-                return Ok(());
+            (Some(SendRecon::RootSent { .. }), Ask::Sketch { count, counters }) if !listed => {
+                let ours = core.summary(sub.hash, &sub.query)?.clone();
+                self.first_symbols(core, sid, &ours, *count, counters)?;
             }
             (Some(SendRecon::Symbols { symbols, sent }), Ask::More { symbols: n }) => {
-                let rest = (symbols.len() - sent) as u64;
-                (symbols, sent, usize::try_from(*n).unwrap_or(usize::MAX).min(rest as usize))
+                let rest = symbols.len() - sent;
+                let n = usize::try_from(*n).unwrap_or(usize::MAX).min(rest);
+                self.send_symbols(sid, symbols, sent, n);
             }
-            (Some(SendRecon::RootSent | SendRecon::Symbols { .. }), Ask::List) => (Arc::default(), 0, 0),
+            (Some(SendRecon::RootSent { .. }), Ask::Sketch { .. } | Ask::List)
+            | (Some(SendRecon::Symbols { .. }), Ask::List) => self.send_symbols(sid, Arc::default(), 0, 0),
             _ => return Err(Fault::Unexpected("RECGO")),
-        };
+        }
+        Ok(())
+    }
+
+    /// Answers with what is shortest.
+    fn on_sketch(
+        &mut self,
+        core: &mut Core<S>,
+        sid: u32,
+        ours: &Summary,
+        count: u64,
+        counters: &[i32; COUNTERS],
+    ) -> Result<(), Fault> {
+        let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
+        if !std::mem::replace(&mut sub.guessed, true) {
+            let last = core.recent_difference(&sub.query, ours, count, counters)?;
+            if let Some(after) = last {
+                let token = sub.token;
+                sub.recon = Some(SendRecon::Recent);
+                self.send.jobs.push_back(Job::Recent { sid, after, token });
+                return Ok(());
+            }
+        }
+        let hash = sub.hash;
+        if self.goes_first(core, &hash) {
+            self.send.waiting.insert(sid);
+            return Ok(());
+        }
+        self.first_symbols(core, sid, ours, count, counters)
+    }
+
+    fn first_symbols(
+        &mut self,
+        core: &mut Core<S>,
+        sid: u32,
+        ours: &Summary,
+        count: u64,
+        counters: &[i32; COUNTERS],
+    ) -> Result<(), Fault> {
+        let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
+        match first_run(ours, count, counters) {
+            Some(n) => {
+                let symbols = core.symbols(sub.hash, &sub.query, (n * 2).min(MAX_SYMBOLS))?;
+                self.send_symbols(sid, symbols, 0, n);
+            }
+            None => self.send_symbols(sid, Arc::default(), 0, 0),
+        }
+        Ok(())
+    }
+
+    /// Sends the next `n` symbols; a listing if there are none.
+    fn send_symbols(&mut self, sid: u32, symbols: Arc<Vec<Symbol>>, sent: usize, n: usize) {
+        let Some(sub) = self.send.subs.get_mut(&sid) else { return };
         self.send.jobs.push_back(if n == 0 {
             sub.recon = Some(SendRecon::Listing);
             Job::List { sid, entries: None, at: 0 }
@@ -295,7 +376,44 @@ impl<S: SyncStore> Session<S> {
             sub.recon = Some(SendRecon::Symbols { symbols: symbols.clone(), sent: sent + n });
             Job::Symbols { sid, symbols, at: sent, end: sent + n }
         });
-        Ok(())
+    }
+
+    /// Whether the peer is to wait until this store has loaded the query's documents from it, or has compared its view
+    /// with the peer's. Of two peers that compare only the one with the lower number says so.
+    fn goes_first(&self, core: &Core<S>, hash: &[u8; 16]) -> bool {
+        let Some(sub) = self.recv.by_hash.get(hash).and_then(|sid| self.recv.sids.get(sid)) else {
+            return false;
+        };
+        let lower = number(&core.store.identity().store_id) < number(&self.store_id);
+        sub.is_loading() || (lower && sub.may_compare())
+    }
+
+    /// Gives a new fingerprint to those who waited for the end of our own comparison.
+    pub(crate) fn answer_waiting(&mut self, core: &Core<S>) {
+        if self.send.waiting.is_empty() || !self.recv.wants.is_empty() {
+            return;
+        }
+        for sid in std::mem::take(&mut self.send.waiting) {
+            let Some(sub) = self.send.subs.get(&sid) else { continue };
+            if self.goes_first(core, &sub.hash) {
+                self.send.waiting.insert(sid);
+            } else {
+                // With the token of the first one: what was pushed since may be under way.
+                let token = sub.token;
+                self.send.jobs.push_back(Job::Root { sid, token });
+            }
+        }
+    }
+
+    /// Whether everything that the peer compares as receiver now is compared by this store, too, so that documents of
+    /// the peer that are not here belong here.
+    pub(crate) fn compares_the_same(&self) -> bool {
+        let compares = |hash| {
+            let sub = self.recv.by_hash.get(hash).and_then(|sid| self.recv.sids.get(sid));
+            sub.is_some_and(RecvSub::may_compare)
+        };
+        let mut compared = self.send.subs.values().filter(|s| s.recon.is_some()).peekable();
+        compared.peek().is_some() && compared.all(|s| compares(&s.hash))
     }
 
     /// The receiver is done with a comparison.

@@ -26,8 +26,10 @@ pub(crate) struct SendSub<Q> {
     pub(crate) whole: bool,
     /// Commits after this one are pushed.
     pub(crate) token: u64,
-    /// The comparison in progress.
+    /// The comparison in progress, the fingerprints that were sent in it, and whether it was guessed what differs.
     pub(crate) recon: Option<SendRecon>,
+    pub(crate) roots: u8,
+    pub(crate) guessed: bool,
 }
 
 /// What to make of a document on the wire.
@@ -153,6 +155,8 @@ impl<S: SyncStore> Session<S> {
             query,
             token,
             recon: None,
+            roots: 0,
+            guessed: false,
         };
         self.send.collections.insert(sub.collection.clone());
         self.send.subs.insert(sid, sub);

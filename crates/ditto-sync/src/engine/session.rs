@@ -91,6 +91,8 @@ pub(crate) struct Sender<Q> {
     /// Collections of all subscriptions of this session.
     pub(crate) collections: BTreeSet<SmolStr>,
     pub(crate) jobs: VecDeque<Job>,
+    /// Subscriptions whose comparison waits for the end of ours.
+    pub(crate) waiting: BTreeSet<u32>,
     pub(crate) answers: VecDeque<Want>,
     /// Keys of `answers`.
     pub(crate) answering: BTreeSet<KeyHash>,
@@ -238,6 +240,7 @@ impl<S: SyncStore> Session<S> {
                 generation: 0,
                 collections: BTreeSet::new(),
                 jobs: VecDeque::new(),
+                waiting: BTreeSet::new(),
                 answers: VecDeque::new(),
                 answering: BTreeSet::new(),
                 pushed: 0,
@@ -311,6 +314,7 @@ impl<S: SyncStore> Session<S> {
             Message::Have(m) => self.on_have(core, m),
             Message::Hint(m) => self.on_hint(core, m),
             Message::Want(m) => self.on_want(m),
+            Message::WantBack(m) => self.on_want_back(core, m),
             Message::Ack { token, dup } => self.on_ack(core, token, dup),
             Message::Tree { place, child } => {
                 core.tree.hear(self.peer, place, child, core.now);
@@ -318,7 +322,10 @@ impl<S: SyncStore> Session<S> {
             }
             Message::Root(m) => self.on_root(core, m),
             Message::RecOk { sid } => self.on_reconciled(core, sid),
-            Message::RecGo { sid, ask } => self.on_recgo(core, sid, &ask),
+            Message::RecGo { sid, ask } => {
+                self.on_recgo(core, sid, &ask)?;
+                self.compare_roots(core)
+            }
             Message::Sym(m) => self.on_symbols(core, m),
             Message::List(m) => self.on_list(core, m),
             Message::RecEnd { sid, .. } => self.on_reconciled(core, sid),

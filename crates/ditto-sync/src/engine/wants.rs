@@ -20,6 +20,8 @@ pub(crate) struct Wants {
     queued: BTreeSet<KeyHash>,
     /// Requested, and whether to request it again when the answer comes: the answer under way may be too old.
     inflight: BTreeMap<KeyHash, bool>,
+    /// Queued ones that answer a request of the peer: it knows everything that is here, and more.
+    back: BTreeSet<KeyHash>,
     /// When the requests in flight are repeated.
     pub(crate) deadline: Option<u64>,
     retries: u32,
@@ -46,6 +48,16 @@ impl Wants {
             return Err(Fault::TooManyWants(MAX_MISSING));
         }
         Ok(())
+    }
+
+    /// Adds a document that the peer has asked for; `false` if it was requested already, so that asking answers nothing.
+    pub(crate) fn add_back(&mut self, key: KeyHash) -> Result<bool, Fault> {
+        let back = !self.is_inflight(key);
+        self.add(key)?;
+        if back {
+            self.back.insert(key);
+        }
+        Ok(back)
     }
 
     /// Notes an answer.
@@ -76,11 +88,15 @@ impl<S: SyncStore> Session<S> {
             let room = (max - self.recv.wants.inflight.len()).min(MAX_KEYS);
             let mut keys = Vec::new();
             let mut size = 0;
-            let mut wants = Vec::new();
+            let (mut wants, mut back) = (Vec::new(), Vec::new());
             for key in self.recv.wants.queued.iter().take(room).copied() {
                 let want = want(core, key)?;
                 size += 9 + want.vv.as_ref().map_or(0, |vv| vv.len() * 26);
-                wants.push(want);
+                if self.recv.wants.back.contains(&key) {
+                    back.push(want)
+                } else {
+                    wants.push(want)
+                }
                 keys.push(key);
                 if size > WANT_BYTES {
                     break;
@@ -88,10 +104,15 @@ impl<S: SyncStore> Session<S> {
             }
             for key in keys {
                 self.recv.wants.queued.remove(&key);
+                self.recv.wants.back.remove(&key);
                 self.recv.wants.inflight.insert(key, false);
             }
             self.recv.wants.deadline = Some(core.now + core.config.want_timeout_ms);
-            self.put(core, Lane::Live, &Message::Want(wants));
+            for (wants, message) in [(wants, Message::Want as fn(_) -> _), (back, Message::WantBack)] {
+                if !wants.is_empty() {
+                    self.put(core, Lane::Live, &message(wants));
+                }
+            }
         }
         Ok(())
     }

@@ -153,9 +153,11 @@ fn meet(docs: i64, change: impl FnOnce(&mut Net)) -> (Net, Said) {
         let n = bytes.len();
         match decode(bytes) {
             Message::Txn(t) if !t.items.is_empty() => said.documents += n,
-            Message::Want(_) | Message::Have(_) | Message::Hint(_) | Message::Gone { .. } => {
-                said.overhead += n
-            }
+            Message::Want(_)
+            | Message::WantBack(_)
+            | Message::Have(_)
+            | Message::Hint(_)
+            | Message::Gone { .. } => said.overhead += n,
             message => {
                 said.listings += usize::from(matches!(message, Message::List(_)));
                 said.comparison += n;
@@ -177,12 +179,28 @@ fn equal_views_learnt_elsewhere_cost_one_round_trip() {
     assert_eq!(said.documents, 0);
 }
 
-/// `d` documents of 5,000, every `step`-th, are changed at the sender.
+/// Peers 1 and 2 get more documents from peer 0, one a commit, so that others are not their last ones.
+fn more_from_elsewhere(net: &mut Net, docs: i64) {
+    net.subscribe(1, 1, ALL);
+    for i in 0..docs {
+        net.nodes[0].store.put("cities", &format!("more-{i}"), &[("population", i)]);
+    }
+    net.settle();
+    net.up(0, 1);
+    net.up(0, 2);
+    net.settle();
+    net.down(0, 1);
+    net.down(0, 2);
+    net.unsubscribe(1, 1);
+}
+
+/// `d` documents of 5,000, every `step`-th, are changed at the sender; others came later.
 fn changed(d: i64, step: i64) -> Said {
     let (net, said) = meet(5_000, |net| {
         for i in 0..d {
             net.nodes[1].store.update("cities", &format!("city-{}", i * step), "population", -i);
         }
+        more_from_elsewhere(net, 2 * d);
     });
     let last = format!("city-{}", (d - 1) * step);
     assert_eq!(net.nodes[2].store.json("cities", &last), net.nodes[1].store.json("cities", &last));
@@ -207,28 +225,101 @@ fn a_thousand_differences_cost_25_kilobytes_wherever_they_are() {
     }
 }
 
-/// As [`changed`], but both subscribe, and `writer` has the newer documents.
-fn changed_between_subscribers(d: i64, writer: usize) -> Said {
+/// As [`changed`], but both subscribe, and `writer` has the newer documents; `more` others came later.
+fn changed_between_subscribers(d: i64, writer: usize, more: i64) -> Said {
     let (net, said) = meet(5_000, |net| {
         for i in 0..d {
             net.nodes[writer].store.update("cities", &format!("city-{}", i * 3), "population", -i);
         }
+        more_from_elsewhere(net, more);
+        net.nodes[2].store.forget_cursors();
         net.subscribe(1, 1, ALL);
     });
     let digests = |n: usize| net.nodes[n].store.docs().iter().map(|d| (d.key, d.digest)).collect::<Vec<_>>();
     assert_eq!(digests(1), digests(2));
+    assert!(said.documents > 0);
     said
 }
 
 #[test]
 fn peers_that_ask_each_other_compare_once() {
     for writer in [1, 2] {
-        let said = changed_between_subscribers(100, writer);
-        assert!(said.comparison <= 4_000 && said.overhead <= 5_000, "{said:?}");
-        let said = changed_between_subscribers(1_000, writer);
-        assert!(said.comparison <= 26_000 && said.overhead <= 45_000, "{said:?}");
+        let said = changed_between_subscribers(100, writer, 200);
+        // Who asks says what it knows, and is asked for what it knows more.
+        assert!(said.comparison <= 4_000 && said.overhead <= 6_000, "{writer} {said:?}");
+        // Each document goes one way, once.
+        assert!(said.documents <= 100 * 75, "{writer} {said:?}");
+        let said = changed_between_subscribers(1_000, writer, 2_000);
+        assert!(said.comparison <= 26_000 && said.overhead <= 45_000, "{writer} {said:?}");
+        assert!(said.documents <= 1_000 * 75, "{writer} {said:?}");
         assert_eq!(said.listings, 0);
     }
+}
+
+#[test]
+fn what_changed_last_is_sent_without_being_asked_for() {
+    for writer in [1, 2] {
+        for d in [100, 1_000] {
+            let said = changed_between_subscribers(d, writer, 0);
+            // A few that the guess leaves out are found as before.
+            assert!(said.overhead <= 1_000 + 2 * d as usize, "{writer} {said:?}");
+            assert!(said.documents <= d as usize * 75, "{writer} {said:?}");
+        }
+    }
+}
+
+/// Both sides changed documents, some of them the same, and each has some that the other does not.
+#[test]
+fn one_comparison_brings_both_sides_what_they_lack() {
+    for first in [1, 2] {
+        let (net, said) = meet(5_000, |net| {
+            let second = 3 - first;
+            for i in 0..150 {
+                net.nodes[first].store.update("cities", &format!("city-{i}"), "population", -i);
+                net.nodes[second].store.update("cities", &format!("city-{}", 100 + i), "elevation", i);
+            }
+            for i in 0..20 {
+                net.nodes[first].store.put("cities", &format!("first-{i}"), &[("population", i)]);
+                net.nodes[second].store.put("cities", &format!("second-{i}"), &[("population", i)]);
+            }
+            more_from_elsewhere(net, 700);
+            net.nodes[2].store.forget_cursors();
+            net.subscribe(1, 1, ALL);
+        });
+        let digests =
+            |n: usize| net.nodes[n].store.docs().iter().map(|d| (d.key, d.digest)).collect::<Vec<_>>();
+        assert_eq!(digests(1), digests(2));
+        // 290 differences.
+        assert!(said.comparison <= 9_000 && said.overhead <= 16_000, "{said:?}");
+        assert_eq!(said.listings, 0);
+    }
+}
+
+/// A peer that subscribes to what it still loads does not list it to the one it comes from.
+#[test]
+fn a_first_load_is_not_listed_back() {
+    let mut net = Net::new(2, 1, SyncConfig::default());
+    for i in 0..3_000 {
+        net.nodes[0].store.put("cities", &format!("city-{i}"), &[("population", i)]);
+    }
+    net.settle();
+    for n in 0..2 {
+        net.subscribe(n, 1, ALL);
+    }
+    net.record = Some(Vec::new());
+    net.up(0, 1);
+    for _ in 0..40 {
+        net.hop(5);
+    }
+    net.settle();
+    let back =
+        net.record.take().unwrap().iter().map(|(_, bytes)| decode(bytes)).fold((0, 0), |n, m| match m {
+            Message::List(_) => (n.0 + 1, n.1),
+            Message::Root(_) => (n.0, n.1 + 1),
+            _ => n,
+        });
+    assert!(back.0 == 0 && back.1 <= 2, "{back:?}");
+    assert!(net.all_live());
 }
 
 #[test]
@@ -250,9 +341,9 @@ fn documents_that_only_one_side_has_are_found_too() {
 #[test]
 fn views_with_little_in_common_are_listed() {
     let (_, said) = meet(200, |net| {
-        for i in 0..200 {
-            net.nodes[1].store.update("cities", &format!("city-{i}"), "population", -1);
-        }
+        let ids: Vec<_> = (0..200).map(|i| format!("city-{i}")).collect();
+        let writes: Vec<_> = ids.iter().map(|id| (id.as_str(), vec![set("population", -1)])).collect();
+        net.nodes[1].store.write("cities", &writes);
     });
     assert!(said.listings > 0 && said.comparison < 200 * 17 + 400, "{said:?}");
 }

@@ -107,6 +107,6 @@ fn messages_of_earlier_releases_are_understood() {
 
 #[test]
 fn a_message_of_a_later_release_ends_the_session() {
-    assert!(Message::decode(&[19, 0, 0]).is_err());
+    assert!(Message::decode(&[20, 0, 0]).is_err());
     assert!(Message::decode(&[]).is_err());
 }

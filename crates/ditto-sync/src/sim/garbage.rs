@@ -136,8 +136,13 @@ fn impossible_messages_end_the_session_with_a_reason() {
         ),
         (
             "ROOT without a reason",
+            vec![(Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })); 5],
+        ),
+        (
+            "ROOT without a reason",
             vec![
                 (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })),
+                (Lane::Bulk, Message::List(List { sid, last: false, keys: vec![(KeyHash(5), 0)] })),
                 (Lane::Bulk, Message::Root(Root { sid, token: 1, count: 5, sum: 0 })),
             ],
         ),

@@ -148,6 +148,35 @@ fn wild(seed: u64, faults: &Faults) -> Result<(), Broken> {
     Ok(())
 }
 
+/// One document, little time, and stores that lose writes which others have got.
+fn lossy(seed: u64, faults: &Faults) -> Result<(), Broken> {
+    let mut net = setup(seed, faults);
+    for n in 0..net.nodes.len() {
+        net.subscribe(n, QUERIES.len() as u64, "SELECT * FROM c");
+    }
+    for _ in 0..40 {
+        let (n, other) = (net.rng.below(net.nodes.len()), net.rng.below(net.nodes.len()));
+        let store = net.nodes[n].store.clone();
+        match net.rng.below(12) {
+            0..4 => {
+                let field = ["v", "a", "b", "w"][net.rng.below(4)];
+                store.put("c", IDS[0], &[(field, net.rng.below(9) as i64)]);
+            }
+            4 => store.checkpoint(),
+            5 => net.crash(n),
+            6 => net.down(n, other),
+            7..9 => net.up(n, other),
+            9 => net.advance(1_000),
+            _ => {
+                for _ in 0..6 {
+                    net.random_event();
+                }
+            }
+        }
+    }
+    finish(&mut net)
+}
+
 fn finish(net: &mut Net) -> Result<(), Broken> {
     net.drain()?;
     if let Some(reason) = net.disconnects.first() {
@@ -201,6 +230,17 @@ fn needed(name: &str, near: u64, faults: &Faults) {
 #[test]
 fn r1_epoch_in_the_cursor_is_needed() {
     needed("R1", 196, &Faults::store(&[], &[StoreRule::Epoch]));
+}
+
+#[test]
+fn d3_a_new_site_after_lost_commits_is_needed() {
+    let first = |faults: &Faults| (0..1_000).find_map(|seed| lossy(seed, faults).err().map(|e| (seed, e)));
+    assert_eq!(first(&Faults::default()), None);
+    let found = first(&Faults::store(&[], &[StoreRule::Incarnation]));
+    assert!(found.is_some(), "no schedule needs a new site");
+    if std::env::var_os("DITTO_VERBOSE").is_some() {
+        eprintln!("D3: {found:?}");
+    }
 }
 
 #[test]

@@ -514,6 +514,19 @@ impl SyncStore for MemStore {
         Ok((own.len() <= limit).then_some(own))
     }
 
+    fn newest(&self, q: &MemQuery, limit: usize) -> Result<Vec<Newest>, SyncStoreError> {
+        let inner = self.0.borrow();
+        inner.check()?;
+        let all = inner.changed(q, 0).into_iter().rev().filter(|d| q.matches(&d.collection, &d.doc));
+        let newest = |d: &StoredDoc| Newest {
+            seq: d.seq,
+            key: d.key,
+            digest: d.digest,
+            bytes: d.doc.canonical().len(),
+        };
+        Ok(all.take(limit).map(newest).collect())
+    }
+
     fn cursor(&self, key: &CursorKey) -> Result<Option<Cursor>, SyncStoreError> {
         let inner = self.0.borrow();
         inner.check()?;

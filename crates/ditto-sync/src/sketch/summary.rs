@@ -26,7 +26,7 @@ impl Summary {
         self.count = self.count.wrapping_add(1);
         self.sum = self.sum.wrapping_add(entry.sum);
         for (i, counter) in self.counters.iter_mut().enumerate() {
-            *counter = counter.wrapping_add(sign(entry, i));
+            *counter = counter.wrapping_add(entry.sign(i));
         }
     }
 
@@ -34,7 +34,7 @@ impl Summary {
         self.count = self.count.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(entry.sum);
         for (i, counter) in self.counters.iter_mut().enumerate() {
-            *counter = counter.wrapping_sub(sign(entry, i));
+            *counter = counter.wrapping_sub(entry.sign(i));
         }
     }
 
@@ -49,8 +49,9 @@ impl Summary {
         let changed = squares.sum::<u128>() / (2 * COUNTERS as u128);
         u64::try_from(changed).unwrap_or(u64::MAX).max(self.count.abs_diff(count)).max(1)
     }
-}
 
-fn sign(entry: &Entry, i: usize) -> i32 {
-    ((entry.signs >> i & 1) as i32) * 2 - 1
+    /// By what the counters differ from those of another view.
+    pub(crate) fn signs_without(&self, counters: &[i32; COUNTERS]) -> [f64; COUNTERS] {
+        std::array::from_fn(|i| f64::from(self.counters[i]) - f64::from(counters[i]))
+    }
 }

@@ -47,6 +47,11 @@ impl Entry {
             weight: 1 + reduce(word(24) >> 1) % (P - 1),
         }
     }
+
+    /// What it adds to a counter: 1 or -1.
+    pub(crate) fn sign(&self, counter: usize) -> i32 {
+        ((self.signs >> counter & 1) as i32) * 2 - 1
+    }
 }
 
 /// One cell: sums over the entries placed in it.

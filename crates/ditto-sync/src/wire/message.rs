@@ -103,8 +103,6 @@ pub(crate) enum Ask {
     Sketch { count: u64, counters: Box<[i32; COUNTERS]> },
     /// More symbols than have come.
     More { symbols: u64 },
-    /// The fingerprint once more: documents have gone to and fro since.
-    Root,
 }
 
 /// Part of the symbols of a sender's view, in order.
@@ -165,6 +163,8 @@ pub(crate) enum Message {
     Have(Keys),
     Hint(Keys),
     Want(Vec<Want>),
+    /// Requests that answer the receiver's: it knows everything that the sender knows of these, and more.
+    WantBack(Vec<Want>),
     Ack {
         token: u64,
         dup: bool,
@@ -206,6 +206,7 @@ impl Message {
             Message::Have(_) => "HAVE",
             Message::Hint(_) => "HINT",
             Message::Want(_) => "WANT",
+            Message::WantBack(_) => "WANTBACK",
             Message::Ack { .. } => "ACK",
             Message::Root(_) => "ROOT",
             Message::RecOk { .. } => "RECOK",

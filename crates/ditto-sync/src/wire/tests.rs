@@ -60,7 +60,8 @@ fn sub_add() -> impl Strategy<Value = SubAdd> {
 
 fn item() -> impl Strategy<Value = TxnItem> {
     let base = vec((any::<u32>(), any::<u64>().prop_map(Hlc)), 0..3);
-    let form = prop_oneof![Just(Form::Full), base.prop_map(Form::Delta), Just(Form::Tomb)];
+    let deltas = prop_oneof![base.clone().prop_map(Form::Delta), base.prop_map(Form::Newer)];
+    let form = prop_oneof![Just(Form::Full), deltas, Just(Form::Tomb)];
     (any::<u32>(), id(), form, vec(any::<u8>(), 0..20)).prop_map(|(collection, id, form, body)| TxnItem {
         collection,
         id,
@@ -130,7 +131,6 @@ fn message() -> impl Strategy<Value = Message> {
     });
     let ask = prop_oneof![
         Just(Ask::List),
-        Just(Ask::Root),
         (any::<u64>(), any::<[i32; COUNTERS]>())
             .prop_map(|(count, counters)| Ask::Sketch { count, counters: Box::new(counters) }),
         any::<u64>().prop_map(|symbols| Ask::More { symbols }),
@@ -152,6 +152,7 @@ fn message() -> impl Strategy<Value = Message> {
         keys().prop_map(Message::Have),
         keys().prop_map(Message::Hint),
         vec(want(), 0..4).prop_map(Message::Want),
+        vec(want(), 0..4).prop_map(Message::WantBack),
         (any::<u64>(), any::<bool>()).prop_map(|(token, dup)| Message::Ack { token, dup }),
         root.prop_map(|(sid, token, count, sum)| Message::Root(Root { sid, token, count, sum })),
         any::<u32>().prop_map(|sid| Message::RecOk { sid }),

@@ -6,7 +6,8 @@
 //! flags: 0 first, 1 last, 2 staged (reserved), 3 token, 4 sid, 5 answer, 6 reset,
 //!        7 generation
 //! item := key_ref of the collection | len id | form u8 | [base] | len body
-//! base := n (site_ref, hlc u64le)*        only for a delta
+//! form := 0 whole | 1 delta | 2 tombstone | 3 delta of one who knows the whole base
+//! base := n (site_ref, hlc u64le)*        only for deltas
 //! ```
 //!
 //! On the live lane `first` and `last` bound the messages of one commit. On the bulk lane `last` ends a scan.
@@ -22,8 +23,10 @@ use crate::limits::{MAX_DEFINITIONS, MAX_ITEMS, MAX_MESSAGE_BYTES};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Form {
     Full,
-    /// With the sender's version vector before it, sites by reference.
+    /// With the sender's version vector before it, sites by reference. In an answer it is the requester's.
     Delta(Vec<(u32, Hlc)>),
+    /// An answer of a sender that knows everything in the requester's version vector.
+    Newer(Vec<(u32, Hlc)>),
     Tomb,
 }
 
@@ -62,7 +65,7 @@ impl TxnItem {
     /// Approximate bytes on the wire.
     pub(crate) fn size(&self) -> usize {
         let base = match &self.form {
-            Form::Delta(base) => base.len() * 10,
+            Form::Delta(base) | Form::Newer(base) => base.len() * 10,
             _ => 0,
         };
         self.body.len() + self.id.as_bytes().len() + base + 10
@@ -101,8 +104,8 @@ impl Txn {
             put_bytes(o, item.id.as_bytes());
             match &item.form {
                 Form::Full => o.push(0),
-                Form::Delta(base) => {
-                    o.push(1);
+                Form::Delta(base) | Form::Newer(base) => {
+                    o.push(if matches!(item.form, Form::Delta(_)) { 1 } else { 3 });
                     put_varint(o, base.len() as u64);
                     for (site, hlc) in base {
                         put_varint(o, (*site).into());
@@ -139,13 +142,13 @@ impl Txn {
             let id = DocId::from_bytes(r.bytes(MAX_ID_BYTES)?).map_err(|_| r.invalid("document id"))?;
             let form = match r.u8()? {
                 0 => Form::Full,
-                1 => {
+                form @ (1 | 3) => {
                     let n = r.count(9)?;
                     let mut base = Vec::with_capacity(n);
                     for _ in 0..n {
                         base.push((reference(r)?, Hlc(r.u64_le()?)));
                     }
-                    Form::Delta(base)
+                    if form == 1 { Form::Delta(base) } else { Form::Newer(base) }
                 }
                 2 => Form::Tomb,
                 _ => return Err(r.invalid("form of an item")),

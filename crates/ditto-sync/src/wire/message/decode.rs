@@ -56,6 +56,8 @@ impl Message {
                 let place = Place { root: r.u64_le()?, distance: r.u8()? };
                 Message::Tree { place, child: flag(r)? }
             }
+            // 18 is a packed message.
+            19 => Message::WantBack(wants(r)?),
             _ => return Err(r.invalid("message type")),
         };
         r.finish()?;
@@ -193,7 +195,6 @@ fn ask(r: &mut Reader<'_>) -> Result<Ask, WireError> {
             Ok(Ask::Sketch { count, counters })
         }
         2 => Ok(Ask::More { symbols: r.varint()? }),
-        3 => Ok(Ask::Root),
         _ => Err(r.invalid("mode of RECGO")),
     }
 }

@@ -59,6 +59,10 @@ impl Message {
                 o.push(7);
                 put_wants(o, wants);
             }
+            Message::WantBack(wants) => {
+                o.push(19);
+                put_wants(o, wants);
+            }
             Message::Ack { token, dup } => {
                 o.push(8);
                 put_varint(o, *token);
@@ -89,7 +93,6 @@ impl Message {
                         o.push(2);
                         put_varint(o, *symbols);
                     }
-                    Ask::Root => o.push(3),
                 }
             }
             Message::Sym(s) => {
