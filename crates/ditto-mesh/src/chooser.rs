@@ -6,9 +6,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
 use crate::peer_key::PeerKey;
-use crate::presence::PresenceGraph;
+use crate::presence::Topology;
 use crate::transport::LinkKind;
 
 /// How eagerly this device dials a peer (API-464). Most apps need nothing: the mesh forms itself.
@@ -114,54 +115,56 @@ pub(crate) fn spread(a: &[u8], b: &[u8]) -> u64 {
 /// The confirmed connections of the mesh, for questions about routes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    local: Option<PeerKey>,
-    links: BTreeMap<PeerKey, Vec<(PeerKey, u32)>>,
-    costs: BTreeMap<PeerKey, u32>,
+    topology: Option<Arc<Topology>>,
+    /// By place; `None` where there is no route.
+    costs: Vec<Option<u32>>,
 }
 
 impl Routes {
-    pub(crate) fn new(graph: &PresenceGraph) -> Self {
-        let mut links: BTreeMap<PeerKey, Vec<(PeerKey, u32)>> = BTreeMap::new();
-        for peer in std::iter::once(&graph.local_peer).chain(&graph.remote_peers) {
-            let of_peer = peer.connections.iter().map(|c| {
-                let other = if c.peer1 == peer.peer_key { c.peer2 } else { c.peer1 };
-                (other, u32::from(c.connection_type.cost()))
-            });
-            links.insert(peer.peer_key, of_peer.collect());
-        }
-        let mut out = Self { local: Some(graph.local_peer.peer_key), links, costs: BTreeMap::new() };
-        out.costs = out.search(None);
-        out
+    pub(crate) fn new(topology: Arc<Topology>) -> Self {
+        let costs = search(&topology, None);
+        Self { topology: Some(topology), costs }
+    }
+
+    /// Where a peer of the mesh is in [`Topology::peers`].
+    pub(crate) fn place(&self, peer: &PeerKey) -> Option<usize> {
+        self.topology.as_ref()?.place(peer)
     }
 
     /// Cost of the cheapest route to a peer; `None` when there is none.
     pub(crate) fn cost(&self, peer: &PeerKey) -> Option<u32> {
-        self.costs.get(peer).copied()
+        self.costs.get(self.place(peer)?).copied()?
     }
 
     /// The same without the direct links to `neighbour`, for `neighbour` itself.
     fn cost_around(&self, neighbour: &PeerKey) -> Option<u32> {
-        self.search(Some(neighbour)).get(neighbour).copied()
+        let topology = self.topology.as_ref()?;
+        let place = topology.place(neighbour)?;
+        search(topology, Some(place)).get(place).copied()?
     }
+}
 
-    /// Dijkstra from the local peer.
-    fn search(&self, without: Option<&PeerKey>) -> BTreeMap<PeerKey, u32> {
-        let mut costs = BTreeMap::new();
-        let mut queue = BinaryHeap::from_iter(self.local.map(|l| (Reverse(0), l)));
-        while let Some((Reverse(cost), at)) = queue.pop() {
-            if costs.contains_key(&at) {
-                continue;
-            }
-            costs.insert(at, cost);
-            for (to, step) in self.links.get(&at).into_iter().flatten() {
-                let is_left_out = Some(at) == self.local && Some(to) == without;
-                if !is_left_out && !costs.contains_key(to) {
-                    queue.push((Reverse(cost + step), *to));
-                }
+/// Dijkstra from the local peer. With `target` only as far as that, and not over the direct links to it.
+fn search(topology: &Topology, target: Option<usize>) -> Vec<Option<u32>> {
+    let mut costs = vec![None; topology.peers().len()];
+    let local = topology.place(&topology.local());
+    let mut queue = BinaryHeap::from_iter(local.map(|l| (Reverse(0), l)));
+    while let Some((Reverse(cost), at)) = queue.pop() {
+        if costs[at].is_some() {
+            continue;
+        }
+        costs[at] = Some(cost);
+        if Some(at) == target {
+            break;
+        }
+        for (to, kind) in topology.links(at) {
+            let is_left_out = Some(at) == local && Some(*to) == target;
+            if !is_left_out && costs[*to].is_none() {
+                queue.push((Reverse(cost + u32::from(kind.cost())), *to));
             }
         }
-        costs
     }
+    costs
 }
 
 /// A link that could be given up.
@@ -177,12 +180,12 @@ pub(crate) struct Held {
 /// The peer whose link is missed least: others reach it, the app did not ask for it, and the way around costs the
 /// least more than the link. A link without a way around is never given up.
 pub(crate) fn spare(routes: &Routes, held: impl IntoIterator<Item = Held>) -> Option<PeerKey> {
+    let local = routes.topology.as_ref()?.local();
     let free = held.into_iter().filter(|h| !h.is_explicit && h.priority != ConnectionPriority::High);
     let priced = free.filter_map(|h| {
         let around = routes.cost_around(&h.peer)?;
         let loss = i64::from(around) - i64::from(h.kind.cost());
-        let local = routes.local.as_ref().map_or(&[][..], |l| l.as_bytes());
-        Some(((loss, spread(local, h.peer.as_bytes())), h.peer))
+        Some(((loss, spread(local.as_bytes(), h.peer.as_bytes())), h.peer))
     });
     priced.min_by_key(|(rank, _)| *rank).map(|(_, peer)| peer)
 }
@@ -191,7 +194,6 @@ pub(crate) fn spare(routes: &Routes, held: impl IntoIterator<Item = Held>) -> Op
 mod tests {
     use super::*;
     use crate::identity::Identity;
-    use crate::presence::{PresenceConnection, PresencePeer, empty};
 
     fn key(i: u8) -> PeerKey {
         Identity::generate(&mut |out| out.fill(i)).peer_key()
@@ -199,23 +201,9 @@ mod tests {
 
     /// A graph seen from peer 1.
     fn routes(links: &[(u8, u8, LinkKind)]) -> Routes {
-        let peer = |i: u8| PresencePeer {
-            peer_key: key(i),
-            device_name: String::new(),
-            os: None,
-            is_connected_to_ditto_server: false,
-            is_compatible: Some(true),
-            ditto_sdk_version: None,
-            peer_metadata: empty(),
-            identity_service_metadata: empty(),
-            query_overlap_group: 0,
-            connections: links
-                .iter()
-                .filter(|(a, b, _)| *a == i || *b == i)
-                .map(|(a, b, k)| PresenceConnection::between(key(*a), key(*b), *k))
-                .collect(),
-        };
-        Routes::new(&PresenceGraph { local_peer: peer(1), remote_peers: (2..=9).map(peer).collect() })
+        let peers: Vec<PeerKey> = (1..=9).map(key).collect();
+        let links: Vec<_> = links.iter().map(|(a, b, kind)| (key(*a), key(*b), *kind)).collect();
+        Routes::new(Arc::new(Topology::of(key(1), &peers, &links)))
     }
 
     fn held(i: u8, kind: LinkKind) -> Held {

@@ -32,7 +32,7 @@ use crate::api::Action;
 use crate::config::Limits;
 use crate::mesh::{Greeter, RandomBytes};
 use crate::peer_key::PeerKey;
-use crate::presence::PresenceGraph;
+use crate::presence::Topology;
 use crate::session::{DatagramFate, DatagramTag, Session, Violation};
 use crate::tls::TlsFactory;
 use crate::transport::LinkKind;
@@ -98,7 +98,7 @@ pub enum CircuitEnd {
 /// What circuits need of the machine around them.
 pub(crate) struct Context<'a> {
     pub(crate) now: u64,
-    pub(crate) graph: &'a PresenceGraph,
+    pub(crate) topology: &'a Topology,
     pub(crate) greeter: &'a Greeter,
     pub(crate) tls: Option<&'a TlsFactory>,
     pub(crate) random: &'a mut RandomBytes,

@@ -262,6 +262,8 @@ pub struct PresenceLimits {
     pub refresh: u64,
     /// Life of our record at other peers without a refresh.
     pub ttl: u64,
+    /// Records of other peers wait for up to this time before they go on, together with those that come meanwhile.
+    pub gather: u64,
     /// A peer that cannot be reached is shown this much longer.
     pub grace: u64,
     /// Peers whose records are kept.
@@ -324,6 +326,7 @@ impl Default for PresenceLimits {
             coalesce_bluetooth: 3_000,
             refresh: 60_000,
             ttl: 180_000,
+            gather: 20,
             grace: 2_000,
             max_records: 1_024,
             origin_burst: 20,

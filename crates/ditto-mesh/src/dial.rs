@@ -35,7 +35,8 @@ pub(crate) trait Outlook {
     fn cost(&self, peer: &PeerKey) -> Option<u32>;
     /// Links of a kind that may still be dialled.
     fn room(&self, kind: LinkKind) -> usize;
-    /// When a link of a kind may be given up for another; `None` if there is none to give up.
+    /// When one more link of a kind may be dialled than there may be, because one of them can be given up for it; `None` if
+    /// there is none to give up.
     fn churn_at(&self, kind: LinkKind) -> Option<u64>;
 }
 
@@ -244,14 +245,19 @@ impl Dialer {
     }
 
     /// The dials to make now, the most useful first. Each must be followed by [`Dialer::started`].
+    ///
+    /// Where no room is left, who is worth more than a link that can be given up is dialled all the same, one at a time. That
+    /// link is given up when the new one stands, not before: an announcement may outlive its device.
     pub(crate) fn due(&self, now: u64, most: usize, outlook: &impl Outlook) -> Vec<Dial> {
         let mut rooms = Rooms::new(outlook);
         let mut candidates = Vec::new();
         for (origin, e) in self.entries.iter().filter(|(_, e)| e.due <= now && e.is_wanted(outlook)) {
             let Some(target) = e.target() else { continue };
             let (kind, is_explicit) = (counted_kind(target), origin.is_explicit());
-            if is_explicit || rooms.left(kind) > 0 {
-                candidates.push((e.candidate(is_explicit, kind, outlook).rank(), origin, target, kind));
+            let candidate = e.candidate(is_explicit, kind, outlook);
+            let in_place = self.in_place(e, &candidate).is_some_and(|at| at <= now);
+            if is_explicit || in_place || rooms.left(kind) > 0 {
+                candidates.push((candidate.rank(), origin, target, kind, in_place));
             }
         }
         if candidates.is_empty() {
@@ -260,12 +266,14 @@ impl Dialer {
         candidates.sort_by_key(|c| c.0);
         let mut busy = self.busy();
         let mut out = Vec::new();
-        for (_, origin, target, kind) in candidates {
+        for (_, origin, target, kind, in_place) in candidates {
             if out.len() >= most {
                 break;
             }
+            let has_room = origin.is_explicit() || rooms.left(kind) > 0;
             // An address that is both static and discovered is dialled once.
-            if (origin.is_explicit() || rooms.left(kind) > 0) && busy.insert(target) {
+            if !busy.contains(target) && (has_room || (in_place && rooms.exceed(kind, now))) {
+                busy.insert(target);
                 rooms.take(kind);
                 out.push(Dial { origin: origin.clone(), target: target.clone(), kind });
             }
@@ -273,48 +281,32 @@ impl Dialer {
         out
     }
 
-    /// The kind of link of which one should be given up now: no room is left, and somebody waits who is worth it, because
-    /// nobody reaches them or the app prefers them.
-    pub(crate) fn churn(&self, now: u64, outlook: &impl Outlook) -> Option<LinkKind> {
-        let waiting = self.blocked(outlook).filter(|(at, _, _)| *at <= now);
-        waiting.min_by_key(|(_, _, c)| c.rank()).map(|(_, kind, _)| kind)
+    /// From when on somebody is worth a link in place of another: nobody reaches them, or the app prefers them.
+    fn in_place(&self, e: &Entry, candidate: &Candidate) -> Option<u64> {
+        if candidate.priority == ConnectionPriority::High {
+            Some(e.due)
+        } else if candidate.cost.is_none() {
+            // Its presence may arrive by way of others meanwhile.
+            Some(e.due.max(e.seen + self.limits.join_patience))
+        } else {
+            None
+        }
     }
 
     /// Kinds of links of which one could be given up for somebody, now or later.
     pub(crate) fn crowded(&self, outlook: &impl Outlook) -> BTreeSet<LinkKind> {
-        self.without_room(outlook).map(|(_, kind, _)| kind).collect()
+        self.without_room(outlook).map(|(_, kind)| kind).collect()
     }
 
-    /// Who waits for room and is worth a link, since when, and for what kind of link.
-    fn without_room<'a>(
-        &'a self,
-        outlook: &'a impl Outlook,
-    ) -> impl Iterator<Item = (u64, LinkKind, Candidate)> + 'a {
+    /// From when on who waits for room is worth a link in place of another, and what kind of link.
+    fn without_room<'a>(&'a self, outlook: &'a impl Outlook) -> impl Iterator<Item = (u64, LinkKind)> + 'a {
         self.entries.iter().filter(|(o, e)| !o.is_explicit() && e.is_wanted(outlook)).filter_map(|(_, e)| {
             let kind = counted_kind(e.target()?);
             if outlook.room(kind) > 0 {
                 return None;
             }
-            let candidate = e.candidate(false, kind, outlook);
-            let at = if candidate.priority == ConnectionPriority::High {
-                e.due
-            } else if candidate.cost.is_none() {
-                // Its presence may arrive by way of others meanwhile.
-                e.due.max(e.seen + self.limits.join_patience)
-            } else {
-                return None;
-            };
-            Some((at, kind, candidate))
+            Some((self.in_place(e, &e.candidate(false, kind, outlook))?, kind))
         })
-    }
-
-    /// The same where there is a link to give up, with the time when it may be.
-    fn blocked<'a>(
-        &'a self,
-        outlook: &'a impl Outlook,
-    ) -> impl Iterator<Item = (u64, LinkKind, Candidate)> + 'a {
-        let waiting = self.without_room(outlook);
-        waiting.filter_map(|(at, kind, c)| Some((at.max(outlook.churn_at(kind)?), kind, c)))
     }
 
     /// Addresses that are being dialled or connected.
@@ -441,12 +433,14 @@ impl Dialer {
                 Origin::Token(t) if *t <= self.own_token => self.limits.second_dialer_delay,
                 _ => 0,
             };
+            // Whose token it is stays true; where an address leads may not.
+            let peer = e.peer.filter(|_| !origin.is_explicit());
             let (spread, token) = (e.spread, e.token);
-            *e = Entry { spread, token, ..Entry::new(std::mem::take(&mut e.targets), now, wait) };
+            *e = Entry { peer, spread, token, ..Entry::new(std::mem::take(&mut e.targets), now, wait) };
         }
     }
 
-    /// When there is something to dial, or a link to give up.
+    /// When there is something to dial.
     pub(crate) fn next_deadline(&self, outlook: &impl Outlook) -> Option<u64> {
         let mut rooms = Rooms::new(outlook);
         let busy = self.busy();
@@ -455,8 +449,9 @@ impl Dialer {
             let is_open = origin.is_explicit() || rooms.left(counted_kind(target)) > 0;
             (is_open && e.is_wanted(outlook)).then_some(e.due)
         });
-        let dial = dials.min();
-        dial.into_iter().chain(self.blocked(outlook).map(|(at, _, _)| at)).min()
+        let in_place = self.without_room(outlook);
+        let in_place = in_place.filter_map(|(at, kind)| Some(at.max(outlook.churn_at(kind)?)));
+        dials.min().into_iter().chain(in_place).min()
     }
 }
 
@@ -464,15 +459,21 @@ impl Dialer {
 struct Rooms<'a, O> {
     outlook: &'a O,
     left: BTreeMap<LinkKind, usize>,
+    exceeded: BTreeSet<LinkKind>,
 }
 
 impl<'a, O: Outlook> Rooms<'a, O> {
     fn new(outlook: &'a O) -> Self {
-        Self { outlook, left: BTreeMap::new() }
+        Self { outlook, left: BTreeMap::new(), exceeded: BTreeSet::new() }
     }
 
     fn left(&mut self, kind: LinkKind) -> usize {
         *self.left.entry(kind).or_insert_with(|| self.outlook.room(kind))
+    }
+
+    /// Whether one may be dialled though no room is left. Counts as done.
+    fn exceed(&mut self, kind: LinkKind, now: u64) -> bool {
+        self.outlook.churn_at(kind).is_some_and(|at| at <= now) && self.exceeded.insert(kind)
     }
 
     fn take(&mut self, kind: LinkKind) {

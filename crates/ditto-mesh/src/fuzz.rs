@@ -16,14 +16,19 @@ pub fn greeting(body: &[u8]) {
     assert!(stream.len() <= body.len());
 }
 
-/// A message of the presence channel. One that is read is written the same way again.
+/// A message of the presence channel. Its records are those of whom their first bytes say.
 pub fn presence(bytes: &[u8]) {
-    if let Ok(message) = Message::decode(bytes) {
-        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    if let Ok(Message::Records(items)) = Message::decode(bytes) {
+        for packed in items {
+            if let Ok(signed) = SignedRecord::parse(packed.record) {
+                assert_eq!(packed.head(), Ok((*signed.record.key.as_bytes(), signed.record.seq)));
+                assert_eq!(SignedRecord::parse_of(signed.record.key, packed.record).as_ref(), Ok(&signed));
+            }
+        }
     }
-    if let Ok(record) = SignedRecord::parse(bytes) {
+    if let Ok(signed) = SignedRecord::parse(bytes) {
         // Nobody has the key of the fuzzer's records.
-        let _ = record.verify(&[0; 16]);
+        let _ = signed.verify(&signed.record.key.verifying(), &[0; 16]);
     }
 }
 

@@ -138,7 +138,7 @@ impl Mesh {
 
     /// The mesh as seen from here.
     pub fn graph(&self) -> PresenceGraph {
-        self.presence.graph().clone()
+        self.presence.graph()
     }
 
     /// How many circuits there are, and what of them waits here.
@@ -332,6 +332,9 @@ impl Mesh {
             self.choice.outdated();
             self.circuits.graph_changed(self.now);
             self.actions.push_back(Action::PresenceChanged);
+        }
+        for (hash, peer) in self.presence.take_tokens() {
+            self.dialer.learned_token_hash(hash, peer);
         }
         for (peer, bytes) in self.presence.take_consumed() {
             self.on_consumed(peer, Service::Presence, bytes);

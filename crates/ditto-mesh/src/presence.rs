@@ -4,10 +4,12 @@
 //! neighbour but the one they came from; on a new session both sides tell what they have and send what is missing.
 
 mod graph;
+mod message;
 mod metadata;
 mod receive;
 mod record;
 mod send;
+mod topology;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,16 +19,17 @@ use ditto_types::Value;
 
 pub(crate) use self::graph::empty;
 pub use self::graph::{PresenceConnection, PresenceGraph, PresencePeer};
+pub(crate) use self::message::Message;
 pub(crate) use self::metadata::read_metadata;
 pub use self::metadata::{MetadataError, check_metadata};
-use self::record::Item;
 pub use self::record::MAX_METADATA;
-pub(crate) use self::record::{Message, SignedRecord};
-pub(crate) use self::record::{TokenHash, token_hash};
+pub(crate) use self::record::{SignedRecord, TokenHash, token_hash};
+pub(crate) use self::topology::Topology;
+use self::view::{Facts, Shown};
 use crate::api::PeerInfo;
-use crate::config::{PresenceLimits, display_name};
+use crate::config::PresenceLimits;
 use crate::identity::Identity;
-use crate::peer_key::PeerKey;
+use crate::peer_key::{PeerKey, ShortId, VerifyingKey};
 use crate::transport::LinkKind;
 
 /// Longest life of a record without a refresh, whatever it asks for.
@@ -56,18 +59,35 @@ pub(crate) struct About {
     pub(crate) token: String,
 }
 
+/// A record that came in, with what came beside it.
+#[derive(Debug)]
+struct Item {
+    age_s: u64,
+    signed: SignedRecord,
+    metadata: Option<Vec<u8>>,
+}
+
 #[derive(Debug)]
 struct Stored {
+    short: ShortId,
+    verifying: VerifyingKey,
     signed: SignedRecord,
     /// JSON text; `None` when the record names metadata that has not arrived.
     metadata: Option<Vec<u8>>,
-    value: Value,
+    facts: Arc<Facts>,
     /// When its origin made it, as far as the path told.
     born: u64,
     expires: u64,
     bucket: Bucket,
     /// A newer one that waits until the origin's bucket has refilled; verified.
     pending: Option<(PeerKey, Item)>,
+}
+
+impl Stored {
+    /// Number of the newest verified record.
+    fn newest(&self) -> u64 {
+        self.pending.as_ref().map_or(self.signed.record.seq, |(_, item)| item.signed.record.seq)
+    }
 }
 
 /// Tokens for accepting something.
@@ -89,14 +109,28 @@ impl Bucket {
 #[derive(Debug)]
 struct Neighbour {
     info: PeerInfo,
+    short: ShortId,
+    /// What HELLO said.
+    facts: Arc<Facts>,
     /// What it has: sequence number and metadata of each origin.
     known: BTreeMap<PeerKey, (u64, [u8; 16])>,
     /// Origins whose record it should get.
     outbox: BTreeSet<PeerKey>,
+    /// The same, when it is time to pass on what others said.
+    later: BTreeSet<PeerKey>,
     digest_due: bool,
     /// Messages that wait for tokens. Bounded by the window of the channel, because they are not consumed yet.
     inbox: VecDeque<Vec<u8>>,
     bucket: Bucket,
+}
+
+impl Neighbour {
+    /// It has this record already.
+    fn knows(&mut self, key: PeerKey, seq: u64, meta: [u8; 16]) {
+        self.known.insert(key, (seq, meta));
+        self.outbox.remove(&key);
+        self.later.remove(&key);
+    }
 }
 
 pub(crate) struct Presence {
@@ -105,10 +139,17 @@ pub(crate) struct Presence {
     about: About,
     limits: PresenceLimits,
     local: PeerKey,
+    verifying: VerifyingKey,
+    /// Differs from peer to peer.
+    spread: u64,
     running: bool,
     seq: u64,
-    metadata: (Vec<u8>, Value),
+    metadata: (Vec<u8>, Arc<Value>),
     records: BTreeMap<PeerKey, Stored>,
+    /// No record expires, and none that waits is due, before this.
+    records_due: u64,
+    /// When to pass on what others said.
+    pass_on_at: Option<u64>,
     neighbours: BTreeMap<PeerKey, Neighbour>,
     publish_at: Option<u64>,
     refresh_at: u64,
@@ -123,7 +164,9 @@ pub(crate) struct Presence {
     touched: bool,
     /// When the next one is needed otherwise.
     wake: u64,
-    graph: PresenceGraph,
+    shown: Shown,
+    /// Discovery tokens that records have told, for [`Presence::take_tokens`].
+    tokens: Vec<(TokenHash, PeerKey)>,
     faults: Vec<Fault>,
     consumed: Vec<(PeerKey, usize)>,
 }
@@ -136,15 +179,20 @@ impl Presence {
         limits: PresenceLimits,
     ) -> Self {
         let local = identity.peer_key();
-        let mut out = Self {
+        let facts = Facts::of_own(&about, false, Arc::new(empty()));
+        Self {
             identity,
             db_hash,
             limits,
             local,
+            verifying: local.verifying(),
+            spread: u64::from_le_bytes(local.short_id()),
             running: false,
             seq: 0,
-            metadata: (Vec::new(), empty()),
+            metadata: (Vec::new(), Arc::new(empty())),
             records: BTreeMap::new(),
+            records_due: u64::MAX,
+            pass_on_at: None,
             neighbours: BTreeMap::new(),
             publish_at: None,
             refresh_at: u64::MAX,
@@ -154,31 +202,12 @@ impl Presence {
             rebuilt: 0,
             touched: false,
             wake: u64::MAX,
-            graph: PresenceGraph {
-                local_peer: PresencePeer {
-                    peer_key: local,
-                    device_name: display_name(&about.name).to_owned(),
-                    os: some(&about.os),
-                    is_connected_to_ditto_server: false,
-                    is_compatible: Some(true),
-                    ditto_sdk_version: some(&about.sdk),
-                    peer_metadata: empty(),
-                    identity_service_metadata: empty(),
-                    query_overlap_group: about.overlap_group,
-                    connections: Vec::new(),
-                },
-                remote_peers: Vec::new(),
-            },
+            shown: Shown::alone(local, facts),
+            tokens: Vec::new(),
             about,
             faults: Vec::new(),
             consumed: Vec::new(),
-        };
-        out.rebuild(0);
-        out
-    }
-
-    pub(crate) fn graph(&self) -> &PresenceGraph {
-        &self.graph
+        }
     }
 
     /// Begins to publish. `wall_ms` makes sequence numbers grow across restarts.
@@ -199,14 +228,14 @@ impl Presence {
         self.neighbours.clear();
         self.lost.clear();
         self.consumed.clear();
-        self.graph.remote_peers.clear();
+        (self.records_due, self.pass_on_at) = (u64::MAX, None);
         self.stale = true;
     }
 
     pub(crate) fn set_metadata(&mut self, value: Value, now: u64) -> Result<(), MetadataError> {
         let text = check_metadata(&value)?;
         let is_empty = value.as_object().is_some_and(|o| o.is_empty());
-        self.metadata = (if is_empty { Vec::new() } else { text.into_bytes() }, value);
+        self.metadata = (if is_empty { Vec::new() } else { text.into_bytes() }, Arc::new(value));
         self.changed(now);
         Ok(())
     }
@@ -222,21 +251,23 @@ impl Presence {
         self.changed(now);
     }
 
-    /// Whose discovery tokens are known from their records.
-    pub(crate) fn tokens(&self) -> impl Iterator<Item = (TokenHash, PeerKey)> + '_ {
-        let known = self.records.iter().filter(|(k, s)| **k != self.local && s.signed.record.token != [0; 8]);
-        known.map(|(k, s)| (s.signed.record.token, *k))
+    /// Discovery tokens that have come to be known from records.
+    pub(crate) fn take_tokens(&mut self) -> Vec<(TokenHash, PeerKey)> {
+        std::mem::take(&mut self.tokens)
     }
 
     /// A session began, or its link or facts changed.
     pub(crate) fn neighbour_up(&mut self, info: PeerInfo, now: u64) {
         match self.neighbours.get_mut(&info.peer) {
-            Some(n) => n.info = info,
+            Some(n) => (n.facts, n.info) = (Arc::new(Facts::of_hello(&info)), info),
             None => {
                 let bucket = Bucket { tokens: self.limits.neighbour_burst.into(), since: now };
                 let n = Neighbour {
+                    short: info.peer.short_id(),
+                    facts: Arc::new(Facts::of_hello(&info)),
                     known: BTreeMap::new(),
                     outbox: BTreeSet::new(),
+                    later: BTreeSet::new(),
                     digest_due: true,
                     inbox: VecDeque::new(),
                     bucket,
@@ -284,24 +315,12 @@ impl Presence {
         for peer in waiting {
             self.read_inbox(peer, now);
         }
-        let (burst, every) = (u64::from(self.limits.origin_burst), self.limits.origin_refill);
-        let mut refilled = Vec::new();
-        for s in self.records.values_mut().filter(|s| s.pending.is_some()) {
-            s.bucket.refill(now, burst, every);
-            if s.bucket.tokens > 0 {
-                refilled.extend(s.pending.take());
-            }
+        if self.records_due <= now {
+            self.tend_records(now);
         }
-        for (from, item) in refilled {
-            self.accept(from, item, now);
-        }
-        let before = self.records.len();
-        self.records.retain(|_, s| s.expires > now);
-        if self.records.len() != before {
-            for n in self.neighbours.values_mut() {
-                n.known.retain(|k, _| self.records.contains_key(k));
-            }
-            self.stale = true;
+        if self.pass_on_at.is_some_and(|at| at <= now) {
+            self.pass_on_at = None;
+            self.neighbours.values_mut().for_each(|n| n.outbox.append(&mut n.later));
         }
         if self.running && (self.publish_at.is_some_and(|at| at <= now) || self.refresh_at <= now) {
             self.publish(now);
@@ -315,6 +334,33 @@ impl Presence {
         (self.stale, self.rebuilt) = (false, now);
         self.unseen.clear();
         self.rebuild(now)
+    }
+
+    /// Takes what had to wait for its origin's bucket, and forgets what has expired.
+    fn tend_records(&mut self, now: u64) {
+        let (burst, every) = (u64::from(self.limits.origin_burst), self.limits.origin_refill);
+        let mut refilled = Vec::new();
+        for s in self.records.values_mut().filter(|s| s.pending.is_some()) {
+            s.bucket.refill(now, burst, every);
+            if s.bucket.tokens > 0 {
+                refilled.extend(s.pending.take().map(|(from, item)| (from, item, s.verifying.clone())));
+            }
+        }
+        for (from, item, verifying) in refilled {
+            self.accept(from, item, verifying, now);
+        }
+        let before = self.records.len();
+        self.records.retain(|_, s| s.expires > now);
+        if self.records.len() != before {
+            for n in self.neighbours.values_mut() {
+                n.known.retain(|k, _| self.records.contains_key(k));
+            }
+            self.stale = true;
+        }
+        let due = |s: &Stored| {
+            if s.pending.is_some() { (s.bucket.since + every).min(s.expires) } else { s.expires }
+        };
+        self.records_due = self.records.values().map(due).min().unwrap_or(u64::MAX);
     }
 
     /// When the graph may follow others again. Working it out costs time for every peer of the mesh; if each of them changed
@@ -341,17 +387,14 @@ impl Presence {
         if !self.running {
             return None;
         }
-        let own = self.publish_at.into_iter().chain([self.refresh_at]);
-        let records = self.records.values().flat_map(|s| {
-            let pending = s.pending.is_some().then_some(s.bucket.since + self.limits.origin_refill);
-            pending.into_iter().chain([s.expires])
-        });
+        let own =
+            self.publish_at.into_iter().chain(self.pass_on_at).chain([self.refresh_at, self.records_due]);
         let pause = 1000_u64.div_ceil(u64::from(self.limits.neighbour_rate.max(1)));
         let inboxes =
             self.neighbours.values().filter(|n| !n.inbox.is_empty()).map(|n| n.bucket.since + pause);
         let lost = self.lost.values().map(|at| at + self.limits.grace);
         let graph = (!self.unseen.is_empty()).then(|| self.rebuild_at());
-        own.chain(records).chain(inboxes).chain(lost).chain(graph).min()
+        own.chain(inboxes).chain(lost).chain(graph).min()
     }
 }
 

@@ -72,14 +72,25 @@ impl Network {
         self.reach.iter().filter(|(_, r)| r.on).filter_map(|(pair, _)| other(pair)).collect()
     }
 
+    /// The ends that a device has.
+    fn ends_of(&self, node: usize) -> impl Iterator<Item = (&End, &Pipe)> {
+        self.pipes.range((node, LinkId(0))..=(node, LinkId(u64::MAX)))
+    }
+
+    /// The links between two devices, those at the first before those at the other.
+    fn between(&self, a: usize, b: usize) -> impl Iterator<Item = (&End, &Pipe)> {
+        let ends = |node: usize, other: usize| self.ends_of(node).filter(move |(_, p)| p.to.0 == other);
+        let (a, b) = pair(a, b);
+        ends(a, b).chain(ends(b, a))
+    }
+
     /// Whether any link between two devices is dead without their knowing.
     pub(crate) fn is_dead_between(&self, a: usize, b: usize) -> bool {
-        self.pipes.iter().any(|((n, _), p)| (*n == a && p.to.0 == b || *n == b && p.to.0 == a) && p.silent)
+        self.between(a, b).any(|(_, p)| p.silent)
     }
 
     fn ends_between(&self, a: usize, b: usize) -> Vec<End> {
-        let is = |(n, _): &End, p: &Pipe| *n == a && p.to.0 == b || *n == b && p.to.0 == a;
-        self.pipes.iter().filter(|(e, p)| is(e, p)).map(|(e, _)| *e).collect()
+        self.between(a, b).map(|(end, _)| *end).collect()
     }
 
     /// A new speed for the links between two devices, also those that are open.
@@ -265,7 +276,7 @@ impl World {
 
     /// The links of a process that is gone.
     pub(crate) fn drop_links(&mut self, node: usize, noticed: bool) {
-        let ends: Vec<End> = self.network.pipes.keys().filter(|e| e.0 == node).copied().collect();
+        let ends: Vec<End> = self.network.ends_of(node).map(|(end, _)| *end).collect();
         for end in ends {
             let Some(pipe) = self.network.pipes.remove(&end) else { continue };
             let Some(other) = self.network.pipes.get_mut(&pipe.to) else { continue };

@@ -41,10 +41,10 @@ pub(crate) enum Effect {
     },
     /// Replication works on a commit of its store.
     Commit(Arc<Commit>),
-    /// A session began or ended.
+    /// A session began or ended, and why.
     Session {
         peer: PeerKey,
-        up: bool,
+        ended: Option<String>,
     },
     /// A Bus message arrived.
     Bus(BusMessage),
@@ -208,15 +208,14 @@ impl Process {
                 }
                 let session = self.sessions.begin(info.peer);
                 self.tell_sync(ToSync::Up { peer: info.peer, session, store_id, epoch }, now, out);
-                out.push(Effect::Session { peer: info.peer, up: true });
+                out.push(Effect::Session { peer: info.peer, ended: None });
             }
             Action::PeerDisconnected { peer, reason } => {
                 self.connected.remove(&peer);
                 self.sessions.end(&peer);
                 self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
                 self.tell_sync(ToSync::Down { peer }, now, out);
-                out.push(Effect::Session { peer, up: false });
-                out.push(Effect::Note(format!("disconnected: {reason}")));
+                out.push(Effect::Session { peer, ended: Some(reason) });
             }
             Action::Message { peer, lane: Lane::Bus, bytes } => {
                 let consumed = ditto_mesh::Input::Consumed { peer, lane: Lane::Bus, bytes: bytes.len() };

@@ -1,7 +1,7 @@
 //! Many peers without stores: random places, random links, devices that come and go. Who can reach each other must become one
 //! mesh, and everybody must see the same one (T4.1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
@@ -21,6 +21,9 @@ const AGREE_ANY_MS: u64 = 15_000;
 
 /// No session begins or ends for this long before the swarm counts as quiet, in milliseconds.
 const QUIET_MS: u64 = 20_000;
+
+/// Sessions must come to rest within this time after the last disturbance, in milliseconds.
+const REST_LIMIT_MS: u64 = 180_000;
 
 /// A swarm.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,10 @@ pub struct SwarmReport {
     pub joined_ms: u64,
     /// Virtual milliseconds from the last change of a session until everybody saw the same, true graph.
     pub agreed_ms: u64,
+    /// Virtual milliseconds from the last disturbance until the last session began or ended.
+    pub rest_ms: u64,
+    /// Why sessions ended in that time, counted at both ends.
+    pub ended: BTreeMap<String, u64>,
     /// Sessions at the end.
     pub sessions: usize,
     /// Most sessions of one peer at any time.
@@ -72,6 +79,7 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
     churn(&mut world, &mut rng, options)?;
 
     let begun = world.now;
+    world.ended.clear();
     let joined = world.run_until(JOIN_LIMIT_MS, 250, |w| components(w, true) == components(w, false))?;
     if !joined {
         return Err(format!("not one mesh after {JOIN_LIMIT_MS} ms: {}", missing(&world)));
@@ -81,19 +89,23 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
     // From here on the graph must follow within its limit; what still changes begins the time anew.
     let mut wrong_at = world.now;
     let every = 250;
+    let mut views = Views::default();
     loop {
-        if disagreement(&world).is_some() {
+        if views.disagreement(&world).is_some() {
             wrong_at = world.now + every * 1000;
         }
         if world.now > world.last_session + QUIET_MS * 1000 {
             break;
+        }
+        if world.now > begun + (REST_LIMIT_MS + QUIET_MS) * 1000 {
+            return Err(format!("sessions do not come to rest in {REST_LIMIT_MS} ms: {:?}", world.ended));
         }
         world.run_for(every)?;
     }
     let agreed_ms = wrong_at.saturating_sub(world.last_session) / 1000;
     let limit = if options.lan_only { AGREE_LAN_MS } else { AGREE_ANY_MS };
     if agreed_ms > limit {
-        let how = disagreement(&world).unwrap_or_else(|| "they do now".into());
+        let how = views.disagreement(&world).unwrap_or_else(|| "they do now".into());
         return Err(format!(
             "graphs differ {agreed_ms} ms after the last change, allowed are {limit}: {how}"
         ));
@@ -107,6 +119,8 @@ pub fn swarm(options: &SwarmOptions) -> Result<SwarmReport, Broken> {
     Ok(SwarmReport {
         joined_ms,
         agreed_ms,
+        rest_ms: world.last_session.saturating_sub(begun) / 1000,
+        ended: world.ended,
         sessions: world
             .nodes
             .iter()
@@ -209,32 +223,61 @@ fn missing(world: &World) -> String {
     format!("peers {apart:?} are apart")
 }
 
-/// A peer that does not see the mesh as it is.
-fn disagreement(world: &World) -> Option<String> {
-    let component = components(world, true);
-    let mut edges: BTreeMap<usize, BTreeSet<(PeerKey, PeerKey)>> = BTreeMap::new();
-    for (a, b) in world.network.pairs() {
-        if world.connected(a, b) {
-            let (a_key, b_key) = (world.nodes[a].key, world.nodes[b].key);
-            edges.entry(component[a]).or_default().insert((a_key.min(b_key), a_key.max(b_key)));
+/// The connections of one part of the mesh, ordered.
+type Edges = Vec<(PeerKey, PeerKey)>;
+
+/// Compares what peers see with what is, and remembers who was right: in a quiet swarm nobody has to be asked again.
+#[derive(Default)]
+struct Views {
+    component: Vec<usize>,
+    edges: BTreeMap<usize, Edges>,
+    /// [`crate::world::Node::views`] of those who were right.
+    right: Vec<Option<u64>>,
+}
+
+impl Views {
+    /// A peer that does not see the mesh as it is.
+    fn disagreement(&mut self, world: &World) -> Option<String> {
+        let component = components(world, true);
+        let mut edges: BTreeMap<usize, Edges> = BTreeMap::new();
+        for (a, b) in world.network.pairs() {
+            if world.connected(a, b) {
+                let (a_key, b_key) = (world.nodes[a].key, world.nodes[b].key);
+                edges.entry(component[a]).or_default().push((a_key.min(b_key), a_key.max(b_key)));
+            }
         }
+        edges.values_mut().for_each(|e| e.sort_unstable());
+        if (&component, &edges) != (&self.component, &self.edges) {
+            (self.component, self.edges) = (component, edges);
+            self.right = vec![None; world.nodes.len()];
+        }
+        for (node, n) in world.nodes.iter().enumerate() {
+            if self.right[node] != Some(n.views) {
+                if let Some(wrong) = self.look(world, node) {
+                    return Some(wrong);
+                }
+                self.right[node] = Some(n.views);
+            }
+        }
+        None
     }
-    for (node, n) in world.nodes.iter().enumerate() {
-        let Some(process) = &n.process else { continue };
-        let graph = process.mesh.graph();
-        let members = component.iter().filter(|c| **c == component[node]).count();
+
+    fn look(&self, world: &World, node: usize) -> Option<String> {
+        let graph = world.nodes[node].process.as_ref()?.mesh.graph();
+        let members = self.component.iter().filter(|c| **c == self.component[node]).count();
         if graph.remote_peers.len() + 1 != members {
             return Some(format!("peer {node} sees {} of {members} peers", graph.remote_peers.len() + 1));
         }
-        let seen: BTreeSet<_> =
-            graph.all_connections_by_id().into_values().map(|c| (c.peer1, c.peer2)).collect();
-        let real = edges.get(&component[node]).cloned().unwrap_or_default();
-        if seen != real {
-            let (more, less) = (seen.difference(&real).count(), real.difference(&seen).count());
-            return Some(format!(
-                "peer {node} sees {more} connections that are none, and not {less} that are"
-            ));
+        let peers = std::iter::once(&graph.local_peer).chain(&graph.remote_peers);
+        let mut seen: Edges = peers.flat_map(|p| &p.connections).map(|c| (c.peer1, c.peer2)).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        let real = self.edges.get(&self.component[node]).map_or(&[][..], Vec::as_slice);
+        if seen == real {
+            return None;
         }
+        let more = seen.iter().filter(|e| real.binary_search(e).is_err()).count();
+        let less = real.iter().filter(|e| seen.binary_search(e).is_err()).count();
+        Some(format!("peer {node} sees {more} connections that are none, and not {less} that are"))
     }
-    None
 }

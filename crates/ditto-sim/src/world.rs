@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     /// Whether sync is started.
     pub(crate) started: bool,
+    /// How often what it sees of the mesh has changed, or its process.
+    pub(crate) views: u64,
     /// Whether a turn of the replication thread is due.
     sync_due: bool,
     timers: [Option<u64>; 2],
@@ -104,6 +106,8 @@ pub(crate) struct World {
     pub(crate) last_sync: u64,
     /// Time at which a session last began or ended.
     pub(crate) last_session: u64,
+    /// Why sessions ended, and how many, counted at both ends.
+    pub(crate) ended: BTreeMap<String, u64>,
     /// What went wrong on the way.
     pub(crate) broken: Vec<Broken>,
     /// Bus messages that arrived: when, at whom, from whom, what.
@@ -138,6 +142,7 @@ impl World {
             sync_config: SyncConfig::default(),
             last_sync: 0,
             last_session: 0,
+            ended: BTreeMap::new(),
             broken: Vec::new(),
             bus: Vec::new(),
             crypto: crypto::provider(),
@@ -161,6 +166,7 @@ impl World {
             process: None,
             life: 0,
             started: false,
+            views: 0,
             sync_due: false,
             timers: [None; 2],
             pairs: Pairs::default(),
@@ -219,6 +225,7 @@ impl World {
             process.inbox.push_back(ToSync::Subscribe { id: *query as u64, query: QUERIES[*query] });
         }
         n.process = Some(process);
+        n.views += 1;
         n.pairs = Pairs::default();
         self.trace.note(self.now, || format!("{node} boots"));
         self.sync_soon(node);
@@ -314,19 +321,24 @@ impl World {
                     format!("  {}", commit.changes.iter().map(one).collect::<Vec<_>>().join("; "))
                 });
             }
-            Effect::Session { peer, up } => {
+            Effect::Session { peer, ended } => {
                 let other = self.by_key.get(&peer).copied();
+                let up = ended.is_none();
                 self.stats.sessions += u64::from(up);
                 self.last_session = self.now;
                 let sessions = self.nodes[node].process.as_ref().map_or(0, |p| p.connected.len());
                 self.stats.most_sessions = self.stats.most_sessions.max(sessions);
                 self.trace.line(self.now, &format!("{node} session with {other:?}: {up}"));
+                if let Some(reason) = ended {
+                    self.trace.note(self.now, || format!("{node} disconnected: {reason}"));
+                    *self.ended.entry(reason).or_default() += 1;
+                }
             }
             Effect::Bus(message) => {
                 let from = self.by_key.get(&message.sender).copied().unwrap_or(usize::MAX);
                 self.bus.push((self.now, node, from, message.data));
             }
-            Effect::Presence => {}
+            Effect::Presence => self.nodes[node].views += 1,
             Effect::Violation(reason) => self.broken.push(format!("peer {node}: {reason}")),
             Effect::Note(text) => self.trace.note(self.now, || format!("{node} {text}")),
         }

@@ -125,6 +125,10 @@ impl Bus {
     ) -> Result<BusStream, DittoError> {
         let to = *to;
         self.check_active()?;
+        // Whoever opens is told by the mesh. Whoever waits would wait for a peer that cannot come.
+        if matches!(meet, Some(Meet::Wait)) && !self.is_in_mesh(&to) {
+            return Err(open_error(OpenError::NoRoute));
+        }
         let (done, outcome) = oneshot::channel();
         self.command(BusCommand::Open { to, reliability, label, meet, done })?;
         outcome.await.map_err(|_| DittoError::closed())?.map_err(open_error)
@@ -168,6 +172,10 @@ impl Bus {
 
     fn command(&self, command: BusCommand) -> Result<(), DittoError> {
         self.inner.node.command(Command::Bus(command))
+    }
+
+    fn is_in_mesh(&self, peer: &PeerKey) -> bool {
+        self.inner.node.graph.borrow().remote_peers.iter().any(|p| p.peer_key == *peer)
     }
 
     fn check_active(&self) -> Result<(), DittoError> {

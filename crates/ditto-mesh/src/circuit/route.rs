@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::MAX_HOPS;
 use crate::peer_key::PeerKey;
-use crate::presence::PresenceGraph;
+use crate::presence::Topology;
 
 /// What a route must not use: it has failed a moment ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,39 +17,32 @@ pub(crate) enum Avoid {
 
 /// The cheapest route of at most [`MAX_HOPS`] hops from the local peer to `target`, both included. Cost is that of the
 /// classes of its links; among equals fewer hops win, then smaller keys, so that the choice is the same every time.
-pub(crate) fn find(graph: &PresenceGraph, target: &PeerKey, avoid: &BTreeSet<Avoid>) -> Option<Vec<PeerKey>> {
-    let local = graph.local_peer.peer_key;
-    if local == *target {
+pub(crate) fn find(mesh: &Topology, target: &PeerKey, avoid: &BTreeSet<Avoid>) -> Option<Vec<PeerKey>> {
+    let peers = mesh.peers();
+    let (local, target) = (mesh.place(&mesh.local())?, mesh.place(target)?);
+    if local == target {
         return None;
     }
-    let mut edges: BTreeMap<PeerKey, BTreeMap<PeerKey, u32>> = BTreeMap::new();
-    let peers = std::iter::once(&graph.local_peer).chain(&graph.remote_peers);
-    for c in peers.flat_map(|p| &p.connections) {
-        let (a, b, cost) = (c.peer1, c.peer2, u32::from(c.connection_type.cost()));
-        for (from, to) in [(a, b), (b, a)] {
-            let old = edges.entry(from).or_default().entry(to).or_insert(cost);
-            *old = cost.min(*old);
-        }
-    }
-    let is_avoided = |from: &PeerKey, to: &PeerKey| {
-        avoid.contains(&Avoid::Edge(*from, *to)) || (to != target && avoid.contains(&Avoid::Peer(*to)))
+    let is_avoided = |from: usize, to: usize| {
+        avoid.contains(&Avoid::Edge(peers[from], peers[to]))
+            || (to != target && avoid.contains(&Avoid::Peer(peers[to])))
     };
     // Dijkstra over (peer, hops): a dear route of few hops stays in the race with a cheap one of too many.
     let mut queue = BTreeSet::from([(0u32, 0usize, local)]);
-    let mut fewest: BTreeMap<PeerKey, usize> = BTreeMap::new();
-    let mut back: BTreeMap<(PeerKey, usize), PeerKey> = BTreeMap::new();
-    let mut best: BTreeMap<(PeerKey, usize), u32> = BTreeMap::new();
+    let mut fewest: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut back: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    let mut best: BTreeMap<(usize, usize), u32> = BTreeMap::new();
     while let Some((cost, hops, at)) = queue.pop_first() {
         if fewest.get(&at).is_some_and(|h| *h <= hops) {
             continue;
         }
         fewest.insert(at, hops);
-        if at == *target {
-            let mut route = vec![at];
+        if at == target {
+            let mut route = vec![peers[at]];
             let mut here = at;
             for h in (1..=hops).rev() {
                 here = *back.get(&(here, h))?;
-                route.push(here);
+                route.push(peers[here]);
             }
             route.reverse();
             return Some(route);
@@ -57,9 +50,9 @@ pub(crate) fn find(graph: &PresenceGraph, target: &PeerKey, avoid: &BTreeSet<Avo
         if hops == MAX_HOPS {
             continue;
         }
-        for (to, edge) in edges.get(&at).into_iter().flatten() {
-            let (cost, state) = (cost + edge, (*to, hops + 1));
-            if is_avoided(&at, to) || best.get(&state).is_some_and(|c| *c <= cost) {
+        for (to, kind) in mesh.links(at) {
+            let (cost, state) = (cost + u32::from(kind.cost()), (*to, hops + 1));
+            if is_avoided(at, *to) || best.get(&state).is_some_and(|c| *c <= cost) {
                 continue;
             }
             best.insert(state, cost);
@@ -74,7 +67,6 @@ pub(crate) fn find(graph: &PresenceGraph, target: &PeerKey, avoid: &BTreeSet<Avo
 mod tests {
     use super::*;
     use crate::identity::Identity;
-    use crate::presence::{PresenceConnection, PresencePeer};
     use crate::transport::LinkKind;
     use crate::transport::LinkKind::{AccessPoint, Bluetooth, WebSocket};
 
@@ -82,27 +74,12 @@ mod tests {
         (1..=n).map(|i| Identity::generate(&mut |out| out.fill(i)).peer_key()).collect()
     }
 
-    fn graph(keys: &[PeerKey], edges: &[(usize, usize, LinkKind)]) -> PresenceGraph {
-        let peer = |i: usize| PresencePeer {
-            peer_key: keys[i],
-            device_name: String::new(),
-            os: None,
-            is_connected_to_ditto_server: false,
-            is_compatible: None,
-            ditto_sdk_version: None,
-            query_overlap_group: 0,
-            peer_metadata: crate::presence::empty(),
-            identity_service_metadata: crate::presence::empty(),
-            connections: edges
-                .iter()
-                .filter(|(a, b, _)| *a == i || *b == i)
-                .map(|(a, b, kind)| PresenceConnection::between(keys[*a], keys[*b], *kind))
-                .collect(),
-        };
-        PresenceGraph { local_peer: peer(0), remote_peers: (1..keys.len()).map(peer).collect() }
+    fn graph(keys: &[PeerKey], edges: &[(usize, usize, LinkKind)]) -> Topology {
+        let edges: Vec<_> = edges.iter().map(|(a, b, kind)| (keys[*a], keys[*b], *kind)).collect();
+        Topology::of(keys[0], keys, &edges)
     }
 
-    fn route(g: &PresenceGraph, keys: &[PeerKey], to: usize, avoid: &[Avoid]) -> Option<Vec<usize>> {
+    fn route(g: &Topology, keys: &[PeerKey], to: usize, avoid: &[Avoid]) -> Option<Vec<usize>> {
         let avoid = avoid.iter().copied().collect();
         let found = find(g, &keys[to], &avoid)?;
         Some(found.iter().map(|k| keys.iter().position(|x| x == k).unwrap()).collect())

@@ -13,7 +13,7 @@ use crate::config::{Admission, MeshConfig};
 use crate::frame::Frame;
 use crate::identity::Identity;
 use crate::peer_key::ShortId;
-use crate::presence::{PresenceConnection, PresencePeer, empty};
+use crate::presence::Topology;
 use crate::rope::Rope;
 use crate::session::{Delivery, Service};
 
@@ -32,7 +32,7 @@ struct Node {
     greeter: Greeter,
     tls: TlsFactory,
     random: RandomBytes,
-    graph: PresenceGraph,
+    topology: Topology,
     sessions: BTreeMap<usize, Session>,
     log: Vec<Action>,
     violations: Vec<String>,
@@ -40,8 +40,9 @@ struct Node {
 
 impl Node {
     fn call<R>(&mut self, now: u64, f: impl FnOnce(&mut Circuits, &mut Context<'_>) -> R) -> R {
-        let (graph, greeter, tls) = (&self.graph, &self.greeter, Some(&self.tls));
-        let out = f(&mut self.circuits, &mut Context { now, graph, greeter, tls, random: &mut self.random });
+        let (topology, greeter, tls) = (&self.topology, &self.greeter, Some(&self.tls));
+        let out =
+            f(&mut self.circuits, &mut Context { now, topology, greeter, tls, random: &mut self.random });
         while let Some(action) = self.circuits.poll() {
             if let Action::CircuitMessage { circuit, bytes } = &action {
                 self.circuits.consumed(*circuit, bytes.len());
@@ -92,25 +93,9 @@ fn identity(seed: u8) -> Arc<Identity> {
     Arc::new(Identity::generate(&mut |out| out.fill(seed)))
 }
 
-fn graph(keys: &[PeerKey], local: usize, edges: &[(usize, usize)]) -> PresenceGraph {
-    let peer = |i: usize| PresencePeer {
-        peer_key: keys[i],
-        device_name: String::new(),
-        os: None,
-        is_connected_to_ditto_server: false,
-        is_compatible: None,
-        ditto_sdk_version: None,
-        query_overlap_group: 0,
-        peer_metadata: empty(),
-        identity_service_metadata: empty(),
-        connections: edges
-            .iter()
-            .filter(|(a, b)| *a == i || *b == i)
-            .map(|(a, b)| PresenceConnection::between(keys[*a], keys[*b], LinkKind::AccessPoint))
-            .collect(),
-    };
-    let remote_peers = (0..keys.len()).filter(|i| *i != local).map(peer).collect();
-    PresenceGraph { local_peer: peer(local), remote_peers }
+fn topology(keys: &[PeerKey], local: usize, edges: &[(usize, usize)]) -> Topology {
+    let edges: Vec<_> = edges.iter().map(|(a, b)| (keys[*a], keys[*b], LinkKind::AccessPoint)).collect();
+    Topology::of(keys[local], keys, &edges)
 }
 
 impl Net {
@@ -152,7 +137,7 @@ impl Net {
                 greeter: Greeter::new(&config, &limits),
                 tls,
                 random,
-                graph: graph(&keys, i, edges),
+                topology: topology(&keys, i, edges),
                 sessions,
                 log: Vec::new(),
                 violations: Vec::new(),

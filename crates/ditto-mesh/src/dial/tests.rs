@@ -164,22 +164,39 @@ fn room_is_kept_for_the_best_and_explicit_addresses_need_none() {
 }
 
 #[test]
-fn only_who_is_worth_it_waits_for_a_link_to_be_given_up() {
+fn only_who_is_worth_it_is_dialled_in_place_of_another() {
     let mut d = dialer("m");
     d.discovered("n", vec![t("n")], 1000);
     d.learned_token("n", key(1));
+    let dials = |d: &Dialer, now: u64, mesh: &Mesh| d.due(now, 9, mesh).len();
     let reached = Mesh { costs: [(key(1), 2)].into(), full: true, churn_at: Some(0), ..Mesh::default() };
-    assert_eq!((d.churn(90_000, &reached), d.next_deadline(&reached)), (None, None));
+    assert_eq!((dials(&d, 90_000, &reached), d.next_deadline(&reached)), (0, None));
     let island = Mesh { full: true, churn_at: Some(0), ..Mesh::default() };
-    assert_eq!((d.churn(3999, &island), d.next_deadline(&island)), (None, Some(4000)));
-    assert_eq!(d.churn(4000, &island), Some(LinkKind::Memory));
+    assert_eq!((dials(&d, 3999, &island), d.next_deadline(&island)), (0, Some(4000)));
+    assert_eq!(dials(&d, 4000, &island), 1);
     let recent = Mesh { churn_at: Some(7000), ..island };
-    assert_eq!((d.churn(6999, &recent), d.next_deadline(&recent)), (None, Some(7000)));
+    assert_eq!((dials(&d, 6999, &recent), d.next_deadline(&recent)), (0, Some(7000)));
     let none_to_give = Mesh { full: true, ..Mesh::default() };
-    assert_eq!((d.churn(9999, &none_to_give), d.next_deadline(&none_to_give)), (None, None));
+    assert_eq!((dials(&d, 9999, &none_to_give), d.next_deadline(&none_to_give)), (0, None));
     assert_eq!(d.crowded(&none_to_give).len(), 1);
     let high = Mesh { priorities: [(key(1), ConnectionPriority::High)].into(), ..reached };
-    assert_eq!(d.churn(1000, &high), Some(LinkKind::Memory));
+    assert_eq!(dials(&d, 1000, &high), 1);
+    // One at a time.
+    d.discovered("o", vec![t("o")], 1000);
+    let island = Mesh { full: true, churn_at: Some(0), ..Mesh::default() };
+    assert_eq!(dials(&d, 9000, &island), 1);
+}
+
+#[test]
+fn after_a_stop_it_is_known_whose_token_it_is() {
+    let mut d = dialer("m");
+    d.discovered("n", vec![t("n")], 1000);
+    d.learned_token("n", key(1));
+    d.reset(5000);
+    // Its record comes again, and is no news.
+    d.learned_token("n", key(1));
+    let reached = Mesh { costs: [(key(1), 2)].into(), full: true, churn_at: Some(0), ..Mesh::default() };
+    assert_eq!((d.due(90_000, 9, &reached), d.next_deadline(&reached)), (vec![], None));
 }
 
 #[test]

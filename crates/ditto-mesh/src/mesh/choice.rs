@@ -18,8 +18,8 @@ use crate::transport::{LinkId, LinkKind, Role};
 pub(super) struct Choice {
     pub(super) priorities: Priorities,
     routes: Routes,
-    /// Query overlap groups of the peers that can be reached.
-    groups: BTreeMap<PeerKey, u8>,
+    /// Query overlap groups of the peers that can be reached, by their place among them.
+    groups: Vec<u8>,
     /// The link of each crowded kind that is missed least.
     spare: BTreeMap<LinkKind, Option<PeerKey>>,
     stale: bool,
@@ -37,7 +37,8 @@ impl Choice {
     }
 
     fn priority(&self, peer: &PeerKey) -> ConnectionPriority {
-        self.priorities.of(peer, self.groups.get(peer).copied())
+        let group = self.routes.place(peer).and_then(|place| self.groups.get(place).copied());
+        self.priorities.of(peer, group)
     }
 }
 
@@ -72,12 +73,20 @@ impl Outlook for View<'_> {
     }
 
     fn room(&self, kind: LinkKind) -> usize {
-        let used = self.links.values().filter(|l| l.role == Role::Dialer && l.kind == kind).count();
-        self.limits.connections.most(kind, Role::Dialer).saturating_sub(used)
+        self.limits.connections.most(kind, Role::Dialer).saturating_sub(self.dialled(kind))
     }
 
     fn churn_at(&self, kind: LinkKind) -> Option<u64> {
-        self.choice.spare.get(&kind).copied().flatten().map(|_| self.choice.churn_at)
+        let is_exceeded = self.dialled(kind) > self.limits.connections.most(kind, Role::Dialer);
+        let spare = self.choice.spare.get(&kind).copied().flatten();
+        spare.filter(|_| !is_exceeded).map(|_| self.choice.churn_at)
+    }
+}
+
+impl View<'_> {
+    /// Links of a kind that we have dialled or are dialling.
+    fn dialled(&self, kind: LinkKind) -> usize {
+        self.links.values().filter(|l| l.role == Role::Dialer && l.kind == kind).count()
     }
 }
 
@@ -101,16 +110,12 @@ impl Mesh {
         if !std::mem::take(&mut self.choice.stale) {
             return;
         }
-        let graph = self.presence.graph();
-        self.choice.routes = Routes::new(graph);
-        self.choice.groups = graph.remote_peers.iter().map(|p| (p.peer_key, p.query_overlap_group)).collect();
+        self.choice.routes = Routes::new(self.presence.topology().clone());
+        self.choice.groups = self.presence.groups();
         self.choice.spare.clear();
-        for (hash, peer) in self.presence.tokens() {
-            self.dialer.learned_token_hash(hash, peer);
-        }
     }
 
-    /// Dials what is worth it, and gives up links for those who wait and are worth more.
+    /// Dials what is worth it, and gives up links for those who have come and are worth more.
     ///
     /// Called after every input, and with hundreds of instances around it is not cheap: so it looks only when something has
     /// changed or is due.
@@ -129,6 +134,9 @@ impl Mesh {
 
     fn choose(&mut self) {
         self.refresh_choice();
+        for kind in self.dialer.crowded(&self.view()) {
+            self.find_spare(kind);
+        }
         let room = self.dial_room();
         if room > 0 {
             for dial in self.dialer.due(self.now, room, &self.view()) {
@@ -143,26 +151,25 @@ impl Mesh {
                 self.actions.push_back(Action::Dial { link: id, target: dial.target });
             }
         }
-        for kind in self.dialer.crowded(&self.view()) {
-            self.find_spare(kind);
-        }
-        if let Some(kind) = self.over_limit().or_else(|| self.dialer.churn(self.now, &self.view())) {
+        if let Some(kind) = self.over_limit() {
             self.give_up(kind);
         }
     }
 
-    /// A kind of link of which there are more than its limit, because the app has named more addresses, and one that can
-    /// be spared now.
+    /// A kind of link of which there are more than its limit, and one that can be spared now. The app has named more
+    /// addresses, or somebody has come who is worth a link in place of another: then at once.
     fn over_limit(&mut self) -> Option<LinkKind> {
-        if self.choice.churn_at > self.now {
-            return None;
-        }
-        let mut counts: BTreeMap<LinkKind, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<LinkKind, (usize, usize)> = BTreeMap::new();
         for l in self.links.values().filter(|l| l.role == Role::Dialer && l.phase == Phase::Ready) {
-            *counts.entry(l.kind).or_default() += 1;
+            let (all, found) = counts.entry(l.kind).or_default();
+            *all += 1;
+            *found += usize::from(l.origin.as_ref().is_some_and(|o| !o.is_explicit()));
         }
-        let limits = &self.limits.connections;
-        counts.retain(|kind, n| *n > limits.most(*kind, Role::Dialer));
+        let (limits, may_wait) = (&self.limits.connections, self.choice.churn_at > self.now);
+        counts.retain(|kind, (all, found)| {
+            let most = limits.most(*kind, Role::Dialer);
+            *found > most || (*all > most && !may_wait)
+        });
         counts.into_keys().find(|kind| self.find_spare(*kind).is_some())
     }
 

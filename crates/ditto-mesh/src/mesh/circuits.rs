@@ -13,7 +13,7 @@ impl Mesh {
     pub(super) fn circuits<R>(&mut self, call: impl FnOnce(&mut Circuits, &mut Context<'_>) -> R) -> R {
         let mut cx = Context {
             now: self.now,
-            graph: self.presence.graph(),
+            topology: self.presence.topology(),
             greeter: &self.greeter,
             tls: self.tls.as_ref(),
             random: &mut self.random,

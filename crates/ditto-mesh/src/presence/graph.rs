@@ -1,11 +1,11 @@
-//! The presence graph that apps see, and how it follows from records and sessions.
+//! The presence graph that apps see.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use ditto_types::{Object, Value};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::peer_key::{PeerKey, ShortId};
+use crate::peer_key::PeerKey;
 use crate::transport::LinkKind;
 
 /// The mesh as seen from here (API-143).
@@ -68,7 +68,19 @@ impl PresenceConnection {
     /// The connection between two peers, in either order.
     pub fn between(a: PeerKey, b: PeerKey, connection_type: LinkKind) -> Self {
         let (peer1, peer2) = if a <= b { (a, b) } else { (b, a) };
-        Self { id: format!("{peer1}<->{peer2}:{connection_type}"), peer1, peer2, connection_type }
+        Self::named(peer1, peer2, connection_type, &peer1.to_string(), &peer2.to_string())
+    }
+
+    /// The same with the texts of both keys, the smaller first: whoever makes a whole graph has them.
+    pub(super) fn named(
+        peer1: PeerKey,
+        peer2: PeerKey,
+        connection_type: LinkKind,
+        text1: &str,
+        text2: &str,
+    ) -> Self {
+        let id = [text1, "<->", text2, ":", connection_type.as_str()].concat();
+        Self { id, peer1, peer2, connection_type }
     }
 }
 
@@ -113,57 +125,6 @@ pub(crate) fn empty() -> Value {
     Value::Object(Object::new())
 }
 
-/// What is known of one peer, from its record or, before that, from HELLO.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) peer: PresencePeer,
-    /// Links that its record lists.
-    pub(crate) edges: Vec<(ShortId, LinkKind)>,
-}
-
-/// Confirmed connections and the peers that they reach.
-pub(crate) struct Reach {
-    pub(crate) peers: BTreeSet<PeerKey>,
-    pub(crate) connections: BTreeSet<(PeerKey, PeerKey, LinkKind)>,
-}
-
-/// Follows confirmed edges from the local peer. Our own sessions need no confirmation; an edge between two others counts
-/// only if both list it with the same kind, so nobody can invent neighbours.
-pub(crate) fn reach(
-    local: PeerKey,
-    sessions: &BTreeMap<PeerKey, LinkKind>,
-    nodes: &BTreeMap<PeerKey, Node>,
-) -> Reach {
-    let mut names: BTreeMap<ShortId, PeerKey> = nodes.keys().map(|k| (k.short_id(), *k)).collect();
-    names.remove(&local.short_id());
-    let listed: BTreeSet<(PeerKey, PeerKey, LinkKind)> = nodes
-        .iter()
-        .flat_map(|(from, n)| n.edges.iter().map(move |(to, kind)| (*from, *to, *kind)))
-        .filter_map(|(from, to, kind)| Some((from, *names.get(&to)?, kind)))
-        .collect();
-    let mut links: BTreeMap<PeerKey, Vec<(PeerKey, LinkKind)>> = BTreeMap::new();
-    for (from, to, kind) in &listed {
-        if from != to && listed.contains(&(*to, *from, *kind)) {
-            links.entry(*from).or_default().push((*to, *kind));
-        }
-    }
-    for (peer, kind) in sessions {
-        links.entry(local).or_default().push((*peer, *kind));
-    }
-    let mut out = Reach { peers: BTreeSet::from([local]), connections: BTreeSet::new() };
-    let mut queue = VecDeque::from([local]);
-    while let Some(at) = queue.pop_front() {
-        for (to, kind) in links.get(&at).into_iter().flatten() {
-            out.connections.insert((at.min(*to), at.max(*to), *kind));
-            if out.peers.insert(*to) {
-                queue.push_back(*to);
-            }
-        }
-    }
-    out.peers.remove(&local);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,8 +134,8 @@ mod tests {
         Identity::generate(&mut |out| out.fill(i)).peer_key()
     }
 
-    fn node(i: u8, edges: &[u8]) -> (PeerKey, Node) {
-        let peer = PresencePeer {
+    fn peer(i: u8, connections: Vec<PresenceConnection>) -> PresencePeer {
+        PresencePeer {
             peer_key: key(i),
             device_name: String::new(),
             os: None,
@@ -184,29 +145,15 @@ mod tests {
             peer_metadata: empty(),
             identity_service_metadata: empty(),
             query_overlap_group: 0,
-            connections: vec![],
-        };
-        (
-            key(i),
-            Node { peer, edges: edges.iter().map(|e| (key(*e).short_id(), LinkKind::AccessPoint)).collect() },
-        )
-    }
-
-    #[test]
-    fn only_edges_that_both_ends_list_count() {
-        // 1 is local, linked to 2. 2-3 is confirmed. 3 claims 4, 4 does not claim 3. 5-6 is an island.
-        let nodes =
-            BTreeMap::from([node(2, &[1, 3]), node(3, &[2, 4]), node(4, &[]), node(5, &[6]), node(6, &[5])]);
-        let r = reach(key(1), &BTreeMap::from([(key(2), LinkKind::AccessPoint)]), &nodes);
-        assert_eq!(r.peers, BTreeSet::from([key(2), key(3)]));
-        assert_eq!(r.connections.len(), 2);
+            connections,
+        }
     }
 
     #[test]
     fn json_has_the_documented_keys() {
-        let (_, mut a) = node(1, &[]);
-        a.peer.connections = vec![PresenceConnection::between(key(2), key(1), LinkKind::Bluetooth)];
-        let g = PresenceGraph { local_peer: a.peer.clone(), remote_peers: vec![node(2, &[]).1.peer] };
+        let between = PresenceConnection::between(key(2), key(1), LinkKind::Bluetooth);
+        let g =
+            PresenceGraph { local_peer: peer(1, vec![between.clone()]), remote_peers: vec![peer(2, vec![])] };
         let j = serde_json::to_value(&g).unwrap();
         let local = j["localPeer"].as_object().unwrap();
         for k in [
@@ -228,7 +175,7 @@ mod tests {
         let c = &local["connections"][0];
         assert_eq!(c["connectionType"], "Bluetooth");
         assert_eq!(c["peer1"], c["peerKeyString1"]);
-        assert_eq!(PresenceConnection::between(key(1), key(2), LinkKind::Bluetooth), a.peer.connections[0]);
+        assert_eq!(PresenceConnection::between(key(1), key(2), LinkKind::Bluetooth), between);
         assert_eq!(j["remotePeers"].as_array().unwrap().len(), 1);
         assert_eq!(g.all_connections_by_id().len(), 1);
     }

@@ -1,48 +1,37 @@
-//! The presence record: what a peer says about itself and its links, signed, and the messages that carry records.
+//! The presence record: what a peer says about itself and its links, signed.
 //!
 //! ```text
-//! record  := key 34, seq u64 LE, ttl_s varint, flags u8 (1 connected to server, 2 is a server), proto_min varint,
-//!            proto_max varint, overlap group u8, token 8, name <=63, os <=32, sdk <=32, meta_hash 16,
-//!            edges (count, (short id 8, kind u8, cost u8)*), extensions (count <=16, (tag varint, bytes <=256)*),
-//!            signature 64
-//! message := 1 count (short id 8, seq u64 LE)*                                    digest
-//!          | 2 count (age_s varint, record bytes, 0 | 1 metadata bytes)*          records
+//! record := key 34, seq u64 LE, ttl_s varint, flags u8 (1 connected to server, 2 is a server), proto_min varint,
+//!           proto_max varint, overlap group u8, token 8, name <=63, os <=32, sdk <=32, meta_hash 16,
+//!           edges (count, (short id 8, kind u8, cost u8)*), extensions (count <=16, (tag varint, bytes <=256)*),
+//!           signature 64
 //! ```
 //!
 //! `seq` is the wall clock at the start in milliseconds times 65,536, plus a counter. The signature covers a domain
-//! text, the hash of the database id and everything before it. `age_s` is how long ago the sender got the record.
+//! text, the hash of the database id and everything before it.
 //! `token` is a hash of the origin's discovery token, so that an announcement tells whether it is of somebody who is
 //! reachable already; zero for an origin that is not announced. Unknown flags and extensions are passed over, so that
 //! a later release can say more.
 
-use ditto_types::wire::{Reader, WireError, put_bytes, put_str, put_varint};
+use ditto_types::wire::{Reader, WireError, put_str, put_varint};
 
 use crate::identity::Identity;
-use crate::peer_key::{PeerKey, ShortId};
+use crate::peer_key::{PeerKey, ShortId, VerifyingKey};
 
 /// Most links that a record may list.
 pub(crate) const MAX_EDGES: usize = 256;
 
 /// Longest encoded record.
-const MAX_RECORD: usize = 4 << 10;
+pub(super) const MAX_RECORD: usize = 4 << 10;
 
 /// Longest metadata, as JSON (API-139).
 pub const MAX_METADATA: usize = 4096;
-
-/// Entries of one digest.
-pub(crate) const MAX_DIGEST: usize = 8192;
-
-/// Records of one message, so that the work of reading one is bounded.
-pub(crate) const MAX_ITEMS: usize = 512;
 
 /// Extensions of one record.
 const MAX_EXTENSIONS: usize = 16;
 
 /// Hash of a discovery token.
 pub(crate) type TokenHash = [u8; 8];
-
-const DIGEST: u8 = 1;
-const RECORDS: u8 = 2;
 
 const DOMAIN: &[u8] = b"esync presence record v1";
 
@@ -82,21 +71,6 @@ pub(crate) struct Record {
 pub(crate) struct SignedRecord {
     pub(crate) record: Record,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// A record with what travels beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Item {
-    pub(crate) age_s: u64,
-    pub(crate) signed: SignedRecord,
-    pub(crate) metadata: Option<Vec<u8>>,
-}
-
-/// A message of the presence channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
-    Digest(Vec<(ShortId, u64)>),
-    Records(Vec<Item>),
 }
 
 /// Hash by which a record names its metadata.
@@ -157,10 +131,19 @@ impl Record {
 }
 
 impl SignedRecord {
-    /// Parses; [`SignedRecord::verify`] is separate, because most records that arrive are known already.
+    /// Reads a record of anybody. [`SignedRecord::verify`] is separate.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes);
         let key = PeerKey::from_bytes(r.take(PeerKey::LEN)?).map_err(|_| r.invalid("peer key"))?;
+        Self::parse_of(key, bytes)
+    }
+
+    /// Reads a record of a key that is known already, which spares the check that it is a point of the curve.
+    pub(crate) fn parse_of(key: PeerKey, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(bytes);
+        if r.take(PeerKey::LEN)? != key.as_bytes() {
+            return Err(r.invalid("peer key"));
+        }
         let seq = r.u64_le()?;
         let ttl_s = r.varint()?;
         let flags = r.u8()?;
@@ -195,83 +178,19 @@ impl SignedRecord {
         Ok(Self { record, bytes: bytes.to_vec() })
     }
 
-    /// Whether the record's own key signed it for this database.
-    pub(crate) fn verify(&self, db_hash: &[u8; 16]) -> bool {
+    /// Whether the record's own key, which is `key`, signed it for this database.
+    pub(crate) fn verify(&self, key: &VerifyingKey, db_hash: &[u8; 16]) -> bool {
         let Some((content, signature)) = self.bytes.split_last_chunk::<64>() else { return false };
-        self.record.key.verify(&signed_message(db_hash, content), signature)
-    }
-}
-
-impl Message {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut b = Vec::new();
-        match self {
-            Message::Digest(entries) => {
-                b.push(DIGEST);
-                put_varint(&mut b, entries.len() as u64);
-                for (id, seq) in entries {
-                    b.extend_from_slice(id);
-                    b.extend_from_slice(&seq.to_le_bytes());
-                }
-            }
-            Message::Records(items) => {
-                b.push(RECORDS);
-                put_varint(&mut b, items.len() as u64);
-                for i in items {
-                    put_varint(&mut b, i.age_s);
-                    put_bytes(&mut b, &i.signed.bytes);
-                    match &i.metadata {
-                        None => b.push(0),
-                        Some(m) => {
-                            b.push(1);
-                            put_bytes(&mut b, m);
-                        }
-                    }
-                }
-            }
-        }
-        b
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(bytes);
-        let out = match r.u8()? {
-            DIGEST => {
-                let n = r.len(MAX_DIGEST)?;
-                let mut entries = Vec::new();
-                for _ in 0..n {
-                    entries.push((r.array()?, r.u64_le()?));
-                }
-                Message::Digest(entries)
-            }
-            RECORDS => {
-                let mut items = Vec::new();
-                for _ in 0..r.len(MAX_ITEMS)? {
-                    items.push(Item {
-                        age_s: r.varint()?,
-                        signed: SignedRecord::parse(r.bytes(MAX_RECORD)?)?,
-                        metadata: match r.u8()? {
-                            0 => None,
-                            1 => Some(r.bytes(MAX_METADATA)?.to_vec()),
-                            _ => return Err(r.invalid("metadata flag")),
-                        },
-                    });
-                }
-                Message::Records(items)
-            }
-            _ => return Err(r.invalid("kind of presence message")),
-        };
-        r.finish()?;
-        Ok(out)
+        key.verify(&signed_message(db_hash, content), signature)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn signed(seed: u8, edges: usize) -> (Identity, SignedRecord) {
+    pub(crate) fn signed(seed: u8, edges: usize) -> (Identity, SignedRecord) {
         let identity = Identity::generate(&mut |out| out.fill(seed));
         let record = Record {
             key: identity.peer_key(),
@@ -293,53 +212,32 @@ mod tests {
     }
 
     #[test]
-    fn messages_round_trip() {
-        let (_, a) = signed(1, 0);
-        let (_, b) = signed(2, MAX_EDGES);
-        let items = vec![
-            Item { age_s: 3, signed: a, metadata: Some(b"{\"a\":1}".to_vec()) },
-            Item { age_s: 0, signed: b, metadata: None },
-        ];
-        for m in [Message::Digest(vec![([1; 8], u64::MAX), ([2; 8], 0)]), Message::Records(items)] {
-            assert_eq!(Message::decode(&m.encode()), Ok(m));
-        }
-    }
-
-    #[test]
     fn signatures_bind_content_key_and_database() {
         let (_, good) = signed(1, 2);
-        assert!(good.verify(&[5; 16]));
-        assert!(!good.verify(&[6; 16]));
+        let verify = |r: &SignedRecord, db: &[u8; 16]| r.verify(&r.record.key.verifying(), db);
+        assert!(verify(&good, &[5; 16]));
+        assert!(!verify(&good, &[6; 16]));
         // A changed byte anywhere is either unreadable or unsigned.
         for at in 0..good.bytes.len() {
             let mut bytes = good.bytes.clone();
             bytes[at] ^= 1;
             if let Ok(forged) = SignedRecord::parse(&bytes) {
-                assert!(!forged.verify(&[5; 16]), "byte {at}");
+                assert!(!verify(&forged, &[5; 16]), "byte {at}");
             }
         }
         // Another key cannot sign for this one.
         let thief = Identity::generate(&mut |out| out.fill(9));
         let forged = good.record.clone().sign(&thief, &[5; 16]);
-        assert!(!forged.verify(&[5; 16]));
+        assert!(!verify(&forged, &[5; 16]));
+        // Nor is it read as a record of it.
+        assert_eq!(SignedRecord::parse_of(good.record.key, &good.bytes), Ok(good.clone()));
+        assert!(SignedRecord::parse_of(thief.peer_key(), &good.bytes).is_err());
     }
 
     proptest! {
         #[test]
-        fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..3) {
+        fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = SignedRecord::parse(&bytes);
-            let mut m = bytes;
-            m.insert(0, kind);
-            let _ = Message::decode(&m);
-        }
-
-        #[test]
-        fn changed_messages_never_panic(at in 0usize..400, with: u8) {
-            let (_, a) = signed(1, 3);
-            let mut m = Message::Records(vec![Item { age_s: 3, signed: a, metadata: None }]).encode();
-            let n = m.len();
-            m[at % n] = with;
-            let _ = Message::decode(&m);
         }
     }
 }

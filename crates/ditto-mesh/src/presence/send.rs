@@ -1,13 +1,13 @@
 //! What neighbours get: our own record, and what they lack of others.
 
-use super::record::{self, Edge, Item, MAX_DIGEST, MAX_EDGES, MAX_ITEMS, Message, NO_METADATA, Record};
-use super::{Bucket, Neighbour, Presence, Stored, empty};
+use std::sync::Arc;
+
+use super::message::{Batch, digest};
+use super::record::{self, Edge, MAX_EDGES, NO_METADATA, Record};
+use super::{Bucket, Neighbour, Presence, Stored};
 use crate::config::display_name;
 use crate::hello::PROTOCOL;
 use crate::peer_key::PeerKey;
-
-/// Bytes of records in one message.
-const BATCH: usize = 48 << 10;
 
 /// Peers from which on records are refreshed and expire three times slower.
 const LARGE_MESH: usize = 200;
@@ -40,9 +40,11 @@ impl Presence {
             edges: self.neighbours.iter().take(MAX_EDGES).map(edge).collect(),
         };
         let stored = Stored {
+            short: self.local.short_id(),
+            verifying: self.verifying.clone(),
             signed: record.sign(&self.identity, &self.db_hash),
             metadata: Some(self.metadata.0.clone()),
-            value: empty(),
+            facts: Arc::new(self.own_facts()),
             born: now,
             expires: u64::MAX,
             bucket: Bucket { tokens: 0, since: now },
@@ -54,6 +56,14 @@ impl Presence {
         }
     }
 
+    /// What others said goes on a moment after it came. In a dense mesh the same record comes from several sides, and records
+    /// of several peers come at once when a link has changed: so it costs fewer messages, and goes to fewer who have it. The
+    /// pause differs from peer to peer and from record to record, so that not everybody waits for the same moment.
+    pub(super) fn pass_on_soon(&mut self, seq: u64, now: u64) {
+        let pause = (self.spread ^ seq) % (self.limits.gather + 1);
+        self.pass_on_at = Some(self.pass_on_at.map_or(now + pause, |at| at.min(now + pause)));
+    }
+
     /// Messages to send, to neighbours that `has_room` allows. What is not sent now stays noted by origin, so that a
     /// slow neighbour gets the newest state and costs no memory.
     pub(crate) fn flush(&mut self, now: u64, has_room: impl Fn(&PeerKey) -> bool) -> Vec<(PeerKey, Vec<u8>)> {
@@ -63,12 +73,11 @@ impl Presence {
                 continue;
             }
             if std::mem::take(&mut n.digest_due) {
-                let entries =
-                    self.records.iter().take(MAX_DIGEST).map(|(k, s)| (k.short_id(), s.signed.record.seq));
-                out.push((*peer, Message::Digest(entries.collect()).encode()));
+                let entries = self.records.values().map(|s| (s.short, s.signed.record.seq));
+                out.push((*peer, digest(entries)));
             }
-            let (mut items, mut size) = (Vec::new(), 0);
-            while size < BATCH && items.len() < MAX_ITEMS {
+            let mut batch = Batch::default();
+            while batch.has_room() {
                 let Some(key) = n.outbox.pop_first() else { break };
                 let Some(s) = self.records.get(&key) else { continue };
                 let (seq, hash) = (s.signed.record.seq, s.signed.record.meta_hash);
@@ -76,19 +85,12 @@ impl Presence {
                 if had_seq >= seq {
                     continue;
                 }
-                let metadata = if had_meta == hash { None } else { s.metadata.clone() };
+                let metadata = if had_meta == hash { None } else { s.metadata.as_deref() };
                 let told = if had_meta == hash || metadata.is_some() { hash } else { had_meta };
                 n.known.insert(key, (seq, told));
-                size += s.signed.bytes.len() + metadata.as_ref().map_or(0, Vec::len) + 16;
-                items.push(Item {
-                    age_s: now.saturating_sub(s.born) / 1000,
-                    signed: s.signed.clone(),
-                    metadata,
-                });
+                batch.push(now.saturating_sub(s.born) / 1000, &s.signed, metadata);
             }
-            if !items.is_empty() {
-                out.push((*peer, Message::Records(items).encode()));
-            }
+            out.extend(batch.finish().map(|bytes| (*peer, bytes)));
         }
         out
     }

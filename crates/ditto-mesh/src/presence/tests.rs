@@ -1,5 +1,6 @@
 use ditto_types::Object;
 
+use super::message::Batch;
 use super::record::{Edge, Record};
 use super::*;
 use crate::hello::PROTOCOL;
@@ -57,26 +58,39 @@ fn record(id: &Identity, seq: u64, edges: &[PeerKey], meta: &[u8]) -> Record {
     }
 }
 
+fn aged(age_s: u64, items: Vec<(SignedRecord, Option<&[u8]>)>) -> Vec<u8> {
+    let mut batch = Batch::default();
+    items.iter().for_each(|(signed, metadata)| batch.push(age_s, signed, *metadata));
+    batch.finish().unwrap()
+}
+
 fn message(items: Vec<(SignedRecord, Option<&[u8]>)>) -> Vec<u8> {
-    let item = |(signed, meta): (SignedRecord, Option<&[u8]>)| Item {
-        age_s: 0,
-        signed,
-        metadata: meta.map(<[u8]>::to_vec),
-    };
-    Message::Records(items.into_iter().map(item).collect()).encode()
+    aged(0, items)
 }
 
-fn sent(p: &mut Presence, now: u64) -> Vec<(PeerKey, Message)> {
-    p.flush(now, |_| true).into_iter().map(|(k, b)| (k, Message::decode(&b).unwrap())).collect()
+/// What is sent when nothing waits any more to be passed on.
+fn sent(p: &mut Presence, now: u64) -> Vec<(PeerKey, Vec<u8>)> {
+    p.advance(now + p.limits.gather);
+    p.flush(now + p.limits.gather, |_| true)
 }
 
-/// Sequence numbers of a peer's record in what is sent to another.
-fn seqs(messages: &[(PeerKey, Message)], to: &PeerKey, of: &PeerKey) -> Vec<u64> {
-    let items = messages.iter().filter(|(k, _)| k == to).filter_map(|(_, m)| match m {
-        Message::Records(items) => Some(items),
-        Message::Digest(_) => None,
-    });
-    items.flatten().filter(|i| i.signed.record.key == *of).map(|i| i.signed.record.seq).collect()
+/// Sequence numbers of a peer's record in what is sent to another, and whether its metadata goes with them.
+fn items(messages: &[(PeerKey, Vec<u8>)], to: &PeerKey, of: &PeerKey) -> Vec<(u64, bool)> {
+    let mut out = Vec::new();
+    for (_, bytes) in messages.iter().filter(|(k, _)| k == to) {
+        let Message::Records(items) = Message::decode(bytes).unwrap() else { continue };
+        for packed in items {
+            let (key, seq) = packed.head().unwrap();
+            if key == *of.as_bytes() {
+                out.push((seq, packed.metadata.is_some()));
+            }
+        }
+    }
+    out
+}
+
+fn seqs(messages: &[(PeerKey, Vec<u8>)], to: &PeerKey, of: &PeerKey) -> Vec<u64> {
+    items(messages, to, of).into_iter().map(|(seq, _)| seq).collect()
 }
 
 #[test]
@@ -150,7 +164,6 @@ fn a_flood_of_one_origin_is_slowed_and_its_last_record_arrives() {
     let mut forwarded = Vec::new();
     for seq in 1..=200 {
         p.on_message(&b, message(vec![(record(&far, seq, &[], b"").sign(&far, &DB), None)]), 2000);
-        p.advance(2000);
         forwarded.extend(seqs(&sent(&mut p, 2000), &c, &far.peer_key()));
     }
     assert!(forwarded.len() <= 21, "{} of 200 records went on", forwarded.len());
@@ -162,7 +175,8 @@ fn a_flood_of_one_origin_is_slowed_and_its_last_record_arrives() {
 
 #[test]
 fn a_neighbour_that_floods_is_held_back() {
-    let limits = PresenceLimits { neighbour_burst: 10, neighbour_rate: 10, ..PresenceLimits::default() };
+    let limits =
+        PresenceLimits { neighbour_burst: 10, neighbour_rate: 10, gather: 0, ..PresenceLimits::default() };
     let mut p = presence(1, limits);
     let b = info(2).peer;
     p.neighbour_up(info(2), 1000);
@@ -187,13 +201,12 @@ fn records_expire_with_their_age_and_make_room_by_reach() {
     let (b, far) = (info(2).peer, identity(9));
     p.neighbour_up(info(2), 1000);
     p.advance(1300);
-    let old = Item { age_s: 170, signed: record(&far, 1, &[], b"").sign(&far, &DB), metadata: None };
-    p.on_message(&b, Message::Records(vec![old.clone()]).encode(), 2000);
+    let old = record(&far, 1, &[], b"").sign(&far, &DB);
+    p.on_message(&b, aged(170, vec![(old.clone(), None)]), 2000);
     assert!(p.records.contains_key(&far.peer_key()));
     p.advance(12_000);
     assert!(!p.records.contains_key(&far.peer_key()));
-    let dead = Item { age_s: 180, ..old };
-    p.on_message(&b, Message::Records(vec![dead]).encode(), 12_000);
+    p.on_message(&b, aged(180, vec![(old, None)]), 12_000);
     assert!(!p.records.contains_key(&far.peer_key()));
     for seed in 10..20 {
         let id = identity(seed);
@@ -215,15 +228,55 @@ fn metadata_travels_once_and_must_match_its_hash() {
     p.on_message(&b, message(vec![(with(1), Some(b"{\"role\":\"forged\"}"))]), 2000);
     assert_eq!(p.records[&far.peer_key()].metadata, None);
     p.on_message(&b, message(vec![(with(1), Some(meta))]), 2000);
-    let attached = |m: &[(PeerKey, Message)]| {
-        let of = |m: &Message| matches!(m, Message::Records(i) if i.iter().any(|i| i.metadata.is_some()));
-        m.iter().filter(|(k, m)| *k == c && of(m)).count()
-    };
-    assert_eq!(attached(&sent(&mut p, 2000)), 1);
+    assert_eq!(items(&sent(&mut p, 2000), &c, &far.peer_key()), [(1, true)]);
     p.on_message(&b, message(vec![(with(2), None)]), 2000);
+    assert_eq!(items(&sent(&mut p, 2100), &c, &far.peer_key()), [(2, false)]);
+    let value = &p.records[&far.peer_key()].facts.metadata;
+    assert_eq!(value.get("role").and_then(Value::as_str), Some("kitchen"));
+}
+
+#[test]
+fn records_of_others_are_gathered_and_not_sent_to_who_has_them() {
+    let mut p = presence(1, PresenceLimits::default());
+    let [b, c, d] = [2, 3, 4].map(|i| info(i).peer);
+    [2, 3, 4].into_iter().for_each(|i| p.neighbour_up(info(i), 1000));
+    p.advance(1300);
+    sent(&mut p, 1300);
+    let (one, two) = (identity(8), identity(9));
+    let bytes = |id: &Identity| message(vec![(record(id, 7, &[], b"").sign(id, &DB), None)]);
+    p.on_message(&b, bytes(&one), 2000);
+    p.on_message(&b, bytes(&two), 2000);
+    // The third has it from elsewhere.
+    p.on_message(&c, bytes(&one), 2000);
+    p.advance(2000);
+    let due = p.next_deadline().unwrap();
+    assert!(due <= 2000 + p.limits.gather || p.neighbours[&d].later.is_empty(), "{due}");
     let out = sent(&mut p, 2000);
-    assert_eq!((seqs(&out, &c, &far.peer_key()), attached(&out)), (vec![2], 0));
-    assert_eq!(p.records[&far.peer_key()].value.get("role").and_then(Value::as_str), Some("kitchen"));
+    assert_eq!(out.iter().filter(|(to, _)| *to == d).count(), 1, "both go in one message");
+    let keys = [one.peer_key(), two.peer_key()];
+    assert_eq!(keys.map(|k| seqs(&out, &d, &k).len()), [1, 1]);
+    assert_eq!(keys.map(|k| seqs(&out, &c, &k).len()), [0, 1]);
+    assert_eq!(keys.map(|k| seqs(&out, &b, &k).len()), [0, 0]);
+    // Our own record does not wait.
+    p.set_overlap_group(3, 3000);
+    p.advance(3300);
+    assert_eq!(p.flush(3300, |_| true).len(), 3);
+}
+
+#[test]
+fn a_message_with_a_broken_record_changes_nothing() {
+    let mut p = presence(1, PresenceLimits::default());
+    let (b, far) = (info(2).peer, identity(9));
+    p.neighbour_up(info(2), 1000);
+    let good = record(&far, 7, &[], b"").sign(&far, &DB);
+    let broken = SignedRecord { bytes: good.bytes[..good.bytes.len() - 1].to_vec(), ..good.clone() };
+    p.on_message(&b, message(vec![(good.clone(), None), (broken.clone(), None)]), 2000);
+    assert!(matches!(&p.take_faults()[..], [Fault::Violation { .. }]));
+    assert!(!p.records.contains_key(&far.peer_key()));
+    // Twice in one message is no fault.
+    p.on_message(&b, message(vec![(good.clone(), None), (good, None)]), 2000);
+    assert_eq!(p.take_faults(), []);
+    assert_eq!(p.records[&far.peer_key()].signed.record.seq, 7);
 }
 
 #[test]

@@ -103,6 +103,24 @@ fn islands_that_discover_each_other_join_though_everybody_is_full() {
 }
 
 #[test]
+fn announcements_of_who_is_gone_cost_no_link() {
+    let limit = (2, 2);
+    let mut w = crowd(6, limit);
+    for a in 0..6 {
+        (a + 1..6).for_each(|b| meet(&mut w, a, b));
+    }
+    join(&mut w, limit, 20_000);
+    w.run(20_000);
+    let full = (0..6).find(|i| degrees(&w, *i).0 == limit.0).unwrap();
+    let dials = w.nodes[full].dials.len();
+    w.discover(full, "token of nobody", &["nobody"]);
+    w.run(60_000);
+    assert!(w.nodes[full].dials.len() >= dials + 3, "it is tried again and again");
+    assert!(!w.nodes[full].events().any(|e| matches!(e, ConnectionEvent::MadeRoom { .. })));
+    assert_eq!(degrees(&w, full).0, limit.0);
+}
+
+#[test]
 fn a_crowd_forms_one_mesh_within_its_limits() {
     for n in [2, 7, 14] {
         let mut w = crowd(n, (3, 6));

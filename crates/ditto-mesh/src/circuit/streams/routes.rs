@@ -21,9 +21,9 @@ impl Streams {
         self.touched = true;
         s.retry_at = None;
         let avoid = s.avoided(cx.now);
-        let Some(route) = route::find(cx.graph, &s.peer, &avoid) else {
+        let Some(route) = route::find(cx.topology, &s.peer, &avoid) else {
             // A circuit that never was up fails at once if waiting promises nothing.
-            let any = !avoid.is_empty() && route::find(cx.graph, &s.peer, &BTreeSet::new()).is_some();
+            let any = !avoid.is_empty() && route::find(cx.topology, &s.peer, &BTreeSet::new()).is_some();
             let reason = if any { s.last_end } else { CircuitEnd::NoRoute };
             if !s.established && reason != CircuitEnd::Lost && !(any && reason == CircuitEnd::NoRoute) {
                 return self.finish(id, reason, switch);
