@@ -77,6 +77,8 @@ async fn both_ends_may_close_at_once() {
         let (here, there) = stream(&a.ditto, &b.ditto, &streams, Reliability::Reliable).await;
         here.send("from here").await.unwrap();
         there.send("from there").await.unwrap();
+        here.wait_acked(1).await.unwrap();
+        there.wait_acked(1).await.unwrap();
         let (first, second) = tokio::join!(here.close(), there.close());
         for (stream, said) in [(&here, first), (&there, second)] {
             let end = stream.closed().await;
@@ -84,7 +86,7 @@ async fn both_ends_may_close_at_once() {
             assert_eq!((said, stream.close_reason()), (end, end), "the reason does not change");
             assert!(stream.send("late").await.is_err());
         }
-        // What was accepted before is there, and after it the end.
+        // What had arrived is there, and after it the end.
         assert_eq!(
             (here.recv().await, there.recv().await),
             (Some(b"from there".to_vec()), Some(b"from here".to_vec()))
