@@ -172,7 +172,9 @@ mod tests {
             let n = m.len();
             m[at % n] = with;
             if let Ok(Message::Records(items)) = Message::decode(&m) {
-                let _ = items.iter().map(|i| (i.head(), SignedRecord::parse(i.record))).count();
+                for packed in items {
+                    let _ = (packed.head(), SignedRecord::parse(packed.record));
+                }
             }
         }
     }
