@@ -193,6 +193,8 @@ impl Circuits {
         frame: usize,
         now: u64,
     ) {
+        // What the neighbour sends is for circuits as likely as not.
+        self.streams.expect_more(session.is_more_coming());
         self.switch.feed(peer, session, room, frame, now, &mut self.streams);
         self.report_dropped();
     }

@@ -74,6 +74,8 @@ pub struct Mesh {
     peers: BTreeMap<PeerKey, Peer>,
     /// Peers whose session may have something to send.
     dirty: BTreeSet<PeerKey>,
+    /// Which of them was served last.
+    pumped: Option<PeerKey>,
     dialer: Dialer,
     choice: Choice,
     requests: Requests,
@@ -119,6 +121,7 @@ impl Mesh {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            pumped: None,
             dialer: Dialer::new(config.discovery_token.clone(), limits.clone()),
             choice: Choice::default(),
             requests: Requests::default(),

@@ -20,6 +20,9 @@ use crate::sched::Scheduler;
 /// Acknowledge after this many bytes.
 const FACK_BYTES: usize = 64 << 10;
 
+/// The same while more is known to be coming: then an acknowledgement may wait for it.
+const FACK_BYTES_COMING: usize = 128 << 10;
+
 /// Acknowledge at the latest after this time, when no message has ended.
 const FACK_DELAY_MS: u64 = 20;
 
@@ -147,6 +150,8 @@ pub(crate) struct Session {
     fack_at: Option<u64>,
     /// Something was lately sent soon after a message had come, so that an acknowledgement may wait for that.
     answers: bool,
+    /// More has been sent to us than is here.
+    is_more_coming: bool,
     /// When one last went out by itself because it did not wait.
     alone_at: Option<u64>,
 
@@ -205,6 +210,7 @@ impl Session {
             fack_now: false,
             fack_at: None,
             answers: false,
+            is_more_coming: false,
             alone_at: None,
             datagrams: VecDeque::new(),
             datagram_bytes: 0,
@@ -246,6 +252,15 @@ impl Session {
         if let Some(channel) = self.channels[service as usize].id {
             self.push_frame(Frame::Reset { channel, code });
         }
+    }
+
+    /// Says before [`Session::fill`] whether the other side has sent more than is here.
+    pub(crate) fn expect_more(&mut self, is_more_coming: bool) {
+        self.is_more_coming = is_more_coming;
+    }
+
+    pub(crate) fn is_more_coming(&self) -> bool {
+        self.is_more_coming
     }
 
     /// Whether everything that was put into frames is acknowledged.

@@ -254,7 +254,7 @@ impl TlsFactory {
         };
         // What is sent is bounded by the frame layer, so a buffer limit could only cut a record in two.
         conn.set_buffer_limit(None);
-        Ok(SecureChannel { conn, closed: false })
+        Ok(SecureChannel { conn, closed: false, records: Records::default() })
     }
 }
 
@@ -263,6 +263,37 @@ pub(crate) struct SecureChannel {
     conn: Connection,
     /// The other side has said that nothing more comes.
     closed: bool,
+    records: Records,
+}
+
+/// Follows the records in the ciphertext that comes.
+#[derive(Debug, Default)]
+struct Records {
+    /// What has come of the head of a record: kind, version, length.
+    head: [u8; 5],
+    have: usize,
+    /// What is still to come of its body.
+    left: usize,
+}
+
+impl Records {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let n = self.left.min(bytes.len());
+                self.left -= n;
+                bytes = &bytes[n..];
+                continue;
+            }
+            self.head[self.have] = *first;
+            bytes = rest;
+            self.have += 1;
+            if self.have == self.head.len() {
+                self.have = 0;
+                self.left = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
+            }
+        }
+    }
 }
 
 impl SecureChannel {
@@ -285,10 +316,13 @@ impl SecureChannel {
     /// it has to be called again after that.
     pub(crate) fn take(&mut self, bytes: &mut &[u8]) -> Result<bool, TlsError> {
         while !bytes.is_empty() && !self.closed {
-            if self.conn.read_tls(bytes)? == 0 {
+            let all = *bytes;
+            let taken = self.conn.read_tls(bytes)?;
+            if taken == 0 {
                 self.closed = true;
                 break;
             }
+            self.records.pass(&all[..taken.min(all.len())]);
             let state = self.conn.process_new_packets()?;
             self.closed = state.peer_has_closed();
             if state.plaintext_bytes_to_read() > 0 {
@@ -296,6 +330,11 @@ impl SecureChannel {
             }
         }
         if self.closed { Err(TlsError("the peer closed the channel".into())) } else { Ok(false) }
+    }
+
+    /// Whether a record has come in part: the other side has sent more, which will be here soon.
+    pub(crate) fn is_mid_record(&self) -> bool {
+        self.records.have > 0 || self.records.left > 0
     }
 
     /// The next plaintext: the rest of one record.
@@ -375,6 +414,16 @@ mod tests {
         Ok((at_c, at_s))
     }
 
+    /// Where the records in `bytes` end.
+    fn ends(bytes: &[u8]) -> Vec<usize> {
+        let (mut at, mut out) = (0, Vec::new());
+        while at < bytes.len() {
+            at += 5 + usize::from(u16::from_be_bytes([bytes[at + 3], bytes[at + 4]]));
+            out.push(at);
+        }
+        out
+    }
+
     #[test]
     fn both_sides_prove_their_keys_and_share_an_exporter() {
         let (a, b) = (identity(1), identity(2));
@@ -390,9 +439,16 @@ mod tests {
         let big: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
         c.send(&big).unwrap();
         let mut got = Vec::new();
-        for part in c.take_output().chunks(777) {
+        assert!(!s.is_mid_record());
+        let bytes = c.take_output();
+        let (mut partial, mut at) = (0, 0);
+        for part in bytes.chunks(777) {
             s.receive(part, &mut got).unwrap();
+            at += part.len();
+            partial += usize::from(s.is_mid_record());
+            assert_eq!(s.is_mid_record(), !ends(&bytes).contains(&at), "{at}");
         }
+        assert!(partial > 100 && !s.is_mid_record());
         assert_eq!(got, big);
     }
 

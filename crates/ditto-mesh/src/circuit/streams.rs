@@ -38,6 +38,8 @@ pub(super) struct Streams {
     /// Something has changed since the deadlines were looked at.
     touched: bool,
     wake: u64,
+    /// The neighbour that is served has sent more than is here.
+    is_more_coming: bool,
 }
 
 impl Ends for Streams {
@@ -49,6 +51,7 @@ impl Ends for Streams {
             return Rope::default();
         };
         self.touched = true;
+        s.session.expect_more(self.is_more_coming);
         let out = s.pull(budget, now);
         if let Some(bytes) = s.session.level_change(Service::Stream).filter(|_| !s.is_told()) {
             self.actions.push_back(Action::CircuitQueued { circuit: s.id, bytes });
@@ -69,7 +72,13 @@ impl Streams {
             actions: VecDeque::new(),
             touched: false,
             wake: u64::MAX,
+            is_more_coming: false,
         }
+    }
+
+    /// Says before pulls whether the neighbour has sent more than is here.
+    pub(super) fn expect_more(&mut self, is_more_coming: bool) {
+        self.is_more_coming = is_more_coming;
     }
 
     pub(super) fn poll(&mut self) -> Option<Action> {

@@ -30,6 +30,8 @@ pub(super) struct Peer {
     since: u64,
     /// When the session was last given to a link.
     pub(super) moved: u64,
+    /// It had more to send than went in the last write.
+    pub(super) in_burst: bool,
 }
 
 impl Mesh {
@@ -132,6 +134,7 @@ impl Mesh {
             announced: false,
             since: self.now,
             moved: self.now,
+            in_burst: false,
         };
         self.peers.insert(*peer, p);
         self.dialer.touch();

@@ -1,5 +1,7 @@
 //! What passes over the links of a session: frames that arrive and what they lead to, and what is put on the link.
 
+use std::ops::Bound;
+
 use super::sessions::Peer;
 use super::{BYE_REFUSED, MAX_DATAGRAM, Mesh};
 use crate::api::{Action, Lane, SendFailure};
@@ -9,11 +11,14 @@ use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
 use crate::rope::Rope;
 use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Violation};
-use crate::tls::{RECORD, TlsError};
+use crate::tls::{RECORD, SecureChannel, TlsError};
 use crate::transport::LinkId;
 
-/// Ciphertext handed to the transport in one piece.
-const WRITE: usize = 4 * RECORD;
+/// What is encrypted before it is handed to the transport: about four records, whose memory serves again for the next.
+const WRITE: usize = 4 * RECORD - FIRST;
+
+/// The same for the first write of a burst, one record: the other side can begin with it while the others are encrypted.
+const FIRST: usize = RECORD / 2;
 
 impl Mesh {
     /// Takes bytes of a ready link. Frames of the session that are whole in one record are read where they were decrypted.
@@ -202,22 +207,37 @@ impl Mesh {
         }
     }
 
-    /// Sends what the sessions that were touched have to send.
+    /// Sends what the sessions that were touched have to send, until there is something to write: the memory of one write is
+    /// used again for the next.
     pub(super) fn pump_dirty(&mut self) {
-        while let Some(peer) = self.dirty.pop_first() {
+        while self.actions.is_empty()
+            && let Some(peer) = self.next_dirty()
+        {
             self.pump(&peer);
             // What has left one neighbour's queue may be credit for another.
             self.take_circuit_output();
         }
     }
 
+    /// They take turns.
+    fn next_dirty(&mut self) -> Option<PeerKey> {
+        let after = |last| self.dirty.range((Bound::Excluded(last), Bound::Unbounded)).next();
+        let next = self.pumped.and_then(after).or_else(|| self.dirty.first()).copied()?;
+        self.dirty.remove(&next);
+        self.pumped = Some(next);
+        Some(next)
+    }
+
+    /// Puts what a session has to send on its link, as much as goes in one write.
     fn pump(&mut self, peer: &PeerKey) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         let mut fates = Vec::new();
         let mut failed = None;
         if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
             let frame = link.frame(&self.limits);
-            let mut pending = 0;
+            p.session.expect_more(link.channel.as_ref().is_some_and(SecureChannel::is_mid_record));
+            let (mut pending, most) = (0, if p.in_burst { WRITE } else { FIRST });
+            p.in_burst = false;
             loop {
                 let room = link.room(&self.limits).saturating_sub(pending);
                 let mut batch = Rope::from(std::mem::take(&mut link.control));
@@ -230,16 +250,18 @@ impl Mesh {
                     break;
                 }
                 pending += batch.len();
-                if pending >= WRITE || batch.is_empty() {
-                    let bytes = link.take_output();
-                    pending = 0;
-                    if !bytes.is_empty() {
-                        self.actions.push_back(Action::Write { link: link.id, bytes });
-                    }
+                if pending < most && !batch.is_empty() {
+                    continue;
                 }
-                if batch.is_empty() {
-                    break;
+                let bytes = link.take_output();
+                if !bytes.is_empty() {
+                    self.actions.push_back(Action::Write { link: link.id, bytes });
                 }
+                if !batch.is_empty() {
+                    p.in_burst = true;
+                    self.dirty.insert(*peer);
+                }
+                break;
             }
         }
         for lane in [Lane::SyncLive, Lane::SyncBulk, Lane::Bus, Lane::Blobs] {

@@ -1,6 +1,6 @@
 //! What a session sends next: acknowledgements and credit, what has to be sent again, then the classes by their weights.
 
-use super::{ANSWER_MS, DatagramFate, Maker, Session};
+use super::{ANSWER_MS, DatagramFate, FACK_BYTES_COMING, Maker, Session};
 use crate::frame::{FRAME_OVERHEAD, Frame, MAX_FACK, data_head};
 use crate::rope::{Rope, SMALL};
 use crate::sched::CLASSES;
@@ -80,7 +80,13 @@ impl Session {
             }
             return;
         }
-        let due = self.fack_now || self.fack_at.is_some_and(|at| at <= now);
+        let late = self.fack_at.is_some_and(|at| at <= now);
+        if self.is_more_coming && !something && !late && self.unfacked_bytes < FACK_BYTES_COMING {
+            // What comes has to be acknowledged as well: one for both.
+            self.fack_at = Some(self.fack_at.map_or(u64::MAX, |at| at).min(now + ANSWER_MS));
+            return;
+        }
+        let due = self.fack_now || late;
         if data {
             self.answers = true;
         } else if due && !something {

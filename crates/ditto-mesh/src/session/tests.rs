@@ -250,6 +250,45 @@ fn acknowledgements_ride_on_answers_where_answers_are_usual() {
 }
 
 #[test]
+fn an_acknowledgement_waits_for_what_is_known_to_come() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    for now in [0, 50] {
+        kinds(&mut b, now, &mut a);
+        a.read(now, usize::MAX);
+        kinds(&mut a, now, &mut b);
+        b.read(now, usize::MAX);
+    }
+    let send = |a: &mut Side, b: &mut Side, now| {
+        a.session.send(Service::SyncBulk, vec![1; 10_000], Some(1));
+        assert_eq!(kinds(a, now, b), (true, false));
+        b.read(now, usize::MAX);
+    };
+    // The message is whole, but part of another record is here.
+    send(&mut a, &mut b, 100);
+    b.session.expect_more(true);
+    assert_eq!(kinds(&mut b, 100, &mut a), (false, false));
+    assert_eq!(b.session.fack_deadline(), Some(100 + ANSWER_MS));
+    // The rest has come: one acknowledgement for both.
+    send(&mut a, &mut b, 101);
+    b.session.expect_more(false);
+    assert_eq!(kinds(&mut b, 101, &mut a), (false, true));
+    a.read(101, usize::MAX);
+    assert_eq!(a.transmitted.len(), 2);
+    // The rest does not come.
+    send(&mut a, &mut b, 200);
+    b.session.expect_more(true);
+    assert_eq!(kinds(&mut b, 200, &mut a), (false, false));
+    assert_eq!(kinds(&mut b, 200 + ANSWER_MS, &mut a), (false, true));
+    // There is no end of it.
+    for _ in 0..FACK_BYTES_COMING / 10_000 {
+        send(&mut a, &mut b, 300);
+        assert_eq!(kinds(&mut b, 300, &mut a), (false, false));
+    }
+    send(&mut a, &mut b, 300);
+    assert!(kinds(&mut b, 300, &mut a).1);
+}
+
+#[test]
 fn frames_fill_records_and_are_not_cut_by_them() {
     let (mut a, mut b) = open_pair(&Limits::default());
     for size in [100, 40_000, 64 << 10, 9_000, 1, 60_000] {

@@ -356,7 +356,8 @@ impl BusStream {
         let more = !state.batches.is_empty() || state.ended;
         drop(state);
         if credit.is_some() {
-            self.handle.driver.post(credit);
+            // An answer that the app gives now takes it along.
+            self.handle.driver.post_for_later(credit);
         }
         if woken && more {
             shared.arrived.notify_one();
