@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use ditto_types::{ErrorKind, Object, SmolStr, Value};
 
-pub(crate) use budget::{Budget, Exceeded, weight};
+pub(crate) use budget::{ALLOCATION, Budget, Exceeded, memory, weight};
 pub use budget::{MAX_EVALUATION_BYTES, MAX_EVALUATION_STEPS};
 use each::Frame;
 

@@ -73,7 +73,7 @@ impl Item {
     /// Approximate bytes of memory the row holds.
     pub fn weight(&self) -> usize {
         match self {
-            Item::Value(v) => crate::eval::weight(v),
+            Item::Value(v) => crate::eval::memory(v),
             Item::Lazy(lazy) => lazy.weight(),
         }
     }
@@ -96,7 +96,7 @@ impl LazyItem for Shared {
     }
 
     fn weight(&self) -> usize {
-        crate::eval::weight(&self.0)
+        crate::eval::memory(&self.0)
     }
 }
 

@@ -85,3 +85,27 @@ pub(crate) fn weight(v: &Value) -> usize {
         _ => 0,
     }
 }
+
+/// What an allocator takes besides what it is asked for, about.
+pub(crate) const ALLOCATION: usize = 16;
+
+/// A node of the maps that objects are: with room for eleven fields, however few there are.
+const MAP_NODE: usize = 11 * (size_of::<SmolStr>() + size_of::<Value>()) + 2 * ALLOCATION;
+
+/// Memory that a value takes, about, where it is held with many others: an object of two fields takes several times its
+/// [`weight`].
+pub(crate) fn memory(v: &Value) -> usize {
+    let text = |s: &SmolStr| if s.is_heap_allocated() { s.len() + 2 * ALLOCATION } else { 0 };
+    let beside = |v: &Value| memory(v) - size_of::<Value>();
+    size_of::<Value>()
+        + match v {
+            Value::Bytes(b) => b.len() + ALLOCATION,
+            Value::Str(s) => text(s),
+            Value::Array(a) => a.iter().map(memory).sum::<usize>() + ALLOCATION,
+            // Nodes are about three quarters full.
+            Value::Object(o) => {
+                o.len().div_ceil(8) * MAP_NODE + o.iter().map(|(k, v)| text(k) + beside(v)).sum::<usize>()
+            }
+            _ => 0,
+        }
+}

@@ -7,6 +7,7 @@ use ditto_types::wire::Reader;
 
 use super::{Poll, RunContext, check_buffer};
 use crate::error::DqlError;
+use crate::eval::ALLOCATION;
 use crate::item::Item;
 use crate::key::push_component;
 use crate::spill::{Runs, damaged, get_item, get_values, put_item, put_values};
@@ -33,7 +34,8 @@ impl<'c> Distinct<'c> {
             return Ok(false);
         }
         if self.later.is_none() {
-            self.held += bytes.len() + size_of::<Box<[u8]>>();
+            // The set is half empty at times.
+            self.held += bytes.len() + 2 * size_of::<Box<[u8]>>() + ALLOCATION;
             match self.cx.spill {
                 Some(spill) if self.held > spill.memory() => {
                     self.later = Some(Runs::new(spill.clone(), Poll::new(&self.cx)));

@@ -9,7 +9,7 @@ use ditto_types::Value;
 use super::{Poll, RunContext, check_buffer};
 use crate::aggregate::Accumulator;
 use crate::error::DqlError;
-use crate::eval::{Cx, weight};
+use crate::eval::{ALLOCATION, Cx, memory};
 use crate::key::push_component;
 use crate::plan::Grouping;
 use crate::spill::{Runs, SharedSpill};
@@ -71,8 +71,11 @@ impl<'p, 'c> Groups<'p, 'c> {
                     keys.push(e.eval(cx)?.map(|v| v.into_owned()));
                 }
                 let aggregates = grouping.aggregates.len() * size_of::<Accumulator>();
-                self.held += 2 * self.key.len() + size_of::<Group>() + aggregates;
-                self.held += keys.iter().flatten().map(weight).sum::<usize>();
+                // Its place in the table, which is half empty at times or else in the list that is sorted; the key, its values and
+                // the aggregates.
+                self.held +=
+                    2 * size_of::<(Box<[u8]>, Group)>() + self.key.len() + aggregates + 3 * ALLOCATION;
+                self.held += keys.iter().flatten().map(memory).sum::<usize>();
                 self.by_key.entry(self.key.as_slice().into()).or_insert(Group::new(grouping, keys))
             }
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ditto_types::Value;
 
-use crate::eval::weight;
+use crate::eval::memory;
 use crate::item::Item;
 use crate::sort::order;
 
@@ -26,7 +26,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(keys: Vec<Option<Value>>, position: i64, item: Item) -> Self {
-        let weight = size_of::<Self>() + item.weight() + keys.iter().flatten().map(weight).sum::<usize>();
+        let weight = size_of::<Self>() + item.weight() + keys.iter().flatten().map(memory).sum::<usize>();
         Self { keys: keys.into(), position, item, weight }
     }
 }
