@@ -129,7 +129,7 @@ fn numbered(range: std::ops::Range<i64>) -> Vec<Doc> {
 #[test]
 fn a_result_that_is_too_large_is_not_held() {
     let store = |n: i64| Store(numbered(0..n).into_iter().map(|d| (d.position, d)).collect());
-    let (spill, _) = crate::spill::tests::space(1000);
+    let (spill, _) = crate::spill::tests::space(8000);
     let cx = RunContext { spill: Some(&spill), ..RunContext::default() };
     for text in ["SELECT n FROM c", "SELECT * FROM c ORDER BY n DESC"] {
         let run = |n: i64| LiveResult::run(plan(text), &store(n), &cx).unwrap();
