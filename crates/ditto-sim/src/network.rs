@@ -108,11 +108,8 @@ impl Network {
 
 impl World {
     pub(crate) fn dial(&mut self, node: usize, link: LinkId, target: &DialTarget) {
-        let DialTarget::Memory(name) = target else { return };
-        let to = name
-            .strip_prefix("peer-")
-            .and_then(|n| n.parse::<usize>().ok())
-            .filter(|n| *n < self.nodes.len());
+        let DialTarget::Platform { device, .. } = target else { return };
+        let to = usize::try_from(*device).ok().filter(|n| *n < self.nodes.len());
         let class = to.and_then(|to| self.network.class(node, to));
         let up = to.is_some_and(|to| self.network.is_on(node, to) && self.nodes[to].started);
         let (Some(to), Some(class), true) = (to, class, up) else {
@@ -242,7 +239,10 @@ impl World {
     fn introduce(&mut self, node: usize, other: usize) {
         if self.nodes[node].started && self.nodes[other].started && self.network.is_on(node, other) {
             let token = token(other, self.nodes[other].life);
-            let targets = vec![DialTarget::Memory(format!("peer-{other}"))];
+            let Some(class) = self.network.class(node, other) else { return };
+            // The kind is told, so that a dial counts against the limit of what carries it.
+            let radio = "air".to_owned();
+            let targets = vec![DialTarget::Platform { radio, device: other as u64, kind: class.kind }];
             let delay = self.rng.below(300_000);
             self.net_event(self.now + delay, node, NetEvent::Discovered { token, targets });
         }
