@@ -47,14 +47,15 @@ fn what_once_failed_holds_now() {
     }
 }
 
-/// A broken rule is noticed. `near` are seeds that noticed once; a change may shift them, then others are tried.
+/// A broken rule is noticed. `near` are seeds that noticed once; a change may shift them, then others are tried: some rules
+/// matter in one of hundreds of runs.
 fn is_noticed(fault: Fault, near: &[u64]) {
     let options = RunOptions { faults: [fault].into(), ..RunOptions::default() };
-    let noticed = |seed: &u64| run(&Schedule::generate(*seed), &options).broken.is_some();
-    let found = near.iter().copied().chain(0..60).find(noticed);
-    let seed = found.unwrap_or_else(|| panic!("no run needs {fault:?}"));
+    let fails = |seed: u64, options: &RunOptions| run(&Schedule::generate(seed), options).broken.is_some();
     // And it is the fault that was noticed.
-    must_hold(seed);
+    let noticed = |seed: &u64| fails(*seed, &options) && !fails(*seed, &RunOptions::default());
+    let found = near.iter().copied().chain(0..600).find(noticed);
+    assert!(found.is_some(), "no run needs {fault:?}");
 }
 
 /// The same with schedules of power cuts.
@@ -90,7 +91,7 @@ fn a_commit_in_pieces_is_noticed() {
 
 #[test]
 fn messages_that_get_into_the_next_session_are_noticed() {
-    is_noticed(Fault::Session, &[494]);
+    is_noticed(Fault::Session, &[494, 138, 10]);
 }
 
 #[test]
