@@ -21,7 +21,7 @@ pub(crate) use groups::{GROUP, GroupInsert};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Locks between the connections of the store, which holds its directory alone, are kept in memory: no call of the system for
-/// a read (ADR 0035). Other systems than these have one way only.
+/// a read (ADR 0037). Other systems than these have one way only.
 #[cfg(unix)]
 const VFS: &str = "unix-excl";
 
