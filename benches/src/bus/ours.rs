@@ -166,7 +166,6 @@ impl Mesh {
         }
     }
 
-    /// Lets the other process pull all documents.
     /// So many messages of 160 B, one every 20 ms, unreliable, as a call would send them; beside as much bulk on another
     /// stream as the way takes, if wanted.
     pub(super) async fn voice(&self, n: u64, bulk: bool) -> Outcome<Voice> {
@@ -207,6 +206,7 @@ impl Mesh {
         Ok(Voice { arrived: arrived as u64, p50, p99, longest, jitter, beside })
     }
 
+    /// Lets the other process pull all documents.
     pub(super) async fn pull(&self) -> Outcome<()> {
         let stream = self.stream(Reliability::Reliable, PULL).await?;
         stream.recv().await.ok_or("the documents did not arrive")?;
