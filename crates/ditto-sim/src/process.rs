@@ -3,16 +3,15 @@
 //! The SDK runs replication on a thread with two inbound channels, messages and commits, and takes from either. Here both are
 //! queues, and chance decides which goes first and how late.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
-use ditto::wiring::Sessions;
+use ditto::wiring::{ForApp, ForBlobs, ForNetwork, ForSync, FromSync, Parts, Sessions, SyncPort, route};
 use ditto_bus::{Bus, BusConfig, BusMessage};
-use ditto_mesh::transport::{DialTarget, LinkId};
 use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey};
 use ditto_store::{Commit, Store};
-use ditto_sync::{PeerId, SyncConfig, SyncEngine};
+use ditto_sync::{SyncConfig, SyncEngine};
 use ditto_testkit::Rng;
 use ditto_types::{Object, Value};
 
@@ -20,17 +19,7 @@ use crate::adapter::{Adapter, Fault, Faults};
 
 /// What a process wants from the world, or tells it.
 pub(crate) enum Effect {
-    Dial {
-        link: LinkId,
-        target: DialTarget,
-    },
-    Write {
-        link: LinkId,
-        bytes: Vec<u8>,
-    },
-    Close {
-        link: LinkId,
-    },
+    Network(ForNetwork),
     /// The replication thread has something to do.
     SyncSoon,
     /// Replication put a message on a lane.
@@ -58,10 +47,7 @@ pub(crate) enum Effect {
 
 /// What waits for the replication thread.
 pub(crate) enum ToSync {
-    Up { peer: PeerKey, session: u64, store_id: [u8; 16], epoch: [u8; 8] },
-    Down { peer: PeerKey },
-    Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
-    Queued { peer: PeerKey, lane: Lane, bytes: usize },
+    Mesh(ForSync),
     Subscribe { id: u64, query: &'static str },
     Unsubscribe { id: u64 },
 }
@@ -81,9 +67,9 @@ pub(crate) struct Process {
     pub(crate) data: Option<Data>,
     pub(crate) inbox: VecDeque<ToSync>,
     pub(crate) connected: BTreeSet<PeerKey>,
-    /// The sessions of the mesh, and those that replication works for.
+    /// The sessions of the mesh, and, in the port, those that replication works for.
     sessions: Sessions,
-    working: BTreeMap<PeerKey, u64>,
+    port: SyncPort,
     faults: Faults,
     next_bus: u64,
 }
@@ -132,7 +118,7 @@ impl Process {
             inbox: VecDeque::new(),
             connected: BTreeSet::new(),
             sessions: Sessions::default(),
-            working: BTreeMap::new(),
+            port: SyncPort::default(),
             faults,
             next_bus: 1,
         }
@@ -170,7 +156,7 @@ impl Process {
         loop {
             let mut idle = true;
             while let Some(action) = self.mesh.poll() {
-                self.mesh_action(action, now, out);
+                route(action, &mut AtTime { process: self, now, out });
                 idle = false;
             }
             while let Some(action) = self.bus.poll() {
@@ -180,78 +166,6 @@ impl Process {
             if idle {
                 return;
             }
-        }
-    }
-
-    fn tell_sync(&mut self, message: ToSync, now: u64, out: &mut Vec<Effect>) {
-        if self.data.is_some() {
-            self.inbox.push_back(message);
-            out.push(Effect::SyncSoon);
-        } else if let ToSync::Message { peer, lane, bytes } = message {
-            // Nobody replicates here; who sends all the same gets the room back.
-            self.mesh.handle(ditto_mesh::Input::Consumed { peer, lane, bytes: bytes.len() }, now);
-        }
-    }
-
-    fn mesh_action(&mut self, action: ditto_mesh::Action, now: u64, out: &mut Vec<Effect>) {
-        use ditto_mesh::Action;
-        match action {
-            Action::Dial { link, target } => out.push(Effect::Dial { link, target }),
-            Action::Write { link, bytes } => out.push(Effect::Write { link, bytes }),
-            Action::Close { link } => out.push(Effect::Close { link }),
-            Action::PeerConnected(info) => {
-                self.connected.insert(info.peer);
-                self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
-                let (store_id, mut epoch) = (info.store_id, info.store_epoch);
-                if self.faults.contains(&Fault::Epoch) {
-                    epoch = [0; 8];
-                }
-                let session = self.sessions.begin(info.peer);
-                self.tell_sync(ToSync::Up { peer: info.peer, session, store_id, epoch }, now, out);
-                out.push(Effect::Session { peer: info.peer, ended: None });
-            }
-            Action::PeerDisconnected { peer, reason } => {
-                self.connected.remove(&peer);
-                self.sessions.end(&peer);
-                self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
-                self.tell_sync(ToSync::Down { peer }, now, out);
-                out.push(Effect::Session { peer, ended: Some(reason) });
-            }
-            Action::Message { peer, lane: Lane::Bus, bytes } => {
-                let consumed = ditto_mesh::Input::Consumed { peer, lane: Lane::Bus, bytes: bytes.len() };
-                self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
-                self.mesh.handle(consumed, now);
-            }
-            Action::Message { peer, lane, bytes } => {
-                self.tell_sync(ToSync::Message { peer, lane, bytes }, now, out);
-            }
-            Action::Datagram { peer, bytes } => {
-                self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
-            }
-            Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
-            Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
-            Action::SendFailed { tag, reason, .. } => {
-                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
-            }
-            Action::Queued { lane: Lane::Bus, .. } => {}
-            Action::Queued { peer, lane, bytes } => {
-                self.tell_sync(ToSync::Queued { peer, lane, bytes }, now, out);
-            }
-            Action::CircuitIncoming { purpose, .. } if !ditto_bus::is_bus_purpose(purpose) => {
-                out.push(Effect::Violation(format!("a circuit for the unknown purpose {purpose}")));
-            }
-            Action::CircuitIncoming { .. }
-            | Action::CircuitOpened { .. }
-            | Action::CircuitMessage { .. }
-            | Action::CircuitDatagram { .. }
-            | Action::CircuitTransmitted { .. }
-            | Action::CircuitSendFailed { .. }
-            | Action::CircuitClosed { .. } => self.bus.handle(ditto_bus::Input::Circuit(action), now),
-            Action::CircuitQueued { .. } => {}
-            Action::PresenceChanged => out.push(Effect::Presence),
-            Action::Event(event) => out.push(Effect::Note(event.to_string())),
-            // What is asked or told of the app, which here has nothing to say.
-            other => out.push(Effect::Note(format!("{other:?}"))),
         }
     }
 
@@ -321,25 +235,9 @@ impl Process {
         let Some(data) = &mut self.data else { return };
         let engine = &mut data.engine;
         match message {
-            ToSync::Up { peer, session, store_id, epoch } => {
-                self.working.insert(peer, session);
-                engine.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch }, now);
-            }
-            ToSync::Down { peer } => {
-                engine.handle(Input::PeerDown { peer: peer_id(&peer) }, now);
-                self.working.remove(&peer);
-            }
-            ToSync::Message { peer, lane, bytes } => {
-                let length = bytes.len();
-                if let Some(lane) = sync_lane(lane) {
-                    engine.handle(Input::Message { peer: peer_id(&peer), lane, bytes }, now);
-                }
-                self.session_input(ditto_mesh::Input::Consumed { peer, lane, bytes: length }, peer, now, out);
-            }
-            ToSync::Queued { peer, lane, bytes } => {
-                if let Some(lane) = sync_lane(lane) {
-                    engine.handle(Input::Queued { peer: peer_id(&peer), lane, bytes }, now);
-                }
+            ToSync::Mesh(message) => {
+                let answer = self.port.message(engine, message, now);
+                self.pass_on(answer, now, out);
             }
             ToSync::Subscribe { id, query } => {
                 engine
@@ -350,10 +248,10 @@ impl Process {
     }
 
     /// From replication for the mesh, unless the session that it is meant for is over.
-    fn session_input(&mut self, input: ditto_mesh::Input, peer: PeerKey, now: u64, out: &mut Vec<Effect>) {
+    fn pass_on(&mut self, wish: Option<FromSync>, now: u64, out: &mut Vec<Effect>) {
+        let Some(FromSync { peer, session, input }) = wish else { return };
         let stale = self.faults.contains(&Fault::Session);
-        let working = self.working.get(&peer).copied().unwrap_or(0);
-        if stale || self.sessions.is_current(&peer, working) {
+        if stale || self.sessions.is_current(&peer, session) {
             self.mesh_input(input, now, out);
         }
     }
@@ -362,19 +260,17 @@ impl Process {
         while let Some(action) = self.data.as_mut().and_then(|d| d.engine.poll()) {
             match action {
                 ditto_sync::Action::Send { peer, lane, bytes } => {
-                    let Some(peer) = peer_key(&peer) else { continue };
-                    out.push(Effect::SyncSent { to: peer, lane, bytes: bytes.len() });
-                    let lane = match lane {
-                        ditto_sync::Lane::Live => Lane::SyncLive,
-                        ditto_sync::Lane::Bulk => Lane::SyncBulk,
-                    };
-                    self.session_input(ditto_mesh::Input::Send { peer, lane, bytes, tag: 0 }, peer, now, out);
+                    let length = bytes.len();
+                    let sent = self.port.send(&peer, lane, bytes);
+                    if let Some(FromSync { peer: to, .. }) = &sent {
+                        out.push(Effect::SyncSent { to: *to, lane, bytes: length });
+                    }
+                    self.pass_on(sent, now, out);
                 }
                 ditto_sync::Action::Disconnect { peer, reason } => {
                     out.push(Effect::Violation(format!("sync: {reason}")));
-                    if let Some(peer) = peer_key(&peer) {
-                        self.session_input(ditto_mesh::Input::Disconnect { peer, reason }, peer, now, out);
-                    }
+                    let wish = self.port.disconnect(&peer, reason);
+                    self.pass_on(wish, now, out);
                 }
                 ditto_sync::Action::Progress(p) => {
                     out.push(Effect::Note(format!("{:?} {:?}", p.sub, p.state)))
@@ -385,18 +281,73 @@ impl Process {
     }
 }
 
-fn sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
-    match lane {
-        Lane::SyncLive => Some(ditto_sync::Lane::Live),
-        Lane::SyncBulk => Some(ditto_sync::Lane::Bulk),
-        Lane::Bus | Lane::Blobs => None,
+/// A process while something happens to it.
+struct AtTime<'a> {
+    process: &'a mut Process,
+    now: u64,
+    out: &'a mut Vec<Effect>,
+}
+
+impl Parts for AtTime<'_> {
+    fn sessions(&mut self) -> &mut Sessions {
+        &mut self.process.sessions
     }
-}
 
-fn peer_id(key: &PeerKey) -> PeerId {
-    PeerId(*key.as_bytes())
-}
+    fn mesh(&mut self, input: ditto_mesh::Input) {
+        self.process.mesh.handle(input, self.now);
+    }
 
-fn peer_key(id: &PeerId) -> Option<PeerKey> {
-    PeerKey::from_bytes(&id.0).ok()
+    fn network(&mut self, wish: ForNetwork) {
+        self.out.push(Effect::Network(wish));
+    }
+
+    fn bus(&mut self, input: ditto_bus::Input) {
+        self.process.bus.handle(input, self.now);
+    }
+
+    fn sync(&mut self, mut message: ForSync) {
+        if let ForSync::PeerUp { epoch, .. } = &mut message
+            && self.process.faults.contains(&Fault::Epoch)
+        {
+            *epoch = [0; 8];
+        }
+        if self.process.data.is_some() {
+            self.process.inbox.push_back(ToSync::Mesh(message));
+            self.out.push(Effect::SyncSoon);
+        } else if let ForSync::Message { peer, lane, bytes } = message {
+            // Nobody replicates here; who sends all the same gets the room back.
+            self.mesh(ditto_mesh::Input::Consumed { peer, lane, bytes: bytes.len() });
+        }
+    }
+
+    /// Peers here have no attachments.
+    fn blobs(&mut self, message: ForBlobs) {
+        if let ForBlobs::Message { peer, bytes } = message {
+            self.mesh(ditto_mesh::Input::Consumed { peer, lane: Lane::Blobs, bytes: bytes.len() });
+        }
+    }
+
+    fn is_of_blobs(&self, _: &ditto_mesh::Action) -> bool {
+        false
+    }
+
+    fn app(&mut self, told: ForApp) {
+        self.out.push(match told {
+            ForApp::Connected(info) => {
+                self.process.connected.insert(info.peer);
+                Effect::Session { peer: info.peer, ended: None }
+            }
+            ForApp::Disconnected { peer, reason } => {
+                self.process.connected.remove(&peer);
+                Effect::Session { peer, ended: Some(reason) }
+            }
+            ForApp::UnknownPurpose { purpose, .. } => {
+                Effect::Violation(format!("a circuit for the unknown purpose {purpose}"))
+            }
+            ForApp::PresenceChanged => Effect::Presence,
+            ForApp::Event(event) => Effect::Note(event.to_string()),
+            // What is asked of the app, which here has nothing to say.
+            ForApp::ConnectionRequest { .. } => Effect::Note(format!("{told:?}")),
+        });
+    }
 }

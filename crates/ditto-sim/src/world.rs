@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use ditto::wiring::ForNetwork;
 use ditto_mesh::transport::{LinkId, NetEvent};
 use ditto_mesh::{Identity, MeshConfig, PeerKey};
 use ditto_store::{Store, StoreOptions};
@@ -289,12 +290,12 @@ impl World {
 
     fn effect(&mut self, node: usize, effect: Effect) {
         match effect {
-            Effect::Dial { link, target } => self.dial(node, link, &target),
-            Effect::Write { link, bytes } => {
+            Effect::Network(ForNetwork::Dial { link, target }) => self.dial(node, link, &target),
+            Effect::Network(ForNetwork::Write { link, bytes }) => {
                 self.trace.bytes(self.now, node, &bytes);
                 self.write(node, link, &bytes);
             }
-            Effect::Close { link } => self.close(node, link),
+            Effect::Network(ForNetwork::Close { link }) => self.close(node, link),
             Effect::SyncSoon => self.sync_soon(node),
             Effect::SyncSent { to, lane, bytes } => {
                 self.stats.sync_messages += 1;

@@ -84,7 +84,6 @@ mod random;
 mod replication;
 mod result;
 mod runtime;
-mod sessions;
 mod store;
 mod sync;
 mod sync_store;

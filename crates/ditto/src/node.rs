@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent};
-use ditto_mesh::{Lane, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot};
+use ditto_mesh::{Input, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot};
 use ditto_net::NetConfig;
 use ditto_sync::PeerSyncStatus;
 use ditto_types::Value;
@@ -27,6 +27,7 @@ use crate::replication::Replication;
 use crate::runtime;
 use crate::system::SystemRows;
 use crate::transports::MeshSettings;
+use crate::wiring::FromSync;
 
 use self::driver::Core;
 pub(crate) use self::driver::Driver;
@@ -53,24 +54,8 @@ pub(crate) enum Command {
     PeerMetadata(Value),
     Bus(BusCommand),
     Blobs(BlobCommand),
-    /// From the replication thread, for one session of the peer, as the two after it.
-    Send {
-        peer: PeerKey,
-        session: u64,
-        lane: Lane,
-        bytes: Vec<u8>,
-    },
-    Consumed {
-        peer: PeerKey,
-        session: u64,
-        lane: Lane,
-        bytes: usize,
-    },
-    Disconnect {
-        peer: PeerKey,
-        session: u64,
-        reason: String,
-    },
+    /// From the replication thread.
+    Session(FromSync),
     /// What the app says about connections.
     Control(ditto_mesh::Input),
     /// The app's decision about a link of a run.
@@ -84,6 +69,16 @@ pub(crate) enum Command {
     Shutdown {
         done: oneshot::Sender<()>,
     },
+}
+
+impl Command {
+    /// How many bytes of replication are to be sent.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Session(FromSync { input: Input::Send { bytes, .. }, .. }) => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Something that happened in the mesh or in sync.

@@ -1,14 +1,12 @@
 //! The thread that runs the sync machine on the store: synchronous code, away from the network task.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
-use ditto_mesh::{Lane, PeerKey};
-use ditto_sync::{Input, PeerId, PeerSyncStatus, SyncConfig, SyncEngine};
+use ditto_sync::{Input, PeerSyncStatus, SyncConfig, SyncEngine};
 use ditto_types::{ErrorKind, Object};
 use tokio::sync::{broadcast, oneshot};
 
@@ -16,13 +14,11 @@ use crate::DittoError;
 use crate::node::{Command, Driver, MeshEvent, now_ms};
 use crate::query::Query;
 use crate::sync_store::StoreAdapter;
+use crate::wiring::{ForSync, SyncPort};
 
 /// What the replication thread is told.
 pub(crate) enum ToSync {
-    PeerUp { peer: PeerKey, session: u64, store_id: [u8; 16], epoch: [u8; 8] },
-    PeerDown { peer: PeerKey },
-    Message { peer: PeerKey, lane: Lane, bytes: Vec<u8> },
-    Queued { peer: PeerKey, lane: Lane, bytes: usize },
+    Mesh(ForSync),
     Subscribe { id: u64, query: String, args: Object },
     EvictOnLeave { id: u64 },
     Unsubscribe { id: u64 },
@@ -45,9 +41,8 @@ impl Replication {
         events: broadcast::Sender<MeshEvent>,
     ) -> Result<Self, DittoError> {
         let engine = SyncEngine::new(StoreAdapter::new(store.clone()), SyncConfig::default());
-        let sessions = HashMap::new();
-        let asked = Vec::new();
-        let worker = Worker { engine, store, commits: None, mesh, asked, events, sessions };
+        let (port, asked) = (SyncPort::default(), Vec::new());
+        let worker = Worker { engine, store, commits: None, mesh, asked, events, port };
         let thread =
             std::thread::Builder::new().name("ditto-sync".into()).spawn(move || worker.run(&inbox)).map_err(
                 |e| DittoError::new(ErrorKind::Internal, format!("cannot start the sync thread: {e}")),
@@ -107,8 +102,7 @@ struct Worker {
     store: ditto_store::Store,
     /// The commits, while there is a peer: a store without peers need not wake this thread.
     commits: Option<ditto_store::CommitFeed>,
-    /// Number of the session that the engine has with each peer.
-    sessions: HashMap<PeerKey, u64>,
+    port: SyncPort,
     mesh: Driver,
     /// What the mesh is asked for at the end of the round.
     asked: Vec<Command>,
@@ -161,31 +155,14 @@ impl Worker {
 
     fn message(&mut self, message: ToSync) {
         match message {
-            ToSync::PeerUp { peer, session, store_id, epoch } => {
-                self.sessions.insert(peer, session);
-                if self.commits.is_none() {
+            ToSync::Mesh(message) => {
+                if matches!(message, ForSync::PeerUp { .. }) && self.commits.is_none() {
                     self.commits = Some(self.store.commit_feed());
                     // What is committed in between is told twice, which the machine expects.
                     self.engine.skip_to_head();
                 }
-                self.handle(Input::PeerUp { peer: peer_id(&peer), store_id, epoch });
-            }
-            ToSync::PeerDown { peer } => {
-                self.handle(Input::PeerDown { peer: peer_id(&peer) });
-                self.sessions.remove(&peer);
-            }
-            ToSync::Message { peer, lane, bytes } => {
-                let length = bytes.len();
-                if let Some(sync_lane) = to_sync_lane(lane) {
-                    self.handle(Input::Message { peer: peer_id(&peer), lane: sync_lane, bytes });
-                }
-                let session = self.session(&peer);
-                self.asked.push(Command::Consumed { peer, session, lane, bytes: length });
-            }
-            ToSync::Queued { peer, lane, bytes } => {
-                if let Some(lane) = to_sync_lane(lane) {
-                    self.handle(Input::Queued { peer: peer_id(&peer), lane, bytes });
-                }
+                let answer = self.port.message(&mut self.engine, message, now_ms());
+                self.asked.extend(answer.map(Command::Session));
             }
             ToSync::Subscribe { id, query, args } => self.handle(Input::Subscribe { sub: id, query, args }),
             ToSync::EvictOnLeave { id } => self.handle(Input::EvictOnLeave { sub: id }),
@@ -195,16 +172,10 @@ impl Worker {
         }
     }
 
-    /// The session that the engine works for; 0, which is none, when it knows of none.
-    fn session(&self, peer: &PeerKey) -> u64 {
-        self.sessions.get(peer).copied().unwrap_or(0)
-    }
-
     /// Little goes out at once, on this thread. More is encrypted elsewhere, while this thread goes on.
     fn ask(&mut self) {
         let asked = std::mem::take(&mut self.asked);
-        let bytes: usize =
-            asked.iter().map(|c| if let Command::Send { bytes, .. } = c { bytes.len() } else { 0 }).sum();
+        let bytes: usize = asked.iter().map(Command::bytes).sum();
         match bytes {
             _ if asked.is_empty() => {}
             ..=SMALL => self.mesh.post(asked),
@@ -215,18 +186,10 @@ impl Worker {
     fn carry_out(&mut self) {
         while let Some(action) = self.engine.poll() {
             let command = match action {
-                ditto_sync::Action::Send { peer, lane, bytes } => {
-                    let lane = match lane {
-                        ditto_sync::Lane::Live => Lane::SyncLive,
-                        ditto_sync::Lane::Bulk => Lane::SyncBulk,
-                    };
-                    let with = |peer| Command::Send { peer, session: self.session(&peer), lane, bytes };
-                    peer_key(&peer).map(with)
-                }
+                ditto_sync::Action::Send { peer, lane, bytes } => self.port.send(&peer, lane, bytes),
                 ditto_sync::Action::Disconnect { peer, reason } => {
                     tracing::warn!(reason, "sync protocol violation");
-                    let with = |peer| Command::Disconnect { peer, session: self.session(&peer), reason };
-                    peer_key(&peer).map(with)
+                    self.port.disconnect(&peer, reason)
                 }
                 ditto_sync::Action::Progress(progress) => {
                     let _ = self.events.send(MeshEvent::Progress(progress));
@@ -247,7 +210,7 @@ impl Worker {
                     None
                 }
             };
-            self.asked.extend(command);
+            self.asked.extend(command.map(Command::Session));
         }
         self.ask();
     }
@@ -255,19 +218,3 @@ impl Worker {
 
 /// What is sent at most by the thread of sync itself.
 const SMALL: usize = 16 << 10;
-
-fn to_sync_lane(lane: Lane) -> Option<ditto_sync::Lane> {
-    match lane {
-        Lane::SyncLive => Some(ditto_sync::Lane::Live),
-        Lane::SyncBulk => Some(ditto_sync::Lane::Bulk),
-        Lane::Bus | Lane::Blobs => None,
-    }
-}
-
-fn peer_id(key: &PeerKey) -> PeerId {
-    PeerId(*key.as_bytes())
-}
-
-fn peer_key(id: &PeerId) -> Option<PeerKey> {
-    PeerKey::from_bytes(&id.0).ok()
-}

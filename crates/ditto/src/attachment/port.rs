@@ -8,6 +8,7 @@ use ditto_sync::PeerId;
 use ditto_sync::blob::{BlobInput, LineId, LineKind};
 
 use super::exchange::ToBlobs;
+use crate::wiring::ForBlobs;
 
 /// What circuits for blobs say that they are for. 1 to 15 belong to the Bus.
 pub(crate) const PURPOSE: u8 = 16;
@@ -86,32 +87,35 @@ impl BlobPort {
         line
     }
 
-    pub(crate) fn peer_up(&mut self, peer: PeerKey) {
-        let line = self.line_up(Way::Session(peer), &peer, LineKind::Direct);
-        self.sessions.insert(peer, line);
-    }
-
-    pub(crate) fn peer_down(&mut self, peer: &PeerKey) {
-        if let Some(line) = self.sessions.remove(peer) {
-            self.line_down(line);
+    /// Something of the mesh.
+    pub(crate) fn handle(&mut self, message: ForBlobs) {
+        match message {
+            ForBlobs::PeerUp(peer) => {
+                let line = self.line_up(Way::Session(peer), &peer, LineKind::Direct);
+                self.sessions.insert(peer, line);
+            }
+            ForBlobs::PeerDown(peer) => {
+                if let Some(line) = self.sessions.remove(&peer) {
+                    self.line_down(line);
+                }
+            }
+            ForBlobs::Message { peer, bytes } => {
+                if let Some(line) = self.sessions.get(&peer) {
+                    self.tell(BlobInput::Message { line: *line, bytes });
+                }
+            }
+            ForBlobs::Queued { peer, bytes } => {
+                if let Some(line) = self.sessions.get(&peer) {
+                    self.tell(BlobInput::Queued { line: *line, bytes });
+                }
+            }
+            ForBlobs::Circuit(action) => self.circuit(action),
         }
     }
 
     fn line_down(&mut self, line: LineId) {
         self.ways.remove(&line);
         self.tell(BlobInput::LineDown { line });
-    }
-
-    pub(crate) fn message(&self, peer: &PeerKey, bytes: Vec<u8>) {
-        if let Some(line) = self.sessions.get(peer) {
-            self.tell(BlobInput::Message { line: *line, bytes });
-        }
-    }
-
-    pub(crate) fn queued(&self, peer: &PeerKey, bytes: usize) {
-        if let Some(line) = self.sessions.get(peer) {
-            self.tell(BlobInput::Queued { line: *line, bytes });
-        }
     }
 
     /// Whether this action of the mesh is about a circuit for blobs.
@@ -131,8 +135,7 @@ impl BlobPort {
         }
     }
 
-    /// Takes an action about a circuit for blobs.
-    pub(crate) fn circuit(&mut self, action: Action) {
+    fn circuit(&mut self, action: Action) {
         match action {
             Action::CircuitIncoming { circuit, peer, .. } => {
                 let line = self.line_up(Way::Circuit(circuit), &peer, LineKind::Incoming);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ditto_mesh::transport::{LinkId, NetEvent, Transport};
-use ditto_mesh::{ConnectionEvent, Input, Lane, Mesh, PeerKey, PresenceGraph};
+use ditto_mesh::{Action, ConnectionEvent, Input, Mesh, PeerInfo, PresenceGraph};
 use ditto_net::Net;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -14,10 +14,7 @@ use crate::connection_request::ConnectionRequest;
 use crate::control::Control;
 use crate::replication::ToSync;
 use crate::runtime;
-use crate::sessions::Sessions;
-
-/// What the opener of a circuit learns when nobody here takes circuits of its purpose.
-const UNKNOWN_PURPOSE: u32 = 1;
+use crate::wiring::{ForApp, ForBlobs, ForNetwork, ForSync, FromSync, Parts, Sessions, route};
 
 /// Who is told what happens.
 pub(super) struct Outlets {
@@ -89,13 +86,6 @@ impl Router {
         self.unsettled = true;
     }
 
-    /// For the mesh, unless the session that it is meant for is over.
-    fn session_input(&mut self, peer: PeerKey, session: u64, input: Input) {
-        if self.sessions.is_current(&peer, session) {
-            self.mesh_input(input);
-        }
-    }
-
     pub(super) fn tick(&mut self) {
         self.armed = u64::MAX;
         self.mesh_input(Input::Tick);
@@ -111,14 +101,10 @@ impl Router {
                     self.mesh_input(input);
                 }
             }
-            Command::Send { peer, session, lane, bytes } => {
-                self.session_input(peer, session, Input::Send { peer, lane, bytes, tag: 0 });
-            }
-            Command::Consumed { peer, session, lane, bytes } => {
-                self.session_input(peer, session, Input::Consumed { peer, lane, bytes });
-            }
-            Command::Disconnect { peer, session, reason } => {
-                self.session_input(peer, session, Input::Disconnect { peer, reason });
+            Command::Session(FromSync { peer, session, input }) => {
+                if self.sessions.is_current(&peer, session) {
+                    self.mesh_input(input);
+                }
             }
             Command::Control(input) => self.mesh_input(input),
             Command::AnswerConnectionRequest { run, link, allow } => {
@@ -150,7 +136,7 @@ impl Router {
             }
             let mut idle = true;
             while let Some(action) = self.mesh.poll() {
-                self.mesh_action(action);
+                route(action, self);
                 idle = false;
             }
             let now = now_ms();
@@ -173,90 +159,6 @@ impl Router {
         }
     }
 
-    fn mesh_action(&mut self, action: ditto_mesh::Action) {
-        use ditto_mesh::Action;
-        let now = now_ms();
-        match action {
-            Action::Dial { link, target } => self.network(|net| net.dial(link, &target)),
-            Action::Write { link, bytes } => self.write(link, bytes),
-            Action::Close { link } => self.network(|net| net.close(link)),
-            Action::PeerConnected(info) => {
-                tracing::info!(peer = %info.peer, name = info.device_name, remote = info.remote, "peer connected");
-                self.bus.handle(ditto_bus::Input::PeerConnected(info.peer), now);
-                self.blobs.peer_up(info.peer);
-                let session = self.sessions.begin(info.peer);
-                self.sync(ToSync::PeerUp {
-                    peer: info.peer,
-                    session,
-                    store_id: info.store_id,
-                    epoch: info.store_epoch,
-                });
-                self.event(MeshEvent::PeerConnected {
-                    peer: info.peer,
-                    device_name: info.device_name,
-                    connection_type: info.link_kind.to_string(),
-                    remote: info.remote,
-                });
-            }
-            Action::PeerDisconnected { peer, reason } => {
-                tracing::info!(%peer, reason, "peer disconnected");
-                self.bus.handle(ditto_bus::Input::PeerDisconnected(peer), now);
-                self.blobs.peer_down(&peer);
-                self.sessions.end(&peer);
-                self.sync(ToSync::PeerDown { peer });
-                self.event(MeshEvent::PeerDisconnected { peer, reason });
-            }
-            Action::Message { peer, lane: Lane::Bus, bytes } => {
-                let length = bytes.len();
-                self.bus.handle(ditto_bus::Input::Message { peer, bytes }, now);
-                self.mesh_input(Input::Consumed { peer, lane: Lane::Bus, bytes: length });
-            }
-            Action::Message { peer, lane: Lane::Blobs, bytes } => self.blobs.message(&peer, bytes),
-            Action::Message { peer, lane, bytes } => self.sync(ToSync::Message { peer, lane, bytes }),
-            Action::Datagram { peer, bytes } => {
-                self.bus.handle(ditto_bus::Input::Datagram { peer, bytes }, now);
-            }
-            // Tag 0 marks replication, which counts acknowledged commits instead.
-            Action::Transmitted { tag: 0, .. } | Action::SendFailed { tag: 0, .. } => {}
-            Action::Transmitted { tag, .. } => self.bus.handle(ditto_bus::Input::Transmitted { tag }, now),
-            Action::SendFailed { tag, reason, .. } => {
-                self.bus.handle(ditto_bus::Input::SendFailed { tag, reason }, now);
-            }
-            Action::Queued { lane: Lane::Bus, .. } => {}
-            Action::Queued { peer, lane: Lane::Blobs, bytes } => self.blobs.queued(&peer, bytes),
-            Action::Queued { peer, lane, bytes } => self.sync(ToSync::Queued { peer, lane, bytes }),
-            Action::ConnectionRequest { link, peer, kind, metadata } => {
-                self.ask(link, ConnectionRequest::new(peer, kind, metadata));
-            }
-            action if self.blobs.is_mine(&action) => self.blobs.circuit(action),
-            Action::CircuitIncoming { circuit, peer, purpose } if !ditto_bus::is_bus_purpose(purpose) => {
-                // No other service takes circuits, so the opener is told at once.
-                tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
-                self.mesh_input(Input::CircuitClose { circuit, code: UNKNOWN_PURPOSE });
-            }
-            Action::CircuitIncoming { .. }
-            | Action::CircuitOpened { .. }
-            | Action::CircuitMessage { .. }
-            | Action::CircuitDatagram { .. }
-            | Action::CircuitTransmitted { .. }
-            | Action::CircuitSendFailed { .. }
-            | Action::CircuitClosed { .. } => self.bus.handle(ditto_bus::Input::Circuit(action), now),
-            Action::CircuitQueued { .. } => {}
-            Action::PresenceChanged => {
-                self.outlets.graph.send_replace(Arc::new(self.mesh.graph()));
-            }
-            Action::Event(event) => {
-                self.outlets.control.record(event.clone(), now);
-                // Told above already, and as events of their own.
-                if !matches!(event, ConnectionEvent::Connected { .. } | ConnectionEvent::Disconnected { .. })
-                {
-                    tracing::info!("{event}");
-                    self.event(MeshEvent::Connection(event));
-                }
-            }
-        }
-    }
-
     /// Puts a connection request to the app, beside everything else.
     fn ask(&self, link: LinkId, request: ConnectionRequest) {
         let (control, commands, run) =
@@ -272,19 +174,76 @@ impl Router {
         });
     }
 
-    fn network(&self, f: impl FnOnce(&Net)) {
-        if let Some(net) = &self.net {
-            f(net);
-        }
-    }
-
-    fn sync(&self, message: ToSync) {
-        // The thread ends only after this task was told to.
-        let _ = self.outlets.to_sync.send(message);
-    }
-
     fn event(&self, event: MeshEvent) {
         // Nobody may be listening.
         let _ = self.outlets.events.send(event);
+    }
+}
+
+impl Parts for Router {
+    fn sessions(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    fn mesh(&mut self, input: Input) {
+        self.mesh_input(input);
+    }
+
+    fn network(&mut self, wish: ForNetwork) {
+        let Some(net) = &self.net else { return };
+        match wish {
+            ForNetwork::Dial { link, target } => net.dial(link, &target),
+            ForNetwork::Write { link, bytes } => self.write(link, bytes),
+            ForNetwork::Close { link } => net.close(link),
+        }
+    }
+
+    fn bus(&mut self, input: ditto_bus::Input) {
+        self.bus.handle(input, now_ms());
+    }
+
+    fn sync(&mut self, message: ForSync) {
+        // The thread ends only after this task was told to.
+        let _ = self.outlets.to_sync.send(ToSync::Mesh(message));
+    }
+
+    fn blobs(&mut self, message: ForBlobs) {
+        self.blobs.handle(message);
+    }
+
+    fn is_of_blobs(&self, action: &Action) -> bool {
+        self.blobs.is_mine(action)
+    }
+
+    fn app(&mut self, told: ForApp) {
+        match told {
+            ForApp::Connected(PeerInfo { peer, device_name, link_kind, remote, .. }) => {
+                tracing::info!(%peer, name = device_name, remote, "peer connected");
+                let connection_type = link_kind.to_string();
+                self.event(MeshEvent::PeerConnected { peer, device_name, connection_type, remote });
+            }
+            ForApp::Disconnected { peer, reason } => {
+                tracing::info!(%peer, reason, "peer disconnected");
+                self.event(MeshEvent::PeerDisconnected { peer, reason });
+            }
+            ForApp::ConnectionRequest { link, peer, kind, metadata } => {
+                self.ask(link, ConnectionRequest::new(peer, kind, metadata));
+            }
+            ForApp::UnknownPurpose { peer, purpose } => {
+                tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
+            }
+            ForApp::PresenceChanged => {
+                self.outlets.graph.send_replace(Arc::new(self.mesh.graph()));
+            }
+            ForApp::Event(event) => {
+                self.outlets.control.record(event.clone(), now_ms());
+                // Told already, and as events of their own.
+                if !matches!(event, ConnectionEvent::Connected { .. } | ConnectionEvent::Disconnected { .. })
+                {
+                    tracing::info!("{event}");
+                    self.event(MeshEvent::Connection(event));
+                }
+            }
+        }
     }
 }
