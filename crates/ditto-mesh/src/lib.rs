@@ -58,4 +58,6 @@ pub use event::{ConnectionEvent, Refusal};
 pub use identity::{Identity, IdentityError};
 pub use mesh::{MAX_DATAGRAM, Mesh, RandomBytes};
 pub use peer_key::{PeerKey, PeerKeyError, ShortId};
-pub use presence::{MetadataError, PresenceConnection, PresenceGraph, PresencePeer, check_metadata};
+pub use presence::{
+    MetadataError, PresenceConnection, PresenceGraph, PresencePeer, PresenceView, check_metadata,
+};

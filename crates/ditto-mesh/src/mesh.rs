@@ -28,7 +28,7 @@ use crate::event::ConnectionEvent;
 use crate::frame::{FRAME_OVERHEAD, MIN_MAX_FRAME};
 use crate::link::{Link, Phase};
 use crate::peer_key::PeerKey;
-use crate::presence::{About, Fault, Presence, PresenceGraph};
+use crate::presence::{About, Fault, Presence, PresenceGraph, PresenceView};
 use crate::proof::database_hash;
 use crate::session::Service;
 use crate::tls::TlsFactory;
@@ -141,7 +141,12 @@ impl Mesh {
 
     /// The mesh as seen from here.
     pub fn graph(&self) -> PresenceGraph {
-        self.presence.graph()
+        self.presence.view().graph()
+    }
+
+    /// The same for whoever may not need all of it.
+    pub fn presence(&self) -> PresenceView {
+        self.presence.view().clone()
     }
 
     /// How many circuits there are, and what of them waits here.

@@ -25,7 +25,8 @@ pub use self::metadata::{MetadataError, check_metadata};
 pub use self::record::MAX_METADATA;
 pub(crate) use self::record::{SignedRecord, TokenHash, token_hash};
 pub(crate) use self::topology::Topology;
-use self::view::{Facts, Shown};
+use self::view::Facts;
+pub use self::view::PresenceView;
 use crate::api::PeerInfo;
 use crate::config::PresenceLimits;
 use crate::identity::Identity;
@@ -164,7 +165,7 @@ pub(crate) struct Presence {
     touched: bool,
     /// When the next one is needed otherwise.
     wake: u64,
-    shown: Shown,
+    shown: PresenceView,
     /// Discovery tokens that records have told, for [`Presence::take_tokens`].
     tokens: Vec<(TokenHash, PeerKey)>,
     faults: Vec<Fault>,
@@ -202,7 +203,7 @@ impl Presence {
             rebuilt: 0,
             touched: false,
             wake: u64::MAX,
-            shown: Shown::alone(local, facts),
+            shown: PresenceView::alone(local, facts),
             tokens: Vec::new(),
             about,
             faults: Vec::new(),

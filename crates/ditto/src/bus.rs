@@ -175,7 +175,7 @@ impl Bus {
     }
 
     fn is_in_mesh(&self, peer: &PeerKey) -> bool {
-        self.inner.node.graph.borrow().remote_peers.iter().any(|p| p.peer_key == *peer)
+        self.inner.node.graph.borrow().has_remote(peer)
     }
 
     fn check_active(&self) -> Result<(), DittoError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ditto_mesh::transport::{LinkId, LinkKind, NetEvent};
-use ditto_mesh::{Input, Mesh, MeshConfig, PeerKey, PresenceGraph, TransportDiagnostics, TransportSnapshot};
+use ditto_mesh::{Input, Mesh, MeshConfig, PeerKey, PresenceView, TransportDiagnostics, TransportSnapshot};
 use ditto_net::NetConfig;
 use ditto_sync::PeerSyncStatus;
 use ditto_types::Value;
@@ -121,7 +121,7 @@ pub(crate) struct Node {
     replication: Replication,
     blobs: Exchange,
     state: Arc<Mutex<State>>,
-    pub(crate) graph: watch::Receiver<Arc<PresenceGraph>>,
+    pub(crate) graph: watch::Receiver<PresenceView>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) bus: BusState,
     pub(crate) control: Arc<Control>,
@@ -148,7 +148,7 @@ impl Node {
         let (commands, from_app) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(1024);
         let mesh = Mesh::new(mesh, Box::new(crate::random::fill));
-        let (graph_out, graph) = watch::channel(Arc::new(mesh.graph()));
+        let (graph_out, graph) = watch::channel(mesh.presence());
         let (bus, control) = (BusState::default(), Arc::new(Control::default()));
         let state = Arc::new(Mutex::new(State::default()));
         let (to_sync, from_mesh) = crossbeam_channel::unbounded();

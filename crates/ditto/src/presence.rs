@@ -28,13 +28,14 @@ impl Presence {
     /// `remote_peers` includes peers without a direct link; a direct one has a connection whose other end is the
     /// local peer.
     pub fn graph(&self) -> PresenceGraph {
-        PresenceGraph::clone(&self.inner.node.graph.borrow())
+        let view = self.inner.node.graph.borrow().clone();
+        view.graph()
     }
 
     /// [`Presence::graph`] as JSON text (API-147).
     pub fn graph_json(&self) -> String {
         // Keys are strings and the writer is memory, so it cannot fail.
-        serde_json::to_string(&**self.inner.node.graph.borrow()).unwrap_or_default()
+        serde_json::to_string(&self.graph()).unwrap_or_default()
     }
 
     /// Calls `handler` at once with the current graph and then on every change (API-142).
@@ -49,7 +50,8 @@ impl Presence {
         let stopped = gate.clone();
         let task = runtime::handle()?.spawn(async move {
             loop {
-                let now = graph.borrow_and_update().clone();
+                let view = graph.borrow_and_update().clone();
+                let now = view.graph();
                 // The handler belongs to the app and may block.
                 if !tokio::task::block_in_place(|| stopped.run(|| handler(&now)))
                     || graph.changed().await.is_err()

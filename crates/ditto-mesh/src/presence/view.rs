@@ -65,20 +65,27 @@ impl Facts {
     }
 }
 
-/// Peers and their connections, and what is known of each, by place.
-pub(super) struct Shown {
+/// The mesh at one moment: peers and their connections, and what is known of each, by place. A copy costs nothing, and
+/// texts are made only for whoever asks for the graph.
+#[derive(Clone)]
+pub struct PresenceView {
     pub(super) topology: Arc<Topology>,
-    facts: Vec<Arc<Facts>>,
+    facts: Arc<[Arc<Facts>]>,
 }
 
-impl Shown {
+impl PresenceView {
     pub(super) fn alone(local: PeerKey, facts: Facts) -> Self {
-        Self { topology: Arc::new(Topology::alone(local)), facts: vec![Arc::new(facts)] }
+        Self { topology: Arc::new(Topology::alone(local)), facts: [Arc::new(facts)].into() }
+    }
+
+    /// Whether this is a remote peer of the mesh.
+    pub fn has_remote(&self, peer: &PeerKey) -> bool {
+        *peer != self.topology.local() && self.topology.place(peer).is_some()
     }
 
     fn is(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<Facts>, &Arc<Facts>)| Arc::ptr_eq(a, b) || a == b;
-        self.topology == other.topology && self.facts.iter().zip(&other.facts).all(same)
+        self.topology == other.topology && self.facts.iter().zip(other.facts.iter()).all(same)
     }
 
     /// The query overlap group of each peer.
@@ -86,11 +93,12 @@ impl Shown {
         self.facts.iter().map(|f| f.group)
     }
 
-    fn graph(&self) -> PresenceGraph {
+    /// As apps see it.
+    pub fn graph(&self) -> PresenceGraph {
         let peers = self.topology.peers();
         let texts: Vec<String> = peers.iter().map(PeerKey::to_string).collect();
         let mut all: Vec<PresencePeer> = Vec::with_capacity(peers.len());
-        for (place, (key, facts)) in peers.iter().zip(&self.facts).enumerate() {
+        for (place, (key, facts)) in peers.iter().zip(self.facts.iter()).enumerate() {
             let between = |(to, kind): &(usize, _)| {
                 let (one, two) = (place.min(*to), place.max(*to));
                 PresenceConnection::named(peers[one], peers[two], *kind, &texts[one], &texts[two])
@@ -124,9 +132,9 @@ struct Known<'a> {
 }
 
 impl Presence {
-    /// The graph that apps see. It is made for whoever asks.
-    pub(crate) fn graph(&self) -> PresenceGraph {
-        self.shown.graph()
+    /// The mesh now.
+    pub(crate) fn view(&self) -> &PresenceView {
+        &self.shown
     }
 
     /// The same without its texts.
@@ -181,7 +189,7 @@ impl Presence {
     }
 
     /// What is to be shown, and since when those are lost who are shown without connections.
-    fn look(&self, now: u64) -> (Shown, BTreeMap<PeerKey, u64>) {
+    fn look(&self, now: u64) -> (PresenceView, BTreeMap<PeerKey, u64>) {
         let known = self.known();
         let place = |key: &PeerKey| known.binary_search_by(|k| k.key.cmp(key)).ok();
         let said: Vec<(ShortId, &[Edge])> = known.iter().map(|k| (k.short, k.edges)).collect();
@@ -197,7 +205,7 @@ impl Presence {
         // Peers that were shown stay a moment without connections, so that a change of links is no departure.
         let grace = if self.running { self.limits.grace } else { 0 };
         let mut lost = BTreeMap::new();
-        for (key, facts) in self.shown.topology.peers().iter().zip(&self.shown.facts) {
+        for (key, facts) in self.shown.topology.peers().iter().zip(self.shown.facts.iter()) {
             let known = place(key).map(|at| (at, &known[at]));
             if known.as_ref().is_some_and(|(at, _)| reached[*at]) {
                 continue;
@@ -223,6 +231,6 @@ impl Presence {
         let keys = peers.iter().map(|(key, ..)| *key).collect();
         let topology = Arc::new(Topology::new(self.local, keys, links));
         let facts = peers.into_iter().map(|(_, facts, _)| facts).collect();
-        (Shown { topology, facts }, lost)
+        (PresenceView { topology, facts }, lost)
     }
 }

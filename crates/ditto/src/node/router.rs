@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ditto_mesh::transport::{LinkId, NetEvent, Transport};
-use ditto_mesh::{Action, ConnectionEvent, Input, Mesh, PeerInfo, PresenceGraph};
+use ditto_mesh::{Action, ConnectionEvent, Input, Mesh, PeerInfo, PresenceView};
 use ditto_net::Net;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -19,7 +19,7 @@ use crate::wiring::{ForApp, ForBlobs, ForNetwork, ForSync, FromSync, Parts, Sess
 /// Who is told what happens.
 pub(super) struct Outlets {
     pub(super) to_sync: crossbeam_channel::Sender<ToSync>,
-    pub(super) graph: watch::Sender<Arc<PresenceGraph>>,
+    pub(super) graph: watch::Sender<PresenceView>,
     pub(super) events: broadcast::Sender<MeshEvent>,
     pub(super) control: Arc<Control>,
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
@@ -233,7 +233,7 @@ impl Parts for Router {
                 tracing::info!(%peer, purpose, "refused a circuit for an unknown purpose");
             }
             ForApp::PresenceChanged => {
-                self.outlets.graph.send_replace(Arc::new(self.mesh.graph()));
+                self.outlets.graph.send_replace(self.mesh.presence());
             }
             ForApp::Event(event) => {
                 self.outlets.control.record(event.clone(), now_ms());

@@ -186,7 +186,7 @@ impl Task {
     fn tell_stopped(&self) {
         *lock(&self.state) = State::default();
         let router = self.core.router();
-        router.outlets.graph.send_replace(Arc::new(router.mesh.graph()));
+        router.outlets.graph.send_replace(router.mesh.presence());
     }
 }
 
