@@ -174,9 +174,12 @@ impl From<ditto::DittoError> for DittoError {
             K::TransactionReadOnly | K::TransactionClosed | K::NestedTransaction => {
                 Self::Transaction { reason, code }
             }
-            K::SizeLimitExceeded | K::DepthLimitExceeded | K::InvalidJson | K::InvalidCbor => {
-                Self::Validation { reason, code }
-            }
+            K::SizeLimitExceeded
+            | K::DepthLimitExceeded
+            | K::NotAnObject
+            | K::NotJsonCompatible
+            | K::InvalidJson
+            | K::InvalidCbor => Self::Validation { reason, code },
             K::Io | K::IoNotFound | K::IoPermissionDenied | K::IoAlreadyExists => Self::Io { reason, code },
             K::SyncNotActive | K::PeerNotFound => Self::Sync { reason, code },
             K::BusSendFailed

@@ -180,9 +180,13 @@ async def test_metadata_has_limits(ditto: Ditto) -> None:
         ditto.presence.set_peer_metadata({"x": "y" * 5000})
     with pytest.raises(DittoError) as caught:
         ditto.presence.set_peer_metadata_json("[1]")
-    assert caught.value.code == "validation/invalid-json"
-    with pytest.raises(DittoError):
+    assert caught.value.code == "validation/not-an-object"
+    with pytest.raises(DittoError) as caught:
+        ditto.presence.set_peer_metadata({"x": b"bytes"})
+    assert caught.value.code == "validation/not-json-compatible"
+    with pytest.raises(DittoError) as caught:
         ditto.presence.set_peer_metadata_json("{")
+    assert caught.value.code == "validation/invalid-json"
     assert ditto.presence.peer_metadata_json == "{}"
 
 

@@ -6,12 +6,23 @@ mod write;
 
 pub use write::CborBytes;
 
+use crate::json::TOO_DEEP;
 use crate::value::Value;
 
 /// The bytes are not the CBOR of a value, or nested deeper than [`crate::MAX_DEPTH`].
 #[derive(Debug, thiserror::Error)]
-#[error("invalid CBOR: {0}")]
-pub struct CborError(String);
+#[error("invalid CBOR: {text}")]
+pub struct CborError {
+    text: String,
+    too_deep: bool,
+}
+
+impl CborError {
+    /// Whether it is nested too deeply.
+    pub fn is_too_deep(&self) -> bool {
+        self.too_deep
+    }
+}
 
 /// Encodes a value.
 pub fn to_vec(v: &Value) -> Vec<u8> {
@@ -25,11 +36,19 @@ pub fn to_vec(v: &Value) -> Vec<u8> {
 pub fn from_slice(bytes: &[u8]) -> Result<Value, CborError> {
     let mut rest = bytes;
     let v = ciborium::de::from_reader_with_recursion_limit(&mut rest, crate::MAX_DEPTH * 2)
-        .map_err(|e| CborError(e.to_string()))?;
+        .map_err(|e| CborError { text: e.to_string(), too_deep: is_too_deep(&e) })?;
     if !rest.is_empty() {
-        return Err(CborError(format!("{} bytes left over", rest.len())));
+        return Err(CborError { text: format!("{} bytes left over", rest.len()), too_deep: false });
     }
     Ok(v)
+}
+
+fn is_too_deep(e: &ciborium::de::Error<std::io::Error>) -> bool {
+    match e {
+        ciborium::de::Error::RecursionLimitExceeded => true,
+        ciborium::de::Error::Semantic(_, text) => text.starts_with(TOO_DEEP),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -47,7 +66,12 @@ mod tests {
         assert_eq!(from_slice(&to_vec(&v)).unwrap(), v);
         assert!(from_slice(&[0x01, 0x01]).is_err());
         assert!(from_slice(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
-        assert!(from_slice(&[0x81; 1000]).is_err());
+        for levels in [crate::MAX_DEPTH, 1000] {
+            let mut deep = vec![0x81; levels];
+            deep.push(0x01);
+            assert!(from_slice(&deep).unwrap_err().is_too_deep(), "{levels}");
+        }
+        assert!(!from_slice(&[0x81]).unwrap_err().is_too_deep());
     }
 
     /// The value by way of its stored form.

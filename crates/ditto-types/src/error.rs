@@ -62,6 +62,10 @@ pub enum ErrorKind {
     SizeLimitExceeded,
     /// Something is nested deeper than its limit.
     DepthLimitExceeded,
+    /// Something that has to be a map of names to values is none: a document (API-046), metadata (API-140).
+    NotAnObject,
+    /// A value has no form in JSON: bytes, infinities, NaN (API-139).
+    NotJsonCompatible,
     /// Text is not JSON.
     InvalidJson,
     /// Bytes are not CBOR.
@@ -135,6 +139,8 @@ impl ErrorKind {
             ErrorKind::NestedTransaction => "store/nested-transaction",
             ErrorKind::SizeLimitExceeded => "validation/size-limit-exceeded",
             ErrorKind::DepthLimitExceeded => "validation/depth-limit-exceeded",
+            ErrorKind::NotAnObject => "validation/not-an-object",
+            ErrorKind::NotJsonCompatible => "validation/not-json-compatible",
             ErrorKind::InvalidJson => "validation/invalid-json",
             ErrorKind::InvalidCbor => "validation/invalid-cbor",
             ErrorKind::Io => "io/operation-failed",

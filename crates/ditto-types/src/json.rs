@@ -27,6 +27,11 @@ pub const BYTES_KEY: &str = "$bytes";
 pub struct JsonError(#[from] serde_json::Error);
 
 impl JsonError {
+    /// Whether it is nested too deeply. Otherwise it is not JSON, or has bytes that are not base64.
+    pub fn is_too_deep(&self) -> bool {
+        self.0.is_data() && self.0.to_string().starts_with(TOO_DEEP)
+    }
+
     /// Line of the fault, from 1.
     pub fn line(&self) -> usize {
         self.0.line()
@@ -37,6 +42,9 @@ impl JsonError {
         self.0.column()
     }
 }
+
+/// Begins the message of what is nested too deeply: errors of serde carry nothing but text.
+pub(crate) const TOO_DEEP: &str = "nesting exceeds";
 
 /// Parses JSON text.
 pub fn from_str(text: &str) -> Result<Value, JsonError> {
@@ -94,7 +102,7 @@ struct ValueSeed {
 impl ValueSeed {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
-            return Err(E::custom(format_args!("nesting exceeds {MAX_DEPTH} levels")));
+            return Err(E::custom(format_args!("{TOO_DEEP} {MAX_DEPTH} levels")));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -220,6 +228,10 @@ mod tests {
         assert_eq!(e.line(), 2);
         assert!(from_str(r#"{"$bytes":"***"}"#).unwrap_err().to_string().contains("$bytes"));
         let deep = "[".repeat(100) + &"]".repeat(100);
-        assert!(from_str(&deep).unwrap_err().to_string().contains("nesting"));
+        let e = from_str(&deep).unwrap_err();
+        assert!(e.is_too_deep() && e.to_string().contains("nesting exceeds 64 levels"), "{e}");
+        for text in [r#"{"$bytes":"nesting exceeds"}"#, "[nesting exceeds", "1 2"] {
+            assert!(!from_str(text).unwrap_err().is_too_deep(), "{text}");
+        }
     }
 }

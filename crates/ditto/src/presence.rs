@@ -66,14 +66,18 @@ impl Presence {
     /// Replaces the metadata that other peers see of this one: a map that fits [`MAX_PEER_METADATA_BYTES`] as JSON
     /// (API-139). It may be changed while syncing.
     ///
-    /// Fails with [`ErrorKind::SizeLimitExceeded`] or [`ErrorKind::InvalidJson`].
+    /// Fails with [`ErrorKind::NotAnObject`] for anything but a map, with [`ErrorKind::NotJsonCompatible`] for a value that JSON
+    /// does not have, such as bytes or NaN, with [`ErrorKind::DepthLimitExceeded`] and [`ErrorKind::SizeLimitExceeded`].
     pub fn set_peer_metadata(&self, metadata: &impl Serialize) -> Result<(), DittoError> {
-        self.set(to_value(metadata)?)
+        self.set(to_value(metadata, ErrorKind::NotJsonCompatible)?)
     }
 
-    /// [`Presence::set_peer_metadata`] from JSON text (API-140).
+    /// [`Presence::set_peer_metadata`] from JSON text (API-140); [`ErrorKind::InvalidJson`] for what is none.
     pub fn set_peer_metadata_json_str(&self, text: &str) -> Result<(), DittoError> {
-        self.set(json::from_str(text).map_err(|e| DittoError::new(ErrorKind::InvalidJson, e.to_string()))?)
+        self.set(json::from_str(text).map_err(|e| {
+            let kind = if e.is_too_deep() { ErrorKind::DepthLimitExceeded } else { ErrorKind::InvalidJson };
+            DittoError::new(kind, e.to_string())
+        })?)
     }
 
     /// The own metadata; empty by default (API-137).
@@ -89,7 +93,11 @@ impl Presence {
     fn set(&self, metadata: Value) -> Result<(), DittoError> {
         if metadata.as_object().is_none() {
             let reason = format!("peer metadata must be a map, not {}", metadata.type_name());
-            return Err(DittoError::new(ErrorKind::InvalidJson, reason));
+            return Err(DittoError::new(ErrorKind::NotAnObject, reason));
+        }
+        if let Some(foreign) = foreign_to_json(&metadata) {
+            let reason = format!("peer metadata cannot hold {foreign}, which JSON does not have");
+            return Err(DittoError::new(ErrorKind::NotJsonCompatible, reason));
         }
         let size = json::to_string(&metadata).len();
         if size > MAX_PEER_METADATA_BYTES {
@@ -99,6 +107,17 @@ impl Presence {
         }
         *self.inner.peer_metadata() = metadata.clone();
         self.inner.node.command(Command::PeerMetadata(metadata))
+    }
+}
+
+/// What JSON has no form for, if there is anything.
+fn foreign_to_json(v: &Value) -> Option<&'static str> {
+    match v {
+        Value::Bytes(_) => Some("bytes"),
+        Value::Float(f) if !f.is_finite() => Some("infinities and NaN"),
+        Value::Array(items) => items.iter().find_map(foreign_to_json),
+        Value::Object(fields) => fields.values().find_map(foreign_to_json),
+        _ => None,
     }
 }
 

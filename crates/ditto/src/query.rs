@@ -12,7 +12,8 @@ use crate::DittoError;
 pub trait IntoQuery {
     /// Splits into the text and the encoded arguments.
     ///
-    /// Fails with [`ErrorKind::QueryArguments`] when the arguments are not a map of values.
+    /// Fails with [`ErrorKind::QueryArguments`] when the arguments are not a map of values, and with
+    /// [`ErrorKind::DepthLimitExceeded`] when they are nested too deeply.
     fn into_query(self) -> Result<Query, DittoError>;
 }
 
@@ -65,7 +66,7 @@ impl Query {
 
 /// Encodes any serialisable map or struct. `()` and `None` stand for "no arguments".
 fn to_object(args: &impl Serialize) -> Result<Object, DittoError> {
-    match to_value(args)? {
+    match to_value(args, ErrorKind::QueryArguments)? {
         Value::Object(o) => Ok(o),
         Value::Null => Ok(Object::new()),
         other => Err(DittoError::new(
@@ -75,12 +76,15 @@ fn to_object(args: &impl Serialize) -> Result<Object, DittoError> {
     }
 }
 
-/// Encodes through CBOR, which unlike JSON keeps bytes apart from arrays.
-pub(crate) fn to_value(v: &impl Serialize) -> Result<Value, DittoError> {
-    let invalid = |e: String| DittoError::new(ErrorKind::QueryArguments, e);
+/// Encodes through CBOR, which unlike JSON keeps bytes apart from arrays. What cannot be encoded is one of `otherwise`, unless
+/// it is nested too deeply.
+pub(crate) fn to_value(v: &impl Serialize, otherwise: ErrorKind) -> Result<Value, DittoError> {
     let mut bytes = Vec::new();
-    ciborium::into_writer(v, &mut bytes).map_err(|e| invalid(e.to_string()))?;
-    cbor::from_slice(&bytes).map_err(|e| invalid(e.to_string()))
+    ciborium::into_writer(v, &mut bytes).map_err(|e| DittoError::new(otherwise, e.to_string()))?;
+    cbor::from_slice(&bytes).map_err(|e| {
+        let kind = if e.is_too_deep() { ErrorKind::DepthLimitExceeded } else { otherwise };
+        DittoError::new(kind, e.to_string())
+    })
 }
 
 #[cfg(test)]

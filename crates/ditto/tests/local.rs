@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "shared by several test files")]
 mod fixture;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -211,8 +212,24 @@ async fn peer_metadata_has_limits() {
     assert_eq!(presence.peer_metadata_json_str(), r#"{"role":"kitchen"}"#);
     let e = presence.set_peer_metadata(&json!({"x": "y".repeat(4096)})).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::SizeLimitExceeded);
-    assert_eq!(presence.set_peer_metadata(&json!([1])).unwrap_err().kind(), ErrorKind::InvalidJson);
-    assert_eq!(presence.set_peer_metadata_json_str("{").unwrap_err().kind(), ErrorKind::InvalidJson);
+    let nested = |levels| format!("{}1{}", r#"{"x":"#.repeat(levels), "}".repeat(levels));
+    for (kind, result) in [
+        (ErrorKind::NotAnObject, presence.set_peer_metadata(&json!([1]))),
+        (ErrorKind::NotAnObject, presence.set_peer_metadata_json_str("null")),
+        (ErrorKind::NotJsonCompatible, presence.set_peer_metadata(&HashMap::from([("x", [1.0, f64::NAN])]))),
+        (ErrorKind::NotJsonCompatible, presence.set_peer_metadata(&HashMap::from([(1, 2)]))),
+        (ErrorKind::NotJsonCompatible, presence.set_peer_metadata_json_str(r#"{"x":{"$bytes":"AA=="}}"#)),
+        (ErrorKind::InvalidJson, presence.set_peer_metadata_json_str("{")),
+        (ErrorKind::InvalidJson, presence.set_peer_metadata_json_str(r#"{"x":{"$bytes":"***"}}"#)),
+        (ErrorKind::DepthLimitExceeded, presence.set_peer_metadata_json_str(&nested(64))),
+        (
+            ErrorKind::DepthLimitExceeded,
+            presence.set_peer_metadata(&serde_json::from_str::<serde_json::Value>(&nested(64)).unwrap()),
+        ),
+    ] {
+        let e = result.unwrap_err();
+        assert_eq!(e.kind(), kind, "{e}");
+    }
     assert_eq!(presence.peer_metadata_json_str(), r#"{"role":"kitchen"}"#);
     p.ditto.close().await.unwrap();
 }

@@ -60,10 +60,18 @@ async fn api_422_each_code_has_a_call_that_gives_it() {
         ("query/parameter", "ALTER SYSTEM SET no_such_setting = 1"),
         ("query/parameter", "ALTER SYSTEM SET dql_request_timeout_seconds = 'soon'"),
         ("store/document-id", "INSERT INTO c DOCUMENTS ({'_id': null})"),
+        ("validation/not-an-object", "INSERT INTO c DOCUMENTS ([{'_id': 'b'}, 5])"),
     ] {
         let e = store.execute(statement).await.unwrap_err();
         assert_eq!(e.kind().code(), code, "{statement}: {e}");
     }
+    let insert = "INSERT INTO c DOCUMENTS (:d)";
+    let e = store.execute((insert, serde_json::json!({"d": "text"}))).await.unwrap_err();
+    assert_eq!(e.kind().code(), "validation/not-an-object", "{e}");
+    let deep = (0..64).fold(serde_json::json!(1), |v, _| serde_json::json!([v]));
+    let e = store.execute((insert, serde_json::json!({"d": {"_id": "b", "x": deep}}))).await.unwrap_err();
+    assert_eq!(e.kind().code(), "validation/depth-limit-exceeded", "{e}");
+    assert_eq!(store.execute("SELECT * FROM c").await.unwrap().item_count(), 1, "nothing was inserted");
     let e = p.ditto.sync().register_subscription("SELECT * FROM c LIMIT 1 OFFSET 1").err().unwrap();
     assert_eq!(e.kind().code(), "query/unsupported", "{e}");
     let second = DittoConfig::new(DATABASE).with_persistence_directory(p.directory.path());
