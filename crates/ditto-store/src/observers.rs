@@ -1,8 +1,8 @@
 //! Live queries: which observers a commit concerns, and the threads that keep their results up to date.
 //!
-//! The writer hands each commit over and goes on. A thread of the pool asks the [`Matcher`](ditto_dql::Matcher) which
-//! observers the changed documents concern, gives the changes to them, and goes on to run one of them itself. An
-//! observer is run by one thread at a time: its result takes the changes in, or its query runs again on the newest
+//! The [`Matcher`](ditto_dql::Matcher) says which observers the changed documents of a commit concern. The writer asks it
+//! itself about a small commit, and gives the changes to the few observers that it concerns; any other commit it hands over
+//! to a thread of the pool, and goes on. An observer is run by one thread at a time: its result takes the changes in, or its query runs again on the newest
 //! snapshot where that is not possible, and its callback is called when the result differs from the last one. Changes
 //! of an observer that falls behind are folded into one result.
 
@@ -44,7 +44,10 @@ struct Inner {
     /// Locked before `state` by those who need both.
     index: RwLock<Index>,
     state: Mutex<State>,
+    /// Wakes the threads of the pool.
     changed: Condvar,
+    /// Wakes who waits in `cancel` for the end of a run.
+    ended: Condvar,
     /// Observers that are registered, for the writer to see without the lock.
     count: AtomicUsize,
 }
@@ -105,6 +108,7 @@ impl Observers {
             index: RwLock::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            ended: Condvar::new(),
             count: AtomicUsize::new(0),
         }))
     }
@@ -138,7 +142,7 @@ impl Observers {
         state.observers.insert(id, Observer::new(handle.clone(), query, Task::new(callback)));
         self.0.count.store(state.observers.len(), Ordering::SeqCst);
         self.queue_if_due(&mut state, id);
-        self.wake(&mut state);
+        self.release(state);
         Ok(Observation(handle))
     }
 
@@ -158,7 +162,9 @@ impl Observers {
         while state.running.get(&handle.id).is_some_and(|t| *t != std::thread::current().id())
             && !(me != 0 && pool::waits_for(&state.waits, handle.id, me))
         {
-            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.cancelling += 1;
+            state = self.0.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.cancelling -= 1;
         }
         state.waits.remove(&me);
         drop(state);
@@ -200,7 +206,7 @@ impl Observers {
         } else {
             self.make_ready(&mut state, id);
         }
-        self.wake(&mut state);
+        self.release(state);
     }
 
     fn make_ready(&self, state: &mut State, id: u64) {

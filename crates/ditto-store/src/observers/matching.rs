@@ -9,7 +9,7 @@ use ditto_dql::Matcher;
 use ditto_types::DocId;
 
 use super::Observers;
-use super::pool::State;
+use super::pool::{Observer, State};
 use super::task::Query;
 use crate::commit::{Change, Commit};
 use crate::row::DocRow;
@@ -17,8 +17,11 @@ use crate::row::DocRow;
 /// Commits that wait to be matched at most; beyond that every observer of their collections runs again.
 const MAX_BACKLOG: usize = 256;
 
-/// Changes of a commit that the writer looks at itself, to see whether they concern anybody.
+/// Changes of a commit that the writer looks at itself, so that only an observer that it concerns is woken.
 const AT_ONCE: usize = 8;
+
+/// Conditions that the writer looks at for that, at most; before and after a change count each.
+const FEW: usize = 32;
 
 /// The conditions of all observers.
 #[derive(Default)]
@@ -53,23 +56,21 @@ impl Index {
         self.queries.remove(&id);
     }
 
-    /// Whether some of the commit's documents may concern an observer.
-    fn concerns(&self, commit: &Commit) -> bool {
-        if commit.unlisted_collections.iter().any(|c| self.matcher.watches(c)) {
-            return true;
+    /// The observers that a small commit concerns; `None` for one that is not small, or that may concern many.
+    fn hits_at_once(&self, commit: &Commit) -> Option<BTreeMap<u64, Hit>> {
+        if commit.changes.len() > AT_ONCE || !commit.unlisted_collections.is_empty() {
+            return None;
         }
         let mut found = Vec::new();
-        for change in &commit.changes {
-            if self.matcher.watches(&change.collection) {
-                for doc in states(change) {
-                    self.matcher.candidates(&change.collection, &DocRow::new(&change.id, doc), &mut found);
-                    if !found.is_empty() {
-                        return true;
-                    }
-                }
+        for change in commit.changes.iter().filter(|c| self.matcher.watches(&c.collection)) {
+            for doc in states(change) {
+                self.matcher.candidates(&change.collection, &DocRow::new(&change.id, doc), &mut found);
             }
         }
-        false
+        if found.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        (found.len() <= FEW).then(|| self.hits(commit))
     }
 
     /// The observers that the commit concerns.
@@ -142,39 +143,54 @@ impl Observers {
         self.0.count.load(Ordering::SeqCst) > 0
     }
 
-    /// Takes note of a durable commit. Called by the writer, so it only hands the commit over, and only when it may
-    /// concern somebody.
+    /// Takes note of a durable commit. Called by the writer, one commit after the other.
     pub(crate) fn on_commit(&self, commit: &Arc<Commit>) {
         if !self.any() {
             return;
         }
-        if commit.changes.len() <= AT_ONCE
-            && let Ok(index) = self.0.index.try_read()
-            && !index.concerns(commit)
-        {
+        // Whoever registers meanwhile runs on a snapshot that has the commit.
+        let hits = self.0.index.try_read().ok().and_then(|index| index.hits_at_once(commit));
+        if hits.as_ref().is_some_and(BTreeMap::is_empty) {
             return;
         }
         let mut state = self.0.lock();
-        if state.commits.len() < MAX_BACKLOG {
-            state.commits.push_back(commit.clone());
-            state.queued += 1;
-        } else {
-            let hit = |id: &u64, state: &State| {
-                state.observers.get(id).is_some_and(|o| {
-                    let changed = commit.changes.iter().map(|c| &c.collection);
-                    let mut all = changed.chain(&commit.unlisted_collections);
-                    all.any(|c| o.query().collections.contains(c))
-                })
-            };
-            let ids: Vec<u64> = state.observers.keys().copied().filter(|id| hit(id, &state)).collect();
-            for id in ids {
-                if let Some(o) = state.observers.get_mut(&id) {
-                    o.set_stale();
-                    self.queue_if_due(&mut state, id);
-                }
+        match hits {
+            // Changes reach an observer in the order of their commits.
+            Some(hits) if state.commits.is_empty() && !state.matching => self.hand_out(&mut state, hits),
+            _ if state.commits.len() < MAX_BACKLOG => {
+                state.commits.push_back(commit.clone());
+                state.queued += 1;
+            }
+            _ => self.set_all_stale(&mut state, commit),
+        }
+        self.release(state);
+    }
+
+    /// Has all observers of the commit's collections run again.
+    fn set_all_stale(&self, state: &mut State, commit: &Commit) {
+        let hit = |o: &Observer| {
+            let changed = commit.changes.iter().map(|c| &c.collection);
+            changed.chain(&commit.unlisted_collections).any(|c| o.query().collections.contains(c))
+        };
+        let ids: Vec<u64> = state.observers.iter().filter(|(_, o)| hit(o)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(o) = state.observers.get_mut(&id) {
+                o.set_stale();
+                self.queue_if_due(state, id);
             }
         }
-        self.wake(&mut state);
+    }
+
+    /// Gives what a commit means to the observers that it concerns.
+    fn hand_out(&self, state: &mut State, hits: BTreeMap<u64, Hit>) {
+        for (id, hit) in hits {
+            let Some(o) = state.observers.get_mut(&id) else { continue };
+            match hit {
+                Hit::Changes(changes) => o.add(changes),
+                Hit::Stale => o.set_stale(),
+            }
+            self.queue_if_due(state, id);
+        }
     }
 
     /// Gives the waiting commits to the observers that they concern, without the lock while they are looked at.
@@ -187,14 +203,7 @@ impl Observers {
                 index.hits(&commit)
             };
             state = self.0.lock();
-            for (id, hit) in hits {
-                let Some(o) = state.observers.get_mut(&id) else { continue };
-                match hit {
-                    Hit::Changes(changes) => o.add(changes),
-                    Hit::Stale => o.set_stale(),
-                }
-                self.queue_if_due(&mut state, id);
-            }
+            self.hand_out(&mut state, hits);
             state.matched += 1;
             while let Some((at, id)) = state.asked.front().copied()
                 && at <= state.matched

@@ -41,6 +41,13 @@ pub(super) fn running() -> u64 {
     RUNNING.get()
 }
 
+/// The idle threads that have something to do.
+enum Wanted {
+    Nobody,
+    One,
+    All,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) closed: bool,
@@ -61,6 +68,8 @@ pub(super) struct State {
     pub(super) waits: HashMap<u64, u64>,
     /// When to look at an observer again.
     pub(super) timers: BTreeSet<(Instant, u64)>,
+    /// Threads that wait in `cancel`.
+    pub(super) cancelling: usize,
     workers: usize,
     idle: usize,
     /// Runs of observers that have ended.
@@ -146,17 +155,37 @@ impl Observers {
         state.runnable.push_back(id);
     }
 
-    /// Sees to it that somebody does what is to be done.
+    /// Sees to it that somebody does what is to be done, while this thread goes on with the lock.
     pub(super) fn wake(&self, state: &mut State) {
+        self.notify(self.wanted(state));
+    }
+
+    /// As [`Observers::wake`], and lets go of the lock first: who is woken needs it.
+    pub(super) fn release(&self, mut state: MutexGuard<'_, State>) {
+        let wanted = self.wanted(&mut state);
+        drop(state);
+        self.notify(wanted);
+    }
+
+    fn notify(&self, wanted: Wanted) {
+        match wanted {
+            Wanted::Nobody => {}
+            Wanted::One => self.0.changed.notify_one(),
+            Wanted::All => self.0.changed.notify_all(),
+        }
+    }
+
+    /// Which of the idle threads have something to do. Adds a thread where they are too few.
+    fn wanted(&self, state: &mut State) -> Wanted {
         let waiting = state.runnable.len() + usize::from(!state.matching && !state.commits.is_empty());
         if waiting == 0 && state.timers.is_empty() {
-            return;
+            return Wanted::Nobody;
         }
-        if waiting > 1 {
-            self.0.changed.notify_all();
-        } else if state.idle > 0 {
-            self.0.changed.notify_one();
-        }
+        let wanted = match state.idle {
+            0 => Wanted::Nobody,
+            _ if waiting > 1 => Wanted::All,
+            _ => Wanted::One,
+        };
         let add = if state.workers < processors() { state.idle < waiting.max(1) } else { state.idle == 0 };
         if add && state.workers < MAX_WORKERS {
             let observers = self.clone();
@@ -168,6 +197,7 @@ impl Observers {
                 Err(e) => tracing::error!(error = %e, "no thread for observers"),
             }
         }
+        wanted
     }
 
     /// One thread of the pool.
@@ -292,7 +322,9 @@ impl Observers {
         RUNNING.set(0);
         state.running.remove(&id);
         state.ended += 1;
-        self.0.changed.notify_all();
+        if state.cancelling > 0 {
+            self.0.ended.notify_all();
+        }
         state
     }
 
