@@ -8,7 +8,7 @@ mod fixture;
 
 use std::io::{Read, Write};
 
-use ditto::{ErrorKind, MeshEvent, SyncState};
+use ditto::{ErrorKind, MeshEvent, SyncState, TransactionCompletionAction};
 use fixture::{DATABASE, Peer, connect, execute, listen, open, peer, peer_with, rows, sees, until};
 use serde_json::json;
 
@@ -46,6 +46,43 @@ async fn documents_converge_both_ways() {
     }
     execute(&a.ditto, "DELETE FROM cars WHERE _id = 'b'").await;
     rows(&b.ditto, "SELECT _id FROM cars", &[r#"{"_id":"a"}"#]).await;
+    close([a, b]).await;
+}
+
+/// A commit of some eighty megabytes of documents says only in which collection they are (ADR 0036), and what changed is looked
+/// up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_lists_nothing_is_looked_up() {
+    let (a, b) = pair().await;
+    for p in [&a, &b] {
+        p.ditto.sync().register_subscription("SELECT * FROM c").unwrap();
+    }
+    let text = "x".repeat(64 << 10);
+    let documents: Vec<_> = (0..60).map(|i| json!({"_id": i, "n": 0, "t": text})).collect();
+    for some in documents.chunks(20) {
+        a.ditto.store().execute(("INSERT INTO c DOCUMENTS (:d)", json!({"d": some}))).await.unwrap();
+    }
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM c WHERE n = 0", &[r#"{"n":60}"#]).await;
+    execute(&a.ditto, "UPDATE c SET n = 1").await;
+    rows(&b.ditto, "SELECT COUNT(*) AS n FROM c WHERE n = 1", &[r#"{"n":60}"#]).await;
+    // What is listed again goes on as before, both ways.
+    execute(&a.ditto, "UPDATE c SET n = 2 WHERE _id = 7").await;
+    execute(&b.ditto, "UPDATE c SET n = 3 WHERE _id = 8").await;
+    for p in [&a, &b] {
+        rows(
+            &p.ditto,
+            "SELECT _id, n FROM c WHERE n > 1 ORDER BY n",
+            &[r#"{"_id":7,"n":2}"#, r#"{"_id":8,"n":3}"#],
+        )
+        .await;
+    }
+    // A transaction that writes much and little.
+    let transaction = b.ditto.store().begin(Default::default()).await.unwrap();
+    transaction.execute("DELETE FROM c WHERE n = 1").await.unwrap();
+    transaction.execute("INSERT INTO c DOCUMENTS ({'_id': 'new', 'n': 4})").await.unwrap();
+    transaction.finish(TransactionCompletionAction::Commit).await.unwrap();
+    let left = [r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#];
+    rows(&a.ditto, "SELECT n FROM c ORDER BY n", &left).await;
     close([a, b]).await;
 }
 
