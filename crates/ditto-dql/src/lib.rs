@@ -135,7 +135,7 @@ pub use parser::MAX_EXPRESSION_DEPTH;
 pub use pattern::like;
 pub use plan::{
     AdvisePlan, AlterSystemPlan, ConflictPolicy, CreateIndexPlan, DeletePlan, DropIndexPlan, ExplainPlan,
-    FieldOp, InsertPlan, LiveResult, NewDocument, Plan, SelectPlan, ShowPlan, UpdatePlan,
+    FieldOp, InsertPlan, LiveResult, NewDocument, NewDocuments, Plan, SelectPlan, ShowPlan, UpdatePlan,
 };
 pub use prepare::{
     Arguments, Prepared, StatementKind, normalize, prepare, prepare_observer, prepare_subscription,

@@ -27,7 +27,7 @@ use crate::planner::{Cond, UseIds, conditions};
 use crate::scalar::{At, Scalar};
 use crate::sort::Window;
 
-pub use insert::{InsertPlan, NewDocument};
+pub use insert::{InsertPlan, NewDocument, NewDocuments};
 pub(crate) use insert::{InsertSource, InsertTemplate};
 pub use live::LiveResult;
 pub use report::{AdvisePlan, ExplainPlan};

@@ -17,8 +17,9 @@ fn insert(text: &str, args: &str) -> InsertPlan {
 
 fn documents(text: &str, args: &str) -> String {
     match insert(text, args).documents(&Docs(&[]), &RunContext::default()) {
-        Ok(d) => {
-            let objects = d.into_iter().map(|d| Value::Object(d.fields.into_owned()));
+        Ok(mut d) => {
+            let objects = d.next_batch().unwrap().unwrap_or_default();
+            let objects = objects.into_iter().map(|d| Value::Object(d.fields.into_owned()));
             json::to_string(&Value::Array(objects.collect()))
         }
         Err(e) => describe(&e),
@@ -45,15 +46,15 @@ fn insert_documents() {
         // Faults of the documents.
         (
             "INSERT INTO c DOCUMENTS (:n)",
-            "query/evaluation | expected a document or an array of documents, found 5 @1:26",
+            "validation/not-an-object | expected a document or an array of documents, found 5 @1:26",
         ),
         (
             "INSERT INTO c DOCUMENTS ([1])",
-            "query/evaluation | expected a document or an array of documents, found 1 @1:26",
+            "validation/not-an-object | expected a document or an array of documents, found 1 @1:26",
         ),
         (
             "INSERT INTO c DOCUMENTS (MISSING)",
-            "query/evaluation | expected a document or an array of documents, found missing @1:26",
+            "validation/not-an-object | expected a document or an array of documents, found missing @1:26",
         ),
         (
             "INSERT INTO c DOCUMENTS ({'_id': 1.5})",

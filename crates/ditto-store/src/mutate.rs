@@ -64,17 +64,15 @@ fn update(
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict(), tokens: plan.tokens() };
     protect(core, targets.len(), plan.returning().is_some())?;
-    let mut images = Images::new(plan.returning());
+    let mut images = Images::new(core, plan.returning());
     let reading = Reading::new(plan.declared(), plan.is_strict());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
         let changes = plan.ops(&DocRow::reading(&place.1, &held.doc, reading))?;
         let ops = fields::update_ops(changes, typing);
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &ops, stamp)?);
-        images.keep(&place.1, &new);
         let limits = SizeLimits::of(core, held.size);
-        core.store(unit, effects, place, Before::Held(held), new, |id, size| limits.check(id, size))?;
-        Ok(())
+        write(core, (unit, &mut *effects), &mut images, place, Before::Held(held), new, limits)
     })?;
     Ok((ids, images.rows(core)?))
 }
@@ -88,9 +86,9 @@ fn delete(
     let candidates = Candidates::new(core);
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
     protect(core, targets.len(), plan.returning().is_some())?;
-    let mut images = Images::new(plan.returning());
+    let mut images = Images::new(core, plan.returning());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
-        images.keep(&place.1, &held.doc);
+        images.keep(core, (&place.1, &held.doc), held.size)?;
         let stamp = core.stamp(unit)?;
         let new = Arc::new(applied(held.doc.as_ref().clone(), &[Op::Delete], stamp)?);
         core.store(unit, effects, place, Before::Held(held), new, |_, _| Ok(()))?;
@@ -107,13 +105,35 @@ fn evict(
 ) -> Result<Mutated, StoreError> {
     let candidates = Candidates::new(core);
     let targets = plan.targets(&candidates, &core.context(), |row| Ok(candidates.keep(row)))?;
-    let mut images = Images::new(plan.returning());
+    let mut images = Images::new(core, plan.returning());
     let ids = for_each(core, plan.collection(), targets, |core, place, held| {
-        images.keep(&place.1, &held.doc);
+        images.keep(core, (&place.1, &held.doc), held.size)?;
         core.forget(effects, place, held)
     })?;
     settle_eviction(core, unit, effects)?;
     Ok((ids, images.rows(core)?))
+}
+
+/// Writes the new state of a document, which RETURNING may show.
+fn write(
+    core: &mut Core,
+    (unit, effects): (&Unit, &mut Effects),
+    images: &mut Images<'_>,
+    place: (u32, DocId, KeyHash),
+    before: Before,
+    new: Arc<Doc>,
+    limits: SizeLimits,
+) -> Result<(), StoreError> {
+    let shown = images.are_shown().then(|| (place.1.clone(), new.clone()));
+    let mut size = limits.old;
+    core.store(unit, effects, place, before, new, |id, stored| {
+        size = stored;
+        limits.check(id, stored)
+    })?;
+    match shown {
+        Some((id, doc)) => images.keep(core, (&id, &doc), size),
+        None => Ok(()),
+    }
 }
 
 /// What follows when documents were forgotten.

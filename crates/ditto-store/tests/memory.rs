@@ -66,6 +66,19 @@ fn child_that_writes_everything() {
     let all = written("UPDATE docs SET qty = qty + 1");
     assert!(all > 90_000);
     say("update");
+    // Rows come from and go through files (ADR 0023), also the documents that RETURNING shows.
+    assert_eq!(written("INSERT INTO copies SELECT * FROM docs"), all);
+    say("insert of rows");
+    let returned = store.execute("UPDATE copies SET qty = 1 RETURNING *", &none).unwrap();
+    assert_eq!(returned.item_count(), all);
+    assert!(returned.iter().all(|row| row.get("qty") == Some(&Value::Int(1))));
+    drop(returned);
+    say("update with its rows");
+    let returned = store.execute("DELETE FROM copies RETURNING qty", &none).unwrap();
+    assert_eq!(returned.item_count(), all);
+    assert!(returned.iter().all(|row| row.get("qty") == Some(&Value::Int(1))));
+    drop(returned);
+    say("delete with its rows");
     assert_eq!(written("DELETE FROM docs"), all);
     say("delete");
     println!("peak {}", peak_kib());

@@ -124,6 +124,34 @@ fn mutations_use_files_too() {
     assert!(store.check().unwrap().is_clean());
 }
 
+/// More rows than are decoded at a time: they are inserted in batches, all or none.
+#[test]
+fn many_rows_are_inserted_in_batches() {
+    let dir = temp_dir();
+    let store = filled(dir.path());
+    let none = Object::new();
+    let insert = |text: &str| store.execute(text, &none);
+    let written = |text: &str| insert(text).unwrap().mutated_document_ids().len();
+    let wide = "SELECT _id, qty, store, repeat(customer, 200) AS text FROM docs";
+    assert_eq!(written(&format!("INSERT INTO a {wide}")), 6000);
+    assert_eq!(rows(&store, "SELECT * FROM a"), rows(&store, wide));
+    // Ids that are equal far from each other.
+    let e = insert("INSERT INTO b SELECT store AS _id, qty, text FROM a").unwrap_err();
+    assert_eq!((e.kind().code(), e.to_string().contains("unique")), ("query/execution", true), "{e}");
+    // A conflict in the last batch takes back the first.
+    let last = rows(&store, "SELECT _id FROM a")[5999].clone();
+    let id = json::from_str(&last).unwrap().get("_id").cloned().unwrap();
+    store.execute("INSERT INTO b DOCUMENTS ({'_id': :id})", &Object::from([("id".into(), id)])).unwrap();
+    let e = insert("INSERT INTO b SELECT * FROM a").unwrap_err();
+    assert!(e.to_string().contains("Identifier conflict"), "{e}");
+    assert_eq!(rows(&store, "SELECT COUNT(*) AS n FROM b"), [r#"{"n":1}"#]);
+    assert_eq!(written("INSERT INTO b SELECT * FROM a ON ID CONFLICT DO NOTHING"), 5999);
+    let merged = insert("INSERT INTO b SELECT * FROM a ON ID CONFLICT DO UPDATE RETURNING *").unwrap();
+    let returned: Vec<String> = merged.iter().map(|row| json::to_string(&row)).collect();
+    assert_eq!(returned, rows(&store, "SELECT * FROM a"));
+    assert!(store.check().unwrap().is_clean());
+}
+
 #[test]
 fn what_a_crash_left_is_deleted_by_the_next_open() {
     let dir = temp_dir();

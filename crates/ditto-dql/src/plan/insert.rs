@@ -13,12 +13,13 @@ use crate::env::Bound;
 use crate::error::DqlError;
 use crate::eval::Cx;
 use crate::exec::{RunContext, RunStats};
+use crate::item::Item;
 use crate::items::Items;
 use crate::scalar::{At, Scalar};
 use crate::source::Source;
 
-/// Most memory that the rows of INSERT … SELECT may take.
-const MAX_SELECTED_BYTES: usize = 256 << 20;
+/// Memory that the rows of a batch of INSERT … SELECT take, about; some ten times as much once they are decoded.
+const BATCH_BYTES: usize = 2 << 20;
 
 #[derive(Clone, Debug)]
 pub(crate) struct InsertTemplate {
@@ -111,35 +112,38 @@ impl InsertPlan {
         self.returning.as_ref()
     }
 
-    /// The documents in the order written; each may lack `_id`. The source is read by INSERT … SELECT only.
+    /// The documents in the order written; each may lack `_id`. The source is read by INSERT … SELECT only, and not any more
+    /// once this has returned.
     ///
     /// # Errors
     ///
     /// A document that is no object or is nested too deeply, an `_id` that is not allowed or occurs twice, a value that
-    /// does not fit the declared kind of its field; what goes wrong with the SELECT. The rows of a SELECT may take
-    /// 256 MiB in total.
+    /// does not fit the declared kind of its field; what goes wrong with the SELECT.
     pub fn documents<S: Source>(
         &self,
         source: &S,
         cx: &RunContext<'_>,
-    ) -> Result<Vec<NewDocument<'_>>, S::Error> {
-        let mut out = Documents::default();
+    ) -> Result<NewDocuments<'_>, S::Error> {
         let mut stats = RunStats::default();
-        match (&self.template.source, &self.rows) {
-            (InsertSource::Documents(documents), _) => self.given(documents, &mut out)?,
+        let documents = match (&self.template.source, &self.rows) {
+            (InsertSource::Documents(documents), _) => {
+                let mut out = Documents::default();
+                self.given(documents, &mut out)?;
+                out.refuse_duplicates(&Cx::constant(&self.bound))?;
+                NewDocuments { plan: self, first: out.documents, rows: None }
+            }
             (InsertSource::Rows(_, at), Some(select)) => {
                 let rows;
                 (rows, stats) = crate::exec::select(select, source, cx)?;
-                self.selected(&rows, *at, &Cx::constant(&self.bound), &mut out)?;
+                self.selected(rows, *at)?
             }
-            (InsertSource::Rows(..), None) => {}
-        }
-        out.refuse_duplicates(&Cx::constant(&self.bound))?;
+            (InsertSource::Rows(..), None) => NewDocuments { plan: self, first: Vec::new(), rows: None },
+        };
         if let Some(profiler) = cx.profiler {
-            stats.rows = out.documents.len() as u64;
+            stats.rows = documents.len() as u64;
             profiler.report(stats);
         }
-        Ok(out.documents)
+        Ok(documents)
     }
 
     fn given<'p>(&'p self, documents: &'p [(Scalar, At)], out: &mut Documents<'p>) -> Result<(), DqlError> {
@@ -176,20 +180,42 @@ impl InsertPlan {
         Ok(())
     }
 
-    fn selected(&self, rows: &Items, at: At, cx: &Cx<'_>, out: &mut Documents<'_>) -> Result<(), DqlError> {
-        let mut bytes = 0usize;
-        for item in rows {
-            bytes = bytes.saturating_add(item.weight());
-            if bytes > MAX_SELECTED_BYTES {
-                let message = format!("the rows to insert exceed the limit of {MAX_SELECTED_BYTES} bytes");
-                return cx.fail(ErrorKind::SizeLimitExceeded, message, at);
+    /// Checks all rows, so that none is written when one is wrong. Those of the first batch stay decoded if they are all;
+    /// of more, only the ids are held.
+    fn selected(&self, rows: Items, at: At) -> Result<NewDocuments<'_>, DqlError> {
+        let (mut first, mut ids, mut weight) = (Vec::new(), Vec::new(), 0usize);
+        for item in &rows {
+            let fitted = weight <= BATCH_BYTES;
+            weight = weight.saturating_add(item.weight());
+            let document = self.row(item.into_owned(), at)?;
+            if weight <= BATCH_BYTES {
+                first.push(document);
+                continue;
             }
-            match item.into_owned().into_value() {
-                Value::Object(o) => self.add(Cow::Owned(o), at, cx, out)?,
-                other => return no_document(Some(&other), at, cx),
+            if fitted {
+                ids.extend(std::mem::take(&mut first).into_iter().filter_map(|d: NewDocument<'_>| d.id));
             }
+            ids.extend(document.id);
         }
-        Ok(())
+        if weight <= BATCH_BYTES {
+            let documents = Documents { places: vec![at; first.len()], documents: first };
+            documents.refuse_duplicates(&Cx::constant(&self.bound))?;
+            return Ok(NewDocuments { plan: self, first: documents.documents, rows: None });
+        }
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return duplicate(at, &Cx::constant(&self.bound));
+        }
+        Ok(NewDocuments { plan: self, first, rows: Some((rows, 0, at)) })
+    }
+
+    /// The document that a row is.
+    fn row(&self, item: Item, at: At) -> Result<NewDocument<'static>, DqlError> {
+        let cx = Cx::constant(&self.bound);
+        match item.into_value() {
+            Value::Object(o) => self.document(Cow::Owned(o), at, &cx),
+            other => no_document(Some(&other), at, &cx),
+        }
     }
 
     fn add<'p>(
@@ -199,6 +225,17 @@ impl InsertPlan {
         cx: &Cx<'_>,
         out: &mut Documents<'p>,
     ) -> Result<(), DqlError> {
+        out.documents.push(self.document(document, at, cx)?);
+        out.places.push(at);
+        Ok(())
+    }
+
+    fn document<'p>(
+        &self,
+        document: Cow<'p, Object>,
+        at: At,
+        cx: &Cx<'_>,
+    ) -> Result<NewDocument<'p>, DqlError> {
         if document.values().any(|v| v.depth() >= MAX_DEPTH) {
             let message = format!("document is nested deeper than {MAX_DEPTH} levels");
             return cx.fail(ErrorKind::DepthLimitExceeded, message, at);
@@ -208,9 +245,48 @@ impl InsertPlan {
             None => None,
         };
         check_fields(&document, self.declared(), at, cx)?;
-        out.documents.push(NewDocument { id, fields: document });
-        out.places.push(at);
-        Ok(())
+        Ok(NewDocument { id, fields: document })
+    }
+}
+
+/// The documents of an INSERT, all of them checked. Their ids differ.
+pub struct NewDocuments<'p> {
+    plan: &'p InsertPlan,
+    /// All of them, unless there are `rows`.
+    first: Vec<NewDocument<'p>>,
+    /// Rows of a SELECT that are too many to be held decoded, the next one of them, and their place in the statement.
+    rows: Option<(Items, usize, At)>,
+}
+
+impl<'p> NewDocuments<'p> {
+    /// How many there are, those that were taken included if they are the rows of a SELECT.
+    pub fn len(&self) -> usize {
+        self.rows.as_ref().map_or(self.first.len(), |(rows, ..)| rows.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next of them, in order, as many as may be held decoded at a time; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// A row of a SELECT cannot be read back from its temporary file.
+    pub fn next_batch(&mut self) -> Result<Option<Vec<NewDocument<'p>>>, DqlError> {
+        let Some((rows, next, at)) = &mut self.rows else {
+            return Ok(Some(std::mem::take(&mut self.first)).filter(|all| !all.is_empty()));
+        };
+        let (mut batch, mut weight) = (Vec::new(), 0usize);
+        while weight < BATCH_BYTES
+            && let Some(item) = rows.get(*next)
+        {
+            weight = weight.saturating_add(item.weight());
+            batch.push(self.plan.row(item.into_owned(), *at)?);
+            *next += 1;
+        }
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
 }
 
@@ -236,17 +312,19 @@ impl Documents<'_> {
         let mut ids: Vec<(&DocId, At)> = named.collect();
         ids.sort_by_key(|(id, _)| *id);
         match ids.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => {
-                cx.fail(ErrorKind::QueryExecution, "Expected unique document identifiers", pair[1].1)
-            }
+            Some(pair) => duplicate(pair[1].1, cx),
             None => Ok(()),
         }
     }
 }
 
+fn duplicate<T>(at: At, cx: &Cx<'_>) -> Result<T, DqlError> {
+    cx.fail(ErrorKind::QueryExecution, "Expected unique document identifiers", at)
+}
+
 fn no_document<T>(v: Option<&Value>, at: At, cx: &Cx<'_>) -> Result<T, DqlError> {
     let message = format!("expected a document or an array of documents, found {}", shown(v));
-    cx.fail(ErrorKind::QueryEvaluation, message, at)
+    cx.fail(ErrorKind::NotAnObject, message, at)
 }
 
 /// Checks the declared fields that the object has. Declarations are few, so they lead.

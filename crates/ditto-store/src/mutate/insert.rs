@@ -1,6 +1,6 @@
 //! INSERT.
 //!
-//! The keys of all documents are claimed first, in the order of the table of keys: that shows which documents exist. What
+//! The keys of a batch of documents, mostly all of them, are claimed first, in the order of the table of keys: that shows which documents exist. What
 //! does not goes from its fields into the file without a document in between, and its index entries are written at the
 //! end, in the order of each index.
 
@@ -12,7 +12,7 @@ use ditto_dql::{ConflictPolicy, InsertPlan, RunContext};
 use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 
 use super::images::Images;
-use super::{Mutated, SizeLimits, applied, source};
+use super::{Mutated, SizeLimits, applied, source, write};
 use crate::StoreError;
 use crate::commit::State;
 use crate::core::{Before, Core, Held, insert_rows};
@@ -41,18 +41,35 @@ pub(super) fn insert(
 ) -> Result<Mutated, StoreError> {
     let spill = core.spill();
     let context = RunContext { spill: Some(&spill), ..core.context() };
-    let documents = plan.documents(&source(core), &context)?;
+    let mut documents = plan.documents(&source(core), &context)?;
     let coll = core.writable_collection(plan.collection())?;
-    let mut all = Vec::with_capacity(documents.len());
-    for document in documents {
-        let id = document.id.map_or_else(|| generate_id(core), Ok)?;
-        let key = core.hash_key.key_hash(plan.collection(), &id);
-        all.push(New { id, key, fields: document.fields, claimed: None, written: false });
+    let mut images = Images::new(core, plan.returning());
+    let mut written = Vec::with_capacity(documents.len());
+    while let Some(batch) = documents.next_batch()? {
+        let mut all = Vec::with_capacity(batch.len());
+        for document in batch {
+            let id = document.id.map_or_else(|| generate_id(core), Ok)?;
+            let key = core.hash_key.key_hash(plan.collection(), &id);
+            all.push(New { id, key, fields: document.fields, claimed: None, written: false });
+        }
+        insert_batch(core, (&mut *unit, &mut *effects), plan, coll, &mut all, &mut images)?;
+        written.extend(all.into_iter().filter(|new| new.written).map(|new| new.id));
     }
-    claim(core, coll, &mut all)?;
+    Ok((written, images.rows(core)?))
+}
+
+/// Writes documents whose ids differ.
+fn insert_batch(
+    core: &mut Core,
+    (unit, effects): (&mut Unit, &mut Effects),
+    plan: &InsertPlan,
+    coll: u32,
+    all: &mut [New<'_>],
+    images: &mut Images<'_>,
+) -> Result<(), StoreError> {
+    claim(core, coll, all)?;
     let typing = Typing { declared: plan.declared(), strict: plan.is_strict(), tokens: plan.tokens() };
-    let straight = typing.infers_everything() && plan.returning().is_none();
-    let mut images = Images::new(plan.returning());
+    let straight = typing.infers_everything() && !images.are_shown();
     for new in all.iter_mut().filter(|new| !straight || new.claimed.is_none()) {
         let held = match new.claimed {
             Some(_) => None,
@@ -60,18 +77,15 @@ pub(super) fn insert(
         };
         let limits = SizeLimits::of(core, held.as_ref().map_or(0, |h| h.size));
         let Some(doc) = inserted(core, unit, plan, new, held.as_ref())? else { continue };
-        let doc = Arc::new(doc);
-        images.keep(&new.id, &doc);
         let before = held.map_or(Before::Absent { claimed: new.claimed }, Before::Held);
         let place = (coll, new.id.clone(), new.key);
-        core.store(unit, effects, place, before, doc, |id, size| limits.check(id, size))?;
+        write(core, (&*unit, &mut *effects), images, place, before, Arc::new(doc), limits)?;
         new.written = true;
     }
     if straight {
-        write_new(core, unit, effects, coll, plan.is_initial(), &mut all)?;
+        write_new(core, unit, effects, coll, plan.is_initial(), all)?;
     }
-    let written = all.into_iter().filter(|new| new.written).map(|new| new.id).collect();
-    Ok((written, images.rows(core)?))
+    Ok(())
 }
 
 /// Makes the entries of the documents' keys, and gives row ids to those that have none yet. A document that exists, one of
