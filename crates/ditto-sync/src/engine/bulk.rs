@@ -9,7 +9,7 @@ use super::recon::SendRecon;
 use super::sender::Shape;
 use super::session::Session;
 use super::{Core, Fault, Rule};
-use crate::limits::{LIST_ENTRIES, MAX_KEYS};
+use crate::limits::{LIST_ENTRIES, MAX_ITEMS, MAX_KEYS};
 use crate::peer::Lane;
 use crate::sketch::{Summary, Symbol};
 use crate::store::{StoredDoc, SyncStore};
@@ -181,13 +181,21 @@ impl<S: SyncStore> Session<S> {
         }
     }
 
-    /// Sends a page of a scan; with a token if it is the last one.
+    /// Sends a page of a scan; with a token if it is the last one. A page has whole commits, and a commit may be larger than
+    /// what a message may hold.
     fn send_page(&mut self, core: &mut Core<S>, sid: u32, docs: &[StoredDoc], token: Option<u64>) {
         self.bulk_out.begin();
-        let items = docs
-            .iter()
-            .map(|d| Shape::whole(&d.doc).item(&mut self.bulk_out, &d.collection, &d.id))
-            .collect();
+        let (mut items, mut size) = (Vec::new(), 0);
+        for d in docs {
+            if items.len() >= core.config.page_docs.min(MAX_ITEMS) || size >= core.config.page_bytes {
+                self.send_items(core, sid, std::mem::take(&mut items), None);
+                self.bulk_out.begin();
+                size = 0;
+            }
+            let item = Shape::whole(&d.doc).item(&mut self.bulk_out, &d.collection, &d.id);
+            size += item.size();
+            items.push(item);
+        }
         self.send_items(core, sid, items, token);
     }
 

@@ -228,6 +228,50 @@ fn commits_that_are_too_large_come_by_a_scan() {
 }
 
 #[test]
+fn a_commit_of_more_than_a_message_holds_reaches_a_live_peer() {
+    let mut net = Net::new(2, 1, SyncConfig::default());
+    net.subscribe(1, 1, ALL);
+    net.up(0, 1);
+    net.settle();
+    // Larger than is pushed, so that it is scanned, and a scan does not divide commits.
+    let ids: Vec<_> = (0..=crate::limits::MAX_ITEMS).map(|i| format!("d{i}")).collect();
+    let writes: Vec<_> = ids.iter().map(|id| (id.as_str(), vec![Op::Create, set("v", 1)])).collect();
+    let head = net.nodes[1].store.commit_count();
+    net.nodes[0].store.write("c", &writes);
+    net.settle();
+    assert_eq!(net.nodes[1].store.docs().len(), ids.len());
+    assert_eq!(net.nodes[1].store.commit_count(), head + 1, "nobody sees a part of it");
+    net.nodes[0].store.update("c", "d5", "v", 2);
+    net.settle();
+    assert_eq!(net.nodes[1].store.json("c", "d5").unwrap(), r#"{"v":2}"#);
+}
+
+#[test]
+fn a_commit_above_the_limit_of_bytes_comes_in_steps_and_replication_goes_on() {
+    let config = SyncConfig { max_commit_bytes: 4_096, page_bytes: 1_024, ..SyncConfig::default() };
+    let mut net = Net::new(2, 1, config);
+    net.subscribe(1, 1, ALL);
+    net.up(0, 1);
+    net.settle();
+    let ids: Vec<_> = (0..500).map(|i| format!("d{i}")).collect();
+    let writes: Vec<_> = ids.iter().map(|id| (id.as_str(), vec![Op::Create, set("v", 1)])).collect();
+    let head = net.nodes[1].store.commit_count();
+    net.nodes[0].store.write("c", &writes);
+    net.settle();
+    assert_eq!(net.nodes[1].store.docs().len(), 500);
+    assert!(net.nodes[1].store.commit_count() > head + 3, "in steps");
+    // The link is still there, in both directions, and its cursor is beyond the commit.
+    net.nodes[0].store.update("c", "d5", "v", 2);
+    net.settle();
+    assert_eq!(net.nodes[1].store.json("c", "d5").unwrap(), r#"{"v":2}"#);
+    let documents = net.traffic.documents;
+    net.down(0, 1);
+    net.up(0, 1);
+    net.settle();
+    assert_eq!(net.traffic.documents, documents, "nothing is sent again");
+}
+
+#[test]
 fn documents_that_leave_a_query_are_evicted_if_wanted() {
     for absent in [false, true] {
         let mut net = pair();
