@@ -23,5 +23,5 @@ mod symbol;
 mod tests;
 
 pub(crate) use decoder::Decoder;
-pub(crate) use summary::{COUNTERS, Summary};
+pub(crate) use summary::{COUNTERS, Sketch, Summary};
 pub(crate) use symbol::{Entry, SYMBOL_BYTES, Symbol, add_entry, remove_entry};

@@ -5,7 +5,7 @@
 //! most are, the commits that brought them are sent as after an absence.
 
 use super::Core;
-use crate::sketch::{COUNTERS, Entry, Summary};
+use crate::sketch::{COUNTERS, Entry, Sketch, Summary};
 use crate::store::{Newest, SyncStore, SyncStoreError};
 
 /// Differences above which nothing is guessed, in documents.
@@ -22,21 +22,20 @@ const PART: f64 = 0.6;
 const WORTH: f64 = 0.7;
 
 impl<S: SyncStore> Core<S> {
-    /// The commit after which most changes of a view are what a receiver lacks, whose count and counters these are.
+    /// The commit after which most changes of a view are what a receiver lacks, whose sketch this is.
     pub(crate) fn recent_difference(
         &self,
         query: &S::Query,
         ours: &Summary,
-        count: u64,
-        counters: &[i32; COUNTERS],
+        theirs: &Sketch,
     ) -> Result<Option<u64>, SyncStoreError> {
-        let differences = ours.difference(count, counters);
+        let differences = ours.difference(theirs);
         if differences > MAX_DOCS {
             return Ok(None);
         }
         // Beyond what the estimate may be wrong by, so that the commit in which the difference begins is seen.
         let newest = self.store.newest(query, (differences * 3 / 2 + 16) as usize)?;
-        Ok(begins_after(&ours.signs_without(counters), differences, &newest))
+        Ok(begins_after(&ours.signs_without(theirs), differences, &newest))
     }
 }
 
@@ -89,9 +88,10 @@ mod tests {
             newest.push(Newest { seq, key, digest: new, bytes: size });
         }
         newest.reverse();
-        let differences = ours.difference(theirs.count, &theirs.counters);
+        let theirs = theirs.sketch();
+        let differences = ours.difference(&theirs);
         newest.truncate((differences * 3 / 2 + 16) as usize);
-        let after = begins_after(&ours.signs_without(&theirs.counters), differences, &newest);
+        let after = begins_after(&ours.signs_without(&theirs), differences, &newest);
         after.map_or(0, |after| (1_000 - after) as usize)
     }
 

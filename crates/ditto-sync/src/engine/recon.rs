@@ -25,7 +25,7 @@ use super::session::{Mark, Session};
 use super::{Core, Fault, Rule, number};
 use crate::limits::{MAX_KEYS, MAX_MISSING, MAX_SYMBOLS};
 use crate::peer::Lane;
-use crate::sketch::{COUNTERS, Decoder, Entry, SYMBOL_BYTES, Summary, Symbol};
+use crate::sketch::{Decoder, Entry, SYMBOL_BYTES, Sketch, Summary, Symbol};
 use crate::store::SyncStore;
 use crate::wire::{Ask, KeyDigest, Keys, List, Message, Root, Symbols};
 
@@ -118,8 +118,8 @@ impl<S: SyncStore> Session<S> {
         for sid in sids {
             let Some(sub) = self.recv.sids.get_mut(&sid) else { continue };
             let Some((root, head)) = sub.root.take() else { continue };
-            let Summary { count, sum, counters } = core.summary(sub.hash, &sub.query)?;
-            if root.count == *count && root.sum == *sum {
+            let ours = core.summary(sub.hash, &sub.query)?;
+            if (root.count, root.sum) == (ours.count, ours.sum) {
                 self.put(core, Lane::Live, &Message::RecOk { sid });
                 self.finish_scan(sid, root.token);
                 self.try_live(core)?;
@@ -135,11 +135,7 @@ impl<S: SyncStore> Session<S> {
             }
             // The counters cost as much as a listing of a few documents.
             let symbols = root.count > list_docs;
-            let ask = if symbols {
-                Ask::Sketch { count: *count, counters: Box::new(*counters) }
-            } else {
-                Ask::List
-            };
+            let ask = if symbols { Ask::Sketch(ours.sketch()) } else { Ask::List };
             sub.total = root.count;
             let phase = Phase::Asked { symbols };
             sub.recon = Some(Recon { token: root.token, phase, extras: Vec::new() });
@@ -286,7 +282,7 @@ impl<S: SyncStore> Session<S> {
         let listed = core.store.is_bounded(&sub.query);
         let more_roots = sub.roots < MAX_ROOTS && !listed;
         match (sub.recon.take(), ask) {
-            (Some(SendRecon::RootSent { count, sum }), Ask::Sketch { .. } | Ask::List) if more_roots => {
+            (Some(SendRecon::RootSent { count, sum }), Ask::Sketch(_) | Ask::List) if more_roots => {
                 let (hash, token) = (sub.hash, sub.token);
                 let ours = core.summary(hash, &sub.query)?;
                 if (ours.count, ours.sum) != (count, sum) {
@@ -297,23 +293,21 @@ impl<S: SyncStore> Session<S> {
                 }
                 let ours = ours.clone();
                 match ask {
-                    Ask::Sketch { count, counters } => {
-                        return self.on_sketch(core, sid, &ours, *count, counters);
-                    }
+                    Ask::Sketch(theirs) => return self.on_sketch(core, sid, &ours, theirs),
                     _ if self.goes_first(core, &hash) => drop(self.send.waiting.insert(sid)),
                     _ => self.send_symbols(sid, Arc::default(), 0, 0),
                 }
             }
-            (Some(SendRecon::RootSent { .. }), Ask::Sketch { count, counters }) if !listed => {
+            (Some(SendRecon::RootSent { .. }), Ask::Sketch(theirs)) if !listed => {
                 let ours = core.summary(sub.hash, &sub.query)?.clone();
-                self.first_symbols(core, sid, &ours, *count, counters)?;
+                self.first_symbols(core, sid, &ours, theirs)?;
             }
             (Some(SendRecon::Symbols { symbols, sent }), Ask::More { symbols: n }) => {
                 let rest = symbols.len() - sent;
                 let n = usize::try_from(*n).unwrap_or(usize::MAX).min(rest);
                 self.send_symbols(sid, symbols, sent, n);
             }
-            (Some(SendRecon::RootSent { .. }), Ask::Sketch { .. } | Ask::List)
+            (Some(SendRecon::RootSent { .. }), Ask::Sketch(_) | Ask::List)
             | (Some(SendRecon::Symbols { .. }), Ask::List) => self.send_symbols(sid, Arc::default(), 0, 0),
             _ => return Err(Fault::Unexpected("RECGO")),
         }
@@ -326,12 +320,11 @@ impl<S: SyncStore> Session<S> {
         core: &mut Core<S>,
         sid: u32,
         ours: &Summary,
-        count: u64,
-        counters: &[i32; COUNTERS],
+        theirs: &Sketch,
     ) -> Result<(), Fault> {
         let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
         if !std::mem::replace(&mut sub.guessed, true) {
-            let last = core.recent_difference(&sub.query, ours, count, counters)?;
+            let last = core.recent_difference(&sub.query, ours, theirs)?;
             if let Some(after) = last {
                 let token = sub.token;
                 sub.recon = Some(SendRecon::Recent);
@@ -344,7 +337,7 @@ impl<S: SyncStore> Session<S> {
             self.send.waiting.insert(sid);
             return Ok(());
         }
-        self.first_symbols(core, sid, ours, count, counters)
+        self.first_symbols(core, sid, ours, theirs)
     }
 
     fn first_symbols(
@@ -352,11 +345,10 @@ impl<S: SyncStore> Session<S> {
         core: &mut Core<S>,
         sid: u32,
         ours: &Summary,
-        count: u64,
-        counters: &[i32; COUNTERS],
+        theirs: &Sketch,
     ) -> Result<(), Fault> {
         let Some(sub) = self.send.subs.get_mut(&sid) else { return Ok(()) };
-        match first_run(ours, count, counters) {
+        match first_run(ours, theirs) {
             Some(n) => {
                 let symbols = core.symbols(sub.hash, &sub.query, (n * 2).min(MAX_SYMBOLS))?;
                 self.send_symbols(sid, symbols, 0, n);
@@ -455,8 +447,8 @@ fn sorted(mut view: Vec<KeyDigest>) -> Vec<KeyDigest> {
 }
 
 /// Symbols to begin with; `None` if a listing is shorter.
-fn first_run(ours: &Summary, count: u64, counters: &[i32; COUNTERS]) -> Option<usize> {
-    let differences = ours.difference(count, counters);
+fn first_run(ours: &Summary, theirs: &Sketch) -> Option<usize> {
+    let differences = ours.difference(theirs);
     // Few symbols more than needed cost less than asking once more, many do not.
     let first = differences.saturating_mul(9) / 8 + 12 + differences.min(64) / 4;
     let likely = differences.saturating_mul(3) / 2;

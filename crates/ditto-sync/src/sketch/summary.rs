@@ -5,6 +5,13 @@ use super::symbol::Entry;
 /// Counters of a summary. The estimate's standard error is sqrt(2/64), 18 %.
 pub(crate) const COUNTERS: usize = 64;
 
+/// Of a summary what tells how much another view differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sketch {
+    pub(crate) count: u64,
+    pub(crate) counters: Box<[i32; COUNTERS]>,
+}
+
 /// Sums over all entries of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -38,20 +45,24 @@ impl Summary {
         }
     }
 
-    /// About how many documents differ from a view with this count and these counters, if most differ in their version
-    /// and not in being there.
-    pub(crate) fn difference(&self, count: u64, counters: &[i32; COUNTERS]) -> u64 {
-        let squares = self.counters.iter().zip(counters).map(|(a, b)| {
+    /// About how many documents differ from a view with this sketch, if most differ in their version and not in being there.
+    pub(crate) fn difference(&self, theirs: &Sketch) -> u64 {
+        let squares = self.counters.iter().zip(&*theirs.counters).map(|(a, b)| {
             let d = i128::from(*a) - i128::from(*b);
             (d * d) as u128
         });
         // A changed document is two entries, one on either side.
         let changed = squares.sum::<u128>() / (2 * COUNTERS as u128);
-        u64::try_from(changed).unwrap_or(u64::MAX).max(self.count.abs_diff(count)).max(1)
+        u64::try_from(changed).unwrap_or(u64::MAX).max(self.count.abs_diff(theirs.count)).max(1)
     }
 
     /// By what the counters differ from those of another view.
-    pub(crate) fn signs_without(&self, counters: &[i32; COUNTERS]) -> [f64; COUNTERS] {
-        std::array::from_fn(|i| f64::from(self.counters[i]) - f64::from(counters[i]))
+    pub(crate) fn signs_without(&self, theirs: &Sketch) -> [f64; COUNTERS] {
+        std::array::from_fn(|i| f64::from(self.counters[i]) - f64::from(theirs.counters[i]))
+    }
+
+    /// What a peer needs to estimate the difference.
+    pub(crate) fn sketch(&self) -> Sketch {
+        Sketch { count: self.count, counters: Box::new(self.counters) }
     }
 }

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::txn::Txn;
 use crate::peer::Lane;
-use crate::sketch::{COUNTERS, Symbol};
+use crate::sketch::{COUNTERS, Sketch, Symbol};
 use crate::store::RefusalCode;
 
 /// A key hash and the low 8 bytes of a digest.
@@ -99,8 +99,8 @@ pub(crate) struct Root {
 pub(crate) enum Ask {
     /// A listing.
     List,
-    /// Symbols, or a listing if that is shorter: the receiver's count and counters tell how many it takes.
-    Sketch { count: u64, counters: Box<[i32; COUNTERS]> },
+    /// Symbols, or a listing if that is shorter: the sketch of the receiver's view tells how many it takes.
+    Sketch(Sketch),
     /// More symbols than have come.
     More { symbols: u64 },
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::dict::{LaneReader, LaneWriter};
 use super::*;
 use crate::limits::MAX_DICT_ENTRIES;
-use crate::sketch::{COUNTERS, Entry, Symbol, add_entry};
+use crate::sketch::{COUNTERS, Entry, Sketch, Symbol, add_entry};
 use crate::store::RefusalCode;
 
 fn site() -> impl Strategy<Value = SiteId> {
@@ -132,7 +132,7 @@ fn message() -> impl Strategy<Value = Message> {
     let ask = prop_oneof![
         Just(Ask::List),
         (any::<u64>(), any::<[i32; COUNTERS]>())
-            .prop_map(|(count, counters)| Ask::Sketch { count, counters: Box::new(counters) }),
+            .prop_map(|(count, counters)| Ask::Sketch(Sketch { count, counters: Box::new(counters) })),
         any::<u64>().prop_map(|symbols| Ask::More { symbols }),
     ];
     let reason =

@@ -192,7 +192,7 @@ fn ask(r: &mut Reader<'_>) -> Result<Ask, WireError> {
             for counter in counters.iter_mut() {
                 *counter = i32::try_from(r.zigzag()?).map_err(|_| r.invalid("counter of RECGO"))?;
             }
-            Ok(Ask::Sketch { count, counters })
+            Ok(Ask::Sketch(Sketch { count, counters }))
         }
         2 => Ok(Ask::More { symbols: r.varint()? }),
         _ => Err(r.invalid("mode of RECGO")),

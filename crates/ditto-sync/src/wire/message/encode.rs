@@ -84,7 +84,7 @@ impl Message {
                 put_varint(o, (*sid).into());
                 match ask {
                     Ask::List => o.push(0),
-                    Ask::Sketch { count, counters } => {
+                    Ask::Sketch(Sketch { count, counters }) => {
                         o.push(1);
                         put_varint(o, *count);
                         counters.iter().for_each(|c| put_zigzag(o, (*c).into()));
