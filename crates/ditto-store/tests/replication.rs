@@ -137,6 +137,37 @@ fn own_changes_count_matching_documents_only() {
 }
 
 #[test]
+fn the_newest_documents_of_a_view_come_last_commit_first() {
+    let f = filled();
+    let q = compile(&f, "SELECT * FROM c WHERE n >= 1");
+    // Changed since they came: one that stays in the view, one that enters it, one that leaves it.
+    f.run("UPDATE c SET m = 1 WHERE _id = '2-1'");
+    f.run("UPDATE c SET n = 5 WHERE _id = '4-0'");
+    f.run("UPDATE c SET n = 0 WHERE _id = '6-1'");
+    let newest = f.store.newest(&q, 100).unwrap();
+    let mut expected: Vec<_> = f.store.changes(&q, 0, 100, usize::MAX).unwrap().docs;
+    expected.retain(|d| d.doc.is_alive());
+    assert_eq!(newest.len(), expected.len());
+    assert!(newest.windows(2).all(|w| w[0].seq >= w[1].seq), "{newest:?}");
+    let keys: Vec<_> = newest.iter().take(2).map(|n| n.key).collect();
+    assert_eq!(keys, [f.key("c", "4-0"), f.key("c", "2-1")]);
+    for doc in expected {
+        let found = newest.iter().find(|n| n.key == doc.key).unwrap();
+        assert_eq!((found.seq, found.digest), (doc.seq, doc.digest));
+        assert!((10..100).contains(&found.bytes), "{found:?}");
+    }
+    assert_eq!(f.store.newest(&q, 3).unwrap(), newest[..3]);
+    assert!(f.store.newest(&q, 0).unwrap().is_empty());
+    assert!(f.store.newest(&compile(&f, "SELECT * FROM nowhere"), 3).unwrap().is_empty());
+    // Four documents are looked at, of which one is in the view.
+    assert!(f.store.newest(&compile(&f, "SELECT * FROM c WHERE m = 1"), 1).unwrap().len() == 1);
+    for id in ["x", "y", "z"] {
+        f.insert("c", &format!(r#"{{"_id":"{id}","n":0}}"#));
+    }
+    assert!(f.store.newest(&compile(&f, "SELECT * FROM c WHERE m = 1"), 1).unwrap().is_empty());
+}
+
+#[test]
 fn two_stores_converge_over_pages() {
     let (a, b) = (filled(), Fixture::new());
     let q = compile(&a, "SELECT * FROM c");
