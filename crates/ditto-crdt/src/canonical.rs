@@ -21,9 +21,14 @@ pub struct CanonicalDoc {
 impl CanonicalDoc {
     /// Reads what [`encode`](crate::encode) wrote with the same dictionary. Fails where [`decode`](crate::decode) does.
     pub fn read(bytes: &[u8], dict: &dyn DictReader) -> Result<Self, DecodeError> {
-        let mut out = Vec::with_capacity(bytes.len() + 128);
-        match carry(bytes, Some(dict), Target::Inline, &mut out) {
-            Some(facts) => Ok(Self { bytes: out.into(), facts, digest: OnceLock::new() }),
+        Self::read_with(bytes, dict, &mut Vec::new())
+    }
+
+    /// As [`CanonicalDoc::read`] of one document after another, with memory that they share.
+    pub fn read_with(bytes: &[u8], dict: &dyn DictReader, memory: &mut Vec<u8>) -> Result<Self, DecodeError> {
+        memory.clear();
+        match carry(bytes, Some(dict), Target::Inline, memory) {
+            Some(facts) => Ok(Self { bytes: memory.as_slice().into(), facts, digest: OnceLock::new() }),
             None => Ok(Self::from(&decode(bytes, dict)?)),
         }
     }

@@ -83,15 +83,9 @@ pub(crate) fn carry(
     let born = header.born?;
     let flags = *bytes.get(1)?;
     let inline = matches!(to, Target::Inline);
-    let mut this = Carrier {
-        used: vec![false; header.sites.len()],
-        header,
-        from,
-        to,
-        previous: None,
-        dot: born,
-        offsets: Vec::with_capacity(16),
-    };
+    // Documents with more sites are rare.
+    let others = (1..header.sites.len()).try_fold(0, |all, at| Some(all | 1_u64.checked_shl(at as u32)?))?;
+    let mut this = Carrier { used: 0, header, from, to, previous: None, dot: born };
     out.extend_from_slice(&[*bytes.first()?, if inline { flags | INLINE } else { flags & !INLINE }]);
     put_varint(out, this.header.sites.len() as u64);
     for site in &this.header.sites {
@@ -113,7 +107,7 @@ pub(crate) fn carry(
     this.node(&mut r, 0, out)?;
     r.finish().ok()?;
     // The first one is the base's.
-    if this.used.iter().skip(1).any(|used| !used) {
+    if this.used & others != others {
         return None;
     }
     Some(Facts { is_alive: this.header.is_alive(), dot: this.dot, newest: newest.max(this.dot.hlc) })
@@ -124,17 +118,15 @@ struct Carrier<'a, 'd> {
     from: Option<&'a dyn DictReader>,
     to: Target<'d>,
     previous: Option<Stamp>,
-    /// Which sites of the table stand in a stamp.
-    used: Vec<bool>,
+    /// Which sites of the table stand in a stamp: a bit for each.
+    used: u64,
     dot: Stamp,
-    /// Offsets of the entries of the nodes that are being written, outer ones first.
-    offsets: Vec<u32>,
 }
 
 impl<'a> Carrier<'a, '_> {
     fn uses(&mut self, site: SiteId) -> Option<()> {
         let at = self.header.sites.iter().position(|s| *s == site)?;
-        *self.used.get_mut(at)? = true;
+        self.used |= 1_u64.checked_shl(u32::try_from(at).ok()?)?;
         Some(())
     }
 
@@ -152,13 +144,21 @@ impl<'a> Carrier<'a, '_> {
         let table = out.len();
         out.resize(table + 2 * head.count, 0);
         let body = out.len();
-        let first = self.offsets.len();
+        // Offsets that do not fit into the table of two bytes each.
+        let mut wide = Vec::new();
         let mut last: Option<(&str, u8)> = None;
         for index in 0..head.count {
             if head.offset(index) != r.offset() - begin {
                 return None;
             }
-            self.offsets.push(u32::try_from(out.len() - body).ok()?);
+            let offset = u32::try_from(out.len() - body).ok()?;
+            match u16::try_from(offset) {
+                Ok(short) => {
+                    let at = table + 2 * index;
+                    out.get_mut(at..at + 2)?.copy_from_slice(&short.to_le_bytes());
+                }
+                Err(_) => wide.push(offset),
+            }
             let tag = r.u8().ok()?;
             let (kind, stamp_mode) = (tag & 7, tag >> 3);
             out.push(tag);
@@ -193,12 +193,10 @@ impl<'a> Carrier<'a, '_> {
         if out.len() - body > usize::from(u16::MAX) {
             // The lowest bit of the count says that offsets take four bytes.
             *out.get_mut(start)? |= 1;
-            let wide = self.offsets.drain(first..).flat_map(u32::to_le_bytes);
-            out.splice(table..body, wide);
-        } else {
-            for (at, offset) in out[table..body].chunks_exact_mut(2).zip(self.offsets.drain(first..)) {
-                at.copy_from_slice(&(offset as u16).to_le_bytes());
-            }
+            let short = out.get(table..body)?.chunks_exact(2).take(head.count - wide.len());
+            let short = short.map(|b| u32::from(u16::from_le_bytes([b[0], b[1]])));
+            let offsets: Vec<u8> = short.chain(wide).flat_map(u32::to_le_bytes).collect();
+            out.splice(table..body, offsets);
         }
         Some(())
     }

@@ -218,7 +218,12 @@ impl<'a> DocView<'a> {
 
     /// As [`crate::Doc::get`].
     pub fn get(&self, path: &[SmolStr]) -> Result<Option<Value>, DecodeError> {
-        match self.look(path)? {
+        self.get_along(path, &mut Trail::default())
+    }
+
+    /// As [`DocView::get`], with the trail of [`DocView::look_along`].
+    pub fn get_along(&self, path: &[SmolStr], trail: &mut Trail) -> Result<Option<Value>, DecodeError> {
+        match self.look_along(path, trail)? {
             Some(FieldRef::Encoded(bytes)) => Ok(Some(codec::from_slice(bytes)?)),
             Some(FieldRef::Built(value)) => Ok(Some(value)),
             None => Ok(None),
@@ -444,9 +449,25 @@ impl<'a> DocView<'a> {
         path: &[SmolStr],
         see: &mut dyn FnMut(usize, KindSet),
     ) -> Result<(), DecodeError> {
+        self.kinds_on_trail(path, &Trail::default(), see)
+    }
+
+    /// As [`DocView::kinds_along`], looking first where [`DocView::look_along`] found this path in the last document.
+    pub fn kinds_on_trail(
+        &self,
+        path: &[SmolStr],
+        trail: &Trail,
+        see: &mut dyn FnMut(usize, KindSet),
+    ) -> Result<(), DecodeError> {
         let mut node = if self.is_alive { self.root } else { &[] };
         for (depth, name) in path.iter().enumerate() {
             let Some(entries) = Entries::of(node, self.dict)? else { return Ok(()) };
+            if let Some(Some(step)) = trail.0.get(depth)
+                && let Some(Found::Register(_)) = entries.follow(*step)?
+            {
+                see(depth, KindSet::REGISTER);
+                return Ok(());
+            }
             let mut kinds = KindSet::NONE;
             node = &[];
             for index in entries.first_of(name)?..entries.count() {

@@ -327,6 +327,59 @@ proptest! {
     }
 }
 
+/// A number for every name and site that is asked about.
+#[derive(Default)]
+struct Growing(Vec<SmolStr>, Vec<SiteId>);
+
+fn number_of<T: PartialEq>(all: &mut Vec<T>, one: T) -> u32 {
+    let at = all.iter().position(|known| *known == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    });
+    at as u32
+}
+
+impl DictReader for Growing {
+    fn key(&self, number: u32) -> Option<&SmolStr> {
+        self.0.get(number as usize)
+    }
+
+    fn site(&self, number: u32) -> Option<SiteId> {
+        self.1.get(number as usize).copied()
+    }
+}
+
+impl ditto_crdt::DictWriter for Growing {
+    fn key_ref(&mut self, name: &str) -> u32 {
+        number_of(&mut self.0, name.into())
+    }
+
+    fn site_ref(&mut self, s: &SiteId) -> u32 {
+        number_of(&mut self.1, *s)
+    }
+}
+
+#[test]
+fn documents_of_any_number_of_sites_are_carried_over() {
+    for n in [1, 2, 62, 63, 64, 65, 66, 130u8] {
+        let mut doc = Doc::fresh(&Object::new(), at(1_700_000_000_000, 0));
+        for i in 1..n {
+            let path = Path::new([SmolStr::new(format!("f{i}"))]);
+            let op = Op::Set { path, value: i64::from(i).into(), kind: FieldKind::Inferred };
+            doc.apply(&op, at(1_700_000_000_000 + u64::from(i), i)).unwrap();
+        }
+        let mut dict = Growing::default();
+        let bytes = encode(&doc, &mut dict);
+        assert_eq!(dict.1.len(), usize::from(n));
+        let kept = CanonicalDoc::read(&bytes, &dict).unwrap();
+        assert_eq!(kept.bytes(), doc.canonical(), "{n}");
+        let mut again = Vec::new();
+        kept.encode(&mut dict, &mut again).unwrap();
+        assert_eq!(again, bytes, "{n}");
+        assert_eq!(kept.to_doc().unwrap(), doc);
+    }
+}
+
 /// Objects, also empty and nested ones, with texts so long that lengths and offsets get wide.
 fn any_fields() -> impl Strategy<Value = Object> {
     let name = || (0..12u8).prop_map(|n| if n == 11 { "_id".into() } else { SmolStr::new(format!("f{n}")) });

@@ -107,10 +107,14 @@ pub const MAX_INDEX_KEYS: usize = 16;
 impl IndexDef {
     /// The key of the entry that a document has in this index; `None` if it has none, because a key that leaves out
     /// missing values is missing. `field` gives the value at a path, as `Row::field` does.
-    pub fn entry(&self, mut field: impl FnMut(&[SmolStr]) -> Option<Value>) -> Option<Vec<u8>> {
-        let values: Vec<Option<Value>> = self.keys.iter().map(|k| field(k.path.names())).collect();
-        let absent = self.keys.iter().zip(&values).any(|(k, v)| v.is_none() && !k.include_missing);
-        (!absent).then(|| key::encode_key(&self.keys, &values))
+    pub fn entry(&self, field: impl FnMut(&[SmolStr]) -> Option<Value>) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(16 * self.keys.len());
+        self.push_entry(field, &mut out).then_some(out)
+    }
+
+    /// As [`IndexDef::entry`], appended to `out`; false if there is none.
+    pub fn push_entry(&self, mut field: impl FnMut(&[SmolStr]) -> Option<Value>, out: &mut Vec<u8>) -> bool {
+        key::push_key(&self.keys, |k| field(k.path.names()), out)
     }
 }
 

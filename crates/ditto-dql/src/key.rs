@@ -84,6 +84,27 @@ pub fn encode_key(keys: &[IndexKey], values: &[Option<Value>]) -> Vec<u8> {
     out
 }
 
+/// Appends what [`encode_key`] gives for these values. False, and nothing is appended, if one is missing whose key leaves
+/// out what is missing.
+pub(crate) fn push_key(
+    keys: &[IndexKey],
+    mut value: impl FnMut(&IndexKey) -> Option<Value>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    let mut kinds = Kinds::default();
+    for key in keys {
+        let value = value(key);
+        if value.is_none() && !key.include_missing {
+            out.truncate(start);
+            return false;
+        }
+        component(value.as_ref(), key.descending, out, &mut kinds);
+    }
+    kinds.write(out);
+    true
+}
+
 /// The values of an index entry, as they were encoded.
 ///
 /// # Errors

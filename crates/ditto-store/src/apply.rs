@@ -4,13 +4,14 @@
 //! out to be new goes into the file in its encoded form, and its index entries are written at the end, in the order of each
 //! index. Everything else is merged one by one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ditto_crdt::{CanonicalDoc, Doc, DocView, VersionVector};
 use ditto_types::{Hlc, HlcClock, KeyHash, SiteId};
 
 use crate::StoreError;
-use crate::commit::State;
+use crate::commit::{Bodies, State};
 use crate::core::{Before, Core, Held, insert_rows};
 use crate::driver::Param;
 use crate::index::{self, entries};
@@ -151,9 +152,9 @@ fn write_new(
     let indexes = core.indexes.clone();
     let mut entries = entries::Batch::new(indexes.of(coll));
     let shared = core.dict.shared().clone();
-    let (mut stored, mut count, mut newest) = (Vec::new(), 0, Hlc::ZERO);
+    let (mut bodies, mut newest) = (Vec::new(), Hlc::ZERO);
     let Core { db, dict, hash_key, request, .. } = core;
-    let mut written = Vec::with_capacity(candidates.len());
+    let mut new = Vec::with_capacity(candidates.len());
     for Candidate { key, at, rid, .. } in candidates {
         let Some(rid) = *rid else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
@@ -161,21 +162,24 @@ fn write_new(
         else {
             continue;
         };
-        stored.clear();
-        doc.encode(dict, &mut stored).map_err(|e| StoreError::Internal(e.to_string()))?;
+        let start = bodies.len();
+        doc.encode(dict, &mut bodies).map_err(|e| StoreError::Internal(e.to_string()))?;
         let digest = doc.digest(hash_key);
         if !entries.is_idle() {
-            let view = DocView::new(&stored, &*shared).map_err(|e| StoreError::Internal(e.to_string()))?;
-            entries.add_view(rid, &id, &view)?;
+            let view = DocView::new(&bodies[start..], &*shared);
+            entries.add_view(rid, &id, &view.map_err(|e| StoreError::Internal(e.to_string()))?)?;
         }
         newest = newest.max(doc.max_hlc());
         outcomes[*at] = ItemOutcome::Changed { digest };
-        let new = Some(State::stored(&stored, &shared));
-        let (positions, weight) = ((0, rid), stored.len());
-        written.push(Touched { coll, id, key: *key, digest, old: None, new, positions, weight });
-        count += 1;
+        new.push((id, *key, digest, rid, start..bodies.len()));
     }
-    insert_rows(db, unit, &written)?;
+    let (bodies, count) = (Bodies::new(bodies, &shared), new.len() as i64);
+    let touched = |(id, key, digest, rid, at): (_, _, _, _, Range<usize>)| {
+        let (positions, weight, new) = ((0, rid), at.len(), Some(State::stored(&bodies, at)));
+        Touched { coll, id, key, digest, old: None, new, positions, weight }
+    };
+    let written: Vec<_> = new.into_iter().map(touched).collect();
+    insert_rows(db, unit, coll, &written)?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);

@@ -1,6 +1,7 @@
 //! Change sets: what a commit did, for observers and for sync.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -32,33 +33,52 @@ pub struct Commit {
 #[derive(Clone, Debug)]
 pub(crate) enum State {
     Decoded(Arc<Doc>),
-    Stored(Arc<Stored>),
+    Stored(Stored),
+}
+
+/// The stored forms of new documents, one after the other.
+pub(crate) struct Bodies {
+    bytes: Vec<u8>,
+    dict: Arc<Dict>,
+}
+
+impl Bodies {
+    pub(crate) fn new(bytes: Vec<u8>, dict: &Arc<Dict>) -> Arc<Self> {
+        Arc::new(Self { bytes, dict: dict.clone() })
+    }
 }
 
 /// A document as it was encoded for its row.
+#[derive(Clone)]
 pub(crate) struct Stored {
-    body: Box<[u8]>,
-    dict: Arc<Dict>,
+    bodies: Arc<Bodies>,
+    at: Range<usize>,
     doc: OnceLock<Arc<Doc>>,
 }
 
+impl Stored {
+    fn bytes(&self) -> &[u8] {
+        self.bodies.bytes.get(self.at.clone()).unwrap_or_default()
+    }
+}
+
 impl State {
-    pub(crate) fn stored(body: &[u8], dict: &Arc<Dict>) -> Self {
-        Self::Stored(Arc::new(Stored { body: body.into(), dict: dict.clone(), doc: OnceLock::new() }))
+    pub(crate) fn stored(bodies: &Arc<Bodies>, at: Range<usize>) -> Self {
+        Self::Stored(Stored { bodies: bodies.clone(), at, doc: OnceLock::new() })
     }
 
     /// The stored form, of one that was left in it.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
             State::Decoded(_) => None,
-            State::Stored(s) => Some(&s.body),
+            State::Stored(s) => Some(s.bytes()),
         }
     }
 
     fn doc(&self) -> &Arc<Doc> {
         match self {
             State::Decoded(doc) => doc,
-            State::Stored(s) => s.doc.get_or_init(|| match ditto_crdt::decode(&s.body, &*s.dict) {
+            State::Stored(s) => s.doc.get_or_init(|| match ditto_crdt::decode(s.bytes(), &*s.bodies.dict) {
                 Ok(doc) => Arc::new(doc),
                 Err(e) => panic!("a document cannot be read back after it was encoded: {e}"),
             }),
@@ -68,7 +88,7 @@ impl State {
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored").field("bytes", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("Stored").field("bytes", &self.at.len()).finish_non_exhaustive()
     }
 }
 

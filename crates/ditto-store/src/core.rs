@@ -32,37 +32,37 @@ const INSERT_DOC: &str = "INSERT INTO docs(rid, coll, id, khash, seq, digest, sr
      VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?5)";
 
 /// [`INSERT_DOC`] for many rows.
-static INSERT_DOCS: LazyLock<GroupInsert<10>> = LazyLock::new(|| {
+static INSERT_DOCS: LazyLock<GroupInsert<3, 5>> = LazyLock::new(|| {
     GroupInsert::new(
         "INSERT OR FAIL INTO docs(rid, coll, id, khash, seq, born, digest, src, flags, body) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "(?, ?1, ?, ?, ?2, ?2, ?, ?3, 0, ?)",
     )
 });
 
-/// Writes the rows of new documents that live and are in their stored form.
-pub(crate) fn insert_rows(db: &Db, unit: &Unit, new: &[Touched]) -> Result<(), StoreError> {
+/// Writes the rows of new documents of a collection that live and are in their stored form.
+pub(crate) fn insert_rows(db: &Db, unit: &Unit, coll: u32, new: &[Touched]) -> Result<(), StoreError> {
+    let shared = [Param::Int(coll.into()), Param::Int(unit.seq as i64), Param::Int(unit.src.into())];
+    let mut docs = INSERT_DOCS.with(db, shared);
+    let mut rows = Vec::with_capacity(GROUP);
     for group in new.chunks(GROUP) {
-        let rows: Option<Vec<_>> = group.iter().map(|t| new_row(unit, t)).collect();
-        let rows = rows.ok_or_else(|| StoreError::Internal("a new document without a body".to_string()))?;
-        INSERT_DOCS.exec(db, &rows)?;
+        rows.clear();
+        for t in group {
+            let row = new_row(coll, t);
+            rows.push(row.ok_or_else(|| StoreError::Internal("a new document without a body".to_string()))?);
+        }
+        docs.exec(&rows)?;
     }
     Ok(())
 }
 
 /// Parameters of [`INSERT_DOCS`].
-fn new_row<'t>(unit: &Unit, t: &'t Touched) -> Option<[Param<'t>; 10]> {
+fn new_row(coll: u32, t: &Touched) -> Option<[Param<'_>; 5]> {
     let body = t.new.as_ref()?.bytes()?;
-    let seq = Param::Int(unit.seq as i64);
-    Some([
+    (t.coll == coll).then_some([
         Param::Int(t.positions.1),
-        Param::Int(t.coll.into()),
         Param::Blob(t.id.as_bytes()),
         Param::Int(khash_to_sql(t.key)),
-        seq,
-        seq,
         Param::Blob(&t.digest.0),
-        Param::Int(unit.src.into()),
-        Param::Int(0),
         Param::Blob(body),
     ])
 }

@@ -131,6 +131,10 @@ pub(crate) struct WriterDict {
     sites: Table<SiteId>,
     collections: Table<SmolStr>,
     peers: Table<Vec<u8>>,
+    /// The field that was looked up last, and for each field the one that was looked up after it. Documents of a collection
+    /// mostly have the same names in the same order.
+    last_field: u32,
+    next_field: Vec<u32>,
 }
 
 impl WriterDict {
@@ -175,7 +179,9 @@ impl WriterDict {
             peers.loaded(db, "peer", row.ordinal(0)?, row.blob(1)?.to_vec())?;
             Ok(true)
         })?;
-        let mut out = Self { dict: std::sync::Arc::new(dict), fields, sites, collections, peers };
+        let dict = std::sync::Arc::new(dict);
+        let (last_field, next_field) = (0, Vec::new());
+        let mut out = Self { dict, fields, sites, collections, peers, last_field, next_field };
         // Ordinal 0 is the author of INITIAL documents.
         if out.site_ref(&SiteId::ZERO) != 0 {
             return Err(StoreError::Corrupt {
@@ -252,12 +258,27 @@ fn decode_site(bytes: &[u8]) -> Option<SiteId> {
 
 impl DictWriter for WriterDict {
     fn key_ref(&mut self, name: &str) -> u32 {
-        if let Some(r) = self.fields.refs.get(name) {
-            return *r;
+        let last = self.last_field as usize;
+        if let Some(next) = self.next_field.get(last)
+            && self.dict.fields.get(*next).is_some_and(|n| n == name)
+        {
+            self.last_field = *next;
+            return *next;
         }
-        let name = SmolStr::new(name);
-        let r = self.fields.add(name.clone());
-        self.dict.fields.set(r, name);
+        let r = match self.fields.refs.get(name) {
+            Some(r) => *r,
+            None => {
+                let name = SmolStr::new(name);
+                let r = self.fields.add(name.clone());
+                self.dict.fields.set(r, name);
+                r
+            }
+        };
+        if self.next_field.len() <= last {
+            self.next_field.resize(last + 1, 0);
+        }
+        self.next_field[last] = r;
+        self.last_field = r;
         r
     }
 

@@ -255,6 +255,14 @@ impl Statement<'_> {
         let rows = self.statement.query(rusqlite::params_from_iter(params));
         Ok(Rows { rows: rows.map_err(|e| map_error(file, &e))?, file })
     }
+
+    /// Runs it and returns the number of rows changed.
+    pub(crate) fn exec<'p>(
+        &mut self,
+        params: impl Iterator<Item = &'p Param<'p>>,
+    ) -> Result<usize, StoreError> {
+        self.statement.execute(rusqlite::params_from_iter(params)).map_err(|e| map_error(self.file, &e))
+    }
 }
 
 /// Rows that are read one by one.

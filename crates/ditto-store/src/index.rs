@@ -32,7 +32,7 @@ pub(crate) struct Index {
     pub(crate) coll: u32,
     /// Whether every document is in it. Until then only writes keep it, and no reader may use it.
     pub(crate) complete: bool,
-    inserts: GroupInsert<2>,
+    inserts: GroupInsert<0, 2>,
     delete_sql: String,
 }
 

@@ -20,8 +20,8 @@ pub(crate) const CLAIM: &str =
     "INSERT INTO key(coll, khash, twin, rid) VALUES(?1, ?2, 0, ?3) ON CONFLICT DO NOTHING";
 
 /// [`CLAIM`] for many hashes.
-static CLAIMS: LazyLock<GroupInsert<3>> = LazyLock::new(|| {
-    GroupInsert::new("INSERT OR IGNORE INTO key(coll, khash, twin, rid) VALUES", "(?, ?, 0, ?)")
+static CLAIMS: LazyLock<GroupInsert<1, 2>> = LazyLock::new(|| {
+    GroupInsert::new("INSERT OR IGNORE INTO key(coll, khash, twin, rid) VALUES", "(?1, ?, 0, ?)")
 });
 
 /// Makes the first entries of these hashes for these rows, which are nobody's yet, in this order, and calls `claimed`
@@ -33,12 +33,15 @@ pub(crate) fn claim_all(
     poll: impl Fn() -> Result<(), StoreError>,
     mut claimed: impl FnMut(usize),
 ) -> Result<(), StoreError> {
+    let mut claims = CLAIMS.with(db, [Param::Int(coll.into())]);
+    let mut rows = Vec::with_capacity(GROUP);
     for (group, start) in wanted.chunks(GROUP).zip((0..).step_by(GROUP)) {
         poll()?;
-        let rows: Vec<_> = group.iter().map(|(key, rid)| entry(coll, *key, *rid)).collect();
-        let all = CLAIMS.exec(db, &rows)? == rows.len();
-        for (i, row) in rows.iter().enumerate() {
-            if all || is_ours(db, row)? {
+        rows.clear();
+        rows.extend(group.iter().map(|(key, rid)| [Param::Int(khash_to_sql(*key)), Param::Int(*rid)]));
+        let all = claims.exec(&rows)? == rows.len();
+        for (i, (key, rid)) in group.iter().enumerate() {
+            if all || is_ours(db, &entry(coll, *key, *rid))? {
                 claimed(start + i);
             }
         }

@@ -83,11 +83,30 @@ impl Changes {
         self.weight = 0;
     }
 
+    /// Sorts by collection and id. What was done to one document stays in its order.
+    fn sort(&mut self) {
+        let listed = &mut self.listed;
+        if listed.is_sorted_by(|a, b| (a.coll, &a.id) <= (b.coll, &b.id)) {
+            return;
+        }
+        // Ids are all over the memory; the first bytes of most tell them apart.
+        let head = |id: &DocId| {
+            let mut head = [[0; 8]; 2];
+            id.as_bytes().iter().zip(head.as_flattened_mut()).for_each(|(byte, to)| *to = *byte);
+            head.map(u64::from_be_bytes)
+        };
+        let mut order: Vec<_> = (0_usize..).zip(&*listed).map(|(i, t)| (t.coll, head(&t.id), i)).collect();
+        order.sort_unstable_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| (&listed[a.2].id, a.2).cmp(&(&listed[b.2].id, b.2)))
+        });
+        let mut taken: Vec<_> = std::mem::take(listed).into_iter().map(Some).collect();
+        listed.extend(order.into_iter().filter_map(|(_, _, i)| taken[i].take()));
+    }
+
     /// Brings the documents into order, each once, with what all statements together did to it.
     fn compact(&mut self) {
         let same = |a: &Touched, b: &Touched| (a.coll, &a.id) == (b.coll, &b.id);
-        // Stable: what was done to one document stays in its order.
-        self.listed.sort_by(|a, b| (a.coll, &a.id).cmp(&(b.coll, &b.id)));
+        self.sort();
         self.listed.dedup_by(|later, kept| {
             let again = same(later, kept);
             if again {

@@ -378,7 +378,7 @@ impl<S: SyncStore> SyncEngine<S> {
         let partial = self.core.broken(Rule::EvictAllQueries);
         let touched = |q: &OwnQuery<S::Query>| {
             commit.changes.iter().filter(|c| c.alive.is_none()).any(|c| {
-                c.old.as_ref().is_some_and(|d| self.core.store.matches(&q.query, &c.collection, &c.id, d))
+                c.old.as_ref().is_some_and(|d| self.core.store.matches(&q.query, &c.collection, c.id(), d))
             })
         };
         self.core

@@ -237,8 +237,6 @@ pub struct LocalCommit {
 pub struct LocalChange {
     /// Collection of the document.
     pub collection: SmolStr,
-    /// Its id.
-    pub id: DocId,
     /// Its short name.
     pub key: KeyHash,
     /// Digest of the new state.
@@ -247,18 +245,44 @@ pub struct LocalChange {
     pub old: Option<Arc<Doc>>,
     /// Whether the state after is alive; `None` if the document was evicted.
     pub alive: Option<bool>,
-    /// The rest, which few commits need.
+    /// The rest of all changes of the commit, which is rarely needed.
     pub states: Arc<dyn ChangedStates>,
+    /// The number of this one there.
+    pub index: usize,
 }
 
-/// States of a changed document that are put together when somebody asks.
-pub trait ChangedStates: fmt::Debug + Send + Sync {
+impl LocalChange {
+    /// Id of the document.
+    pub fn id(&self) -> &DocId {
+        self.states.id(self.index)
+    }
+
     /// State after; `None` if it was evicted.
-    fn new_state(&self) -> Option<&Arc<Doc>>;
+    pub fn new_state(&self) -> Option<&Arc<Doc>> {
+        self.states.new_state(self.index)
+    }
+
     /// What the commit added.
-    fn delta(&self) -> &Arc<Doc>;
+    pub fn delta(&self) -> &Arc<Doc> {
+        self.states.delta(self.index)
+    }
+
     /// Version vector of the state before.
-    fn base(&self) -> &Arc<VersionVector>;
+    pub fn base(&self) -> &Arc<VersionVector> {
+        self.states.base(self.index)
+    }
+}
+
+/// Changed documents of a commit, put together when somebody asks.
+pub trait ChangedStates: fmt::Debug + Send + Sync {
+    /// As [`LocalChange::id`].
+    fn id(&self, index: usize) -> &DocId;
+    /// As [`LocalChange::new_state`].
+    fn new_state(&self, index: usize) -> Option<&Arc<Doc>>;
+    /// As [`LocalChange::delta`].
+    fn delta(&self, index: usize) -> &Arc<Doc>;
+    /// As [`LocalChange::base`].
+    fn base(&self, index: usize) -> &Arc<VersionVector>;
 }
 
 /// The store below the replication engine. All methods may block shortly; none may call the engine back.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::codec;
+use crate::codec::{self, Visit, visit};
 use crate::value::Value;
-use crate::wire::WireError;
+use crate::wire::{Reader, WireError};
 
 /// Largest encoded document id, in bytes.
 pub const MAX_ID_BYTES: usize = 4096;
@@ -55,8 +55,14 @@ impl DocId {
         if bytes.len() > MAX_ID_BYTES {
             return Err(DocIdError::TooLong(bytes.len()));
         }
-        check(&codec::from_slice(bytes)?)?;
-        Ok(Self(bytes.into()))
+        let (mut r, mut seen) = (Reader::new(bytes), Seen::default());
+        visit(&mut r, &mut seen)?;
+        r.finish()?;
+        match seen {
+            Seen { null: true, .. } => Err(DocIdError::Null),
+            Seen { float: true, .. } => Err(DocIdError::Float),
+            _ => Ok(Self(bytes.into())),
+        }
     }
 
     /// The canonical bytes.
@@ -75,6 +81,33 @@ impl DocId {
 impl From<bool> for DocId {
     fn from(v: bool) -> Self {
         Self(codec::to_vec(&Value::Bool(v)).into())
+    }
+}
+
+/// What an encoded id has that none may have.
+#[derive(Default)]
+struct Seen {
+    /// Whether what is walked is inside of an array or an object, where null may be.
+    inside: bool,
+    null: bool,
+    float: bool,
+}
+
+impl Visit for Seen {
+    fn null(&mut self) {
+        self.null |= !self.inside;
+    }
+
+    fn float(&mut self, _: f64) {
+        self.float = true;
+    }
+
+    fn begin_array(&mut self) {
+        self.inside = true;
+    }
+
+    fn begin_object(&mut self) {
+        self.inside = true;
     }
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::{DatabaseId, DocId};
 
+/// Bytes that are hashed at once.
+const SHORT: usize = 512;
+
 /// 64-bit keyed hash of (collection, id): a document's short name inside one database (`design.md` 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
@@ -39,24 +42,35 @@ impl HashKey {
 
     /// Hash of a document's key.
     pub fn key_hash(&self, collection: &str, id: &DocId) -> KeyHash {
-        let mut h = blake3::Hasher::new_keyed(&self.0);
-        h.update(&[0]);
-        h.update(&(collection.len() as u64).to_le_bytes());
-        h.update(collection.as_bytes());
-        h.update(id.as_bytes());
+        let len = (collection.len() as u64).to_le_bytes();
+        let hash = self.hash([&[0], &len, collection.as_bytes(), id.as_bytes()]);
         let mut b = [0; 8];
-        b.copy_from_slice(&h.finalize().as_bytes()[..8]);
+        b.copy_from_slice(&hash.as_bytes()[..8]);
         KeyHash(u64::from_le_bytes(b))
     }
 
     /// Hash of a document's canonical, self-contained encoding.
     pub fn digest(&self, canonical: &[u8]) -> Digest {
-        let mut h = blake3::Hasher::new_keyed(&self.0);
-        h.update(&[1]);
-        h.update(canonical);
         let mut b = [0; 16];
-        b.copy_from_slice(&h.finalize().as_bytes()[..16]);
+        b.copy_from_slice(&self.hash([&[1], canonical]).as_bytes()[..16]);
         Digest(b)
+    }
+
+    fn hash<const N: usize>(&self, parts: [&[u8]; N]) -> blake3::Hash {
+        // Short input is put together first: hashing in pieces costs more than the copy.
+        let (mut buffer, mut len) = ([0; SHORT], 0);
+        for part in parts {
+            let Some(room) = buffer.get_mut(len..len + part.len()) else {
+                let mut hasher = blake3::Hasher::new_keyed(&self.0);
+                parts.iter().for_each(|part| {
+                    hasher.update(part);
+                });
+                return hasher.finalize();
+            };
+            room.copy_from_slice(part);
+            len += part.len();
+        }
+        blake3::keyed_hash(&self.0, &buffer[..len])
     }
 }
 

@@ -23,34 +23,39 @@ fn failed(e: ditto_store::StoreError) -> SyncStoreError {
     SyncStoreError(e.to_string())
 }
 
-/// A change of a commit, of which the rest is put together when it is asked for.
+/// The changes of a commit, which are put together when they are asked for.
 #[derive(Debug)]
-struct InCommit(Arc<ditto_store::Commit>, usize);
+struct InCommit(Arc<ditto_store::Commit>);
 
 impl ChangedStates for InCommit {
-    fn new_state(&self) -> Option<&Arc<Doc>> {
-        self.0.changes[self.1].new_state()
+    fn id(&self, index: usize) -> &DocId {
+        &self.0.changes[index].id
     }
 
-    fn delta(&self) -> &Arc<Doc> {
-        self.0.changes[self.1].delta()
+    fn new_state(&self, index: usize) -> Option<&Arc<Doc>> {
+        self.0.changes[index].new_state()
     }
 
-    fn base(&self) -> &Arc<VersionVector> {
-        self.0.changes[self.1].base()
+    fn delta(&self, index: usize) -> &Arc<Doc> {
+        self.0.changes[index].delta()
+    }
+
+    fn base(&self, index: usize) -> &Arc<VersionVector> {
+        self.0.changes[index].base()
     }
 }
 
 /// A commit of the store in the words of the sync machine.
 pub fn local_commit(commit: &Arc<ditto_store::Commit>) -> LocalCommit {
-    let change = |(i, c): (usize, &ditto_store::Change)| LocalChange {
+    let states = Arc::new(InCommit(commit.clone()));
+    let change = |(index, c): (usize, &ditto_store::Change)| LocalChange {
         collection: c.collection.clone(),
-        id: c.id.clone(),
         key: c.key,
         digest: c.digest,
         old: c.old.clone(),
         alive: c.is_alive(),
-        states: Arc::new(InCommit(commit.clone(), i)),
+        states: states.clone(),
+        index,
     };
     let source = commit.source.as_deref().and_then(|key| Some(PeerId(key.try_into().ok()?)));
     LocalCommit {
@@ -143,9 +148,9 @@ impl SyncStore for StoreAdapter {
     }
 
     fn shortlist(&self, change: &LocalChange) -> Vec<u64> {
-        let states = [change.old.as_ref(), change.states.new_state()];
+        let states = [change.old.as_ref(), change.new_state()];
         let states = states.into_iter().flatten().map(|d| &**d);
-        self.store.concerned(&change.collection, &change.id, states)
+        self.store.concerned(&change.collection, change.id(), states)
     }
 
     fn is_listed(&self, query: &Self::Query, list: &[u64]) -> bool {

@@ -5,6 +5,7 @@
 //! end, in the order of each index.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use ditto_crdt::{Doc, Op};
@@ -14,7 +15,7 @@ use ditto_types::{DocId, KeyHash, Object, SmolStr, Stamp, Value};
 use super::images::Images;
 use super::{Mutated, SizeLimits, applied, source, write};
 use crate::StoreError;
-use crate::commit::State;
+use crate::commit::{Bodies, State};
 use crate::core::{Before, Core, Held, insert_rows};
 use crate::fields::{self, Typing};
 use crate::index::{self, entries};
@@ -131,32 +132,29 @@ fn write_new(
     let indexes = core.indexes.clone();
     let mut entries = entries::Batch::new(indexes.of(coll));
     let shared = core.dict.shared().clone();
-    let (mut stored, mut canonical, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut bodies, mut canonical, mut count) = (Vec::new(), Vec::new(), 0);
     let Core { db, dict, hash_key, request, .. } = core;
-    let mut written = Vec::with_capacity(all.len());
+    let mut made = Vec::with_capacity(all.len());
     for new in all.iter_mut() {
         let Some(rid) = new.claimed else { continue };
         request.as_ref().map_or(Ok(()), |r| r.poll())?;
-        stored.clear();
+        let start = bodies.len();
         canonical.clear();
-        ditto_crdt::encode_fresh(&new.fields, stamp, dict, &mut stored, &mut canonical);
-        limits.check(&new.id, stored.len())?;
+        ditto_crdt::encode_fresh(&new.fields, stamp, dict, &mut bodies, &mut canonical);
+        limits.check(&new.id, bodies.len() - start)?;
         let digest = hash_key.digest(&canonical);
         entries.add(rid, &new.id, &new.fields);
-        written.push(Touched {
-            coll,
-            id: new.id.clone(),
-            key: new.key,
-            digest,
-            old: None,
-            new: Some(State::stored(&stored, &shared)),
-            positions: (0, rid),
-            weight: stored.len(),
-        });
+        made.push((new.id.clone(), new.key, digest, rid, start..bodies.len()));
         new.written = true;
         count += 1;
     }
-    insert_rows(db, unit, &written)?;
+    let bodies = Bodies::new(bodies, &shared);
+    let touched = |(id, key, digest, rid, at): (_, _, _, _, Range<usize>)| {
+        let (positions, weight, new) = ((0, rid), at.len(), Some(State::stored(&bodies, at)));
+        Touched { coll, id, key, digest, old: None, new, positions, weight }
+    };
+    let written: Vec<_> = made.into_iter().map(touched).collect();
+    insert_rows(db, unit, coll, &written)?;
     let grown = entries.write(db)?;
     index::kinds::note(core, coll, grown)?;
     core.counts.add(coll, count);

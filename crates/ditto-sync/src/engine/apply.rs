@@ -62,7 +62,9 @@ impl<S: SyncStore> Session<S> {
             true => txn.items.iter().map(|i| matches!(i.form, Form::Newer(_))).collect(),
             false => Vec::new(),
         };
-        let mut items = txn.items.drain(..).map(|i| read_item(i, dict)).collect::<Result<Vec<_>, _>>()?;
+        let mut memory = Vec::new();
+        let items = txn.items.drain(..).map(|i| read_item(i, dict, &mut memory));
+        let mut items = items.collect::<Result<Vec<_>, _>>()?;
         if items.iter().any(|i| !self.recv.collections.contains(&i.collection)) {
             return Err(Fault::Unasked);
         }
@@ -237,7 +239,10 @@ impl<S: SyncStore> Session<S> {
             }
             dup &= matches!(outcome_of, ItemOutcome::Unchanged { .. } | ItemOutcome::LocalNewer { .. });
             if matches!(outcome_of, ItemOutcome::Changed { .. }) {
-                core.links.came_from(key, self.peer);
+                // What a scan brings was not pushed.
+                if origin.lane == Lane::Live || origin.answer {
+                    core.links.came_from(key, self.peer);
+                }
                 if origin.answer && self.lazy.offering {
                     self.make_eager(core);
                 }
@@ -332,11 +337,11 @@ fn dot(body: &ItemBody) -> Stamp {
     doc.vv().iter().map(|(site, hlc)| Stamp::new(hlc, *site)).max().unwrap_or_default()
 }
 
-fn read_item(item: TxnItem, dict: &LaneReader) -> Result<ApplyItem, Fault> {
+fn read_item(item: TxnItem, dict: &LaneReader, memory: &mut Vec<u8>) -> Result<ApplyItem, Fault> {
     let collection = dict.key(item.collection).ok_or(Fault::Reference(item.collection))?.clone();
     let doc = || -> Result<Doc, DecodeError> { decode(&item.body, dict) };
     let body = match item.form {
-        Form::Full => ItemBody::Full(CanonicalDoc::read(&item.body, dict)?),
+        Form::Full => ItemBody::Full(CanonicalDoc::read_with(&item.body, dict, memory)?),
         Form::Tomb => ItemBody::Tomb(doc()?),
         Form::Delta(sites) | Form::Newer(sites) => {
             let mut base = VersionVector::default();

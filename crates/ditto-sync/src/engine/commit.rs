@@ -49,9 +49,9 @@ impl<'a> Matches<'a> {
         }
         *self.known.entry((*hash, index)).or_insert_with(|| {
             let matches = |doc: Option<&Arc<Doc>>| {
-                doc.is_some_and(|d| core.store.matches(query, &c.collection, &c.id, d))
+                doc.is_some_and(|d| core.store.matches(query, &c.collection, c.id(), d))
             };
-            (matches(c.old.as_ref()), matches(c.states.new_state()))
+            (matches(c.old.as_ref()), matches(c.new_state()))
         })
     }
 }
@@ -111,7 +111,10 @@ impl<S: SyncStore> Session<S> {
         let (mut pushes, mut hints, mut haves) = (Vec::new(), Vec::new(), Vec::new());
         let mut gained = false;
         let mut left: BTreeMap<SmolStr, Vec<(DocId, Digest)>> = BTreeMap::new();
-        for (i, change) in commit.changes.iter().enumerate() {
+        // What a peer that is not served sent itself, as when it brings a first load, is no news for it.
+        let news = pushing || !from_peer || early || !core.evicting.is_empty() || self.known.serves();
+        let changes = if news { &commit.changes[..] } else { &[] };
+        for (i, change) in changes.iter().enumerate() {
             if change.alive.is_none() {
                 continue;
             }
@@ -121,7 +124,7 @@ impl<S: SyncStore> Session<S> {
             let told = echoed || self.known.has(key, short) || self.hinted.has(key, short);
             if from_peer && told && core.leaves(change, i, matches) {
                 let gone = left.entry(change.collection.clone()).or_default();
-                gone.push((change.id.clone(), change.digest));
+                gone.push((change.id().clone(), change.digest));
             }
             let has = echoed || self.known.has(key, short);
             let push = if !pushing || has { Push::Nothing } else { self.push_of(core, change, i, matches) };
@@ -194,7 +197,7 @@ impl<S: SyncStore> Session<S> {
         let alive = change.alive == Some(true);
         if !any {
             Push::Nothing
-        } else if before && !change.states.base().is_empty() && (after || !core.broken(Rule::MoveOutDelta)) {
+        } else if before && !change.base().is_empty() && (after || !core.broken(Rule::MoveOutDelta)) {
             Push::Delta
         } else if after {
             Push::Full
@@ -225,12 +228,12 @@ impl<S: SyncStore> Session<S> {
         let (mut size, mut total) = (0, 0);
         self.live_out.begin();
         for (change, push) in pushes {
-            let Some(new) = change.states.new_state() else { continue };
+            let Some(new) = change.new_state() else { continue };
             let shape = match push {
-                Push::Delta => Shape::Delta(change.states.base(), change.states.delta()),
+                Push::Delta => Shape::Delta(change.base(), change.delta()),
                 _ => Shape::whole(new),
             };
-            let item = shape.item(&mut self.live_out, &change.collection, &change.id);
+            let item = shape.item(&mut self.live_out, &change.collection, change.id());
             size += item.size();
             total += item.size();
             txn.items.push(item);

@@ -1,6 +1,6 @@
 //! A session with one peer: its state in both roles, and the dispatch of its messages.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ditto_types::{Digest, KeyHash};
 use smol_str::SmolStr;
@@ -116,14 +116,14 @@ pub(crate) struct Known {
     served: BTreeSet<KeyHash>,
 }
 
-/// What the peer sent of one commit, sorted when it is taken.
+/// What the peer sent of one commit.
 #[derive(Default)]
-pub(crate) struct Echo(Vec<(KeyHash, Digest)>);
+pub(crate) struct Echo(HashMap<KeyHash, Digest>);
 
 impl Echo {
     /// Whether the peer sent this state.
     pub(crate) fn has(&self, key: KeyHash, digest: Digest) -> bool {
-        self.0.binary_search(&(key, digest)).is_ok()
+        self.0.get(&key) == Some(&digest)
     }
 }
 
@@ -153,6 +153,11 @@ impl Known {
         }
     }
 
+    /// Whether there is anything that [`Known::serve`] could take back.
+    pub(crate) fn serves(&self) -> bool {
+        !self.served.is_empty()
+    }
+
     /// Whether the peer has or gets everything that the document's state had before the commit in hand.
     pub(crate) fn is_served(&self, key: KeyHash) -> bool {
         self.served.contains(&key)
@@ -167,7 +172,7 @@ impl Known {
     }
 
     pub(crate) fn add_echo(&mut self, seq: u64, key: KeyHash, digest: Digest) {
-        self.echoes.entry(seq).or_default().0.push((key, digest));
+        self.echoes.entry(seq).or_default().0.insert(key, digest);
         // Commits are published soon after they are made; more than this many cannot be under way.
         while self.echoes.len() > 256 {
             self.echoes.pop_first();
@@ -176,9 +181,8 @@ impl Known {
 
     /// The digests that came with commit `seq`; forgets those of earlier commits.
     pub(crate) fn take_echo(&mut self, seq: u64) -> Echo {
-        let mut echo = self.echoes.remove(&seq).unwrap_or_default();
+        let echo = self.echoes.remove(&seq).unwrap_or_default();
         self.echoes = self.echoes.split_off(&seq);
-        echo.0.sort_unstable();
         echo
     }
 }

@@ -143,11 +143,8 @@ impl Net {
                 }
                 Input::Queued { .. } | Input::Tick => {}
                 Input::Commit(c) => {
-                    let what: Vec<_> = c
-                        .changes
-                        .iter()
-                        .map(|c| (&c.id, c.states.new_state().map(|d| d.to_object())))
-                        .collect();
+                    let what: Vec<_> =
+                        c.changes.iter().map(|c| (c.id(), c.new_state().map(|d| d.to_object()))).collect();
                     eprintln!("{} {n} commit {} from {:?}: {what:?}", self.now, c.seq, c.source);
                 }
                 other => eprintln!("{} {n} {other:?}", self.now),

@@ -298,23 +298,31 @@ impl MemQuery {
 }
 
 #[derive(Debug)]
-struct States {
+struct Changed {
+    id: DocId,
     new: Option<Arc<Doc>>,
     delta: Arc<Doc>,
     base: Arc<VersionVector>,
 }
 
+#[derive(Debug)]
+struct States(Vec<Changed>);
+
 impl ChangedStates for States {
-    fn new_state(&self) -> Option<&Arc<Doc>> {
-        self.new.as_ref()
+    fn id(&self, index: usize) -> &DocId {
+        &self.0[index].id
     }
 
-    fn delta(&self) -> &Arc<Doc> {
-        &self.delta
+    fn new_state(&self, index: usize) -> Option<&Arc<Doc>> {
+        self.0[index].new.as_ref()
     }
 
-    fn base(&self) -> &Arc<VersionVector> {
-        &self.base
+    fn delta(&self, index: usize) -> &Arc<Doc> {
+        &self.0[index].delta
+    }
+
+    fn base(&self, index: usize) -> &Arc<VersionVector> {
+        &self.0[index].base
     }
 }
 
@@ -327,7 +335,7 @@ impl Inner {
         }
         self.state.seq += 1;
         let seq = self.state.seq;
-        let mut changes = Vec::new();
+        let (mut changes, mut states) = (Vec::new(), Vec::new());
         for (collection, id, old, new) in pending {
             let key = self.key.key_hash(&collection, &id);
             let base = old.as_ref().map(Doc::vv).unwrap_or_default();
@@ -342,20 +350,18 @@ impl Inner {
                     self.state.docs.remove(&key);
                 }
             }
-            changes.push(LocalChange {
-                collection,
-                id,
-                key,
-                digest,
-                old: old.map(Arc::new),
-                alive: new.as_ref().map(Doc::is_alive),
-                states: Arc::new(States {
-                    new: new.map(Arc::new),
-                    delta: Arc::new(delta),
-                    base: Arc::new(base),
-                }),
-            });
+            changes.push((collection, key, digest, old.map(Arc::new), new.as_ref().map(Doc::is_alive)));
+            let new = new.map(Arc::new);
+            states.push(Changed { id, new, delta: Arc::new(delta), base: Arc::new(base) });
         }
+        let states = Arc::new(States(states));
+        let changes = changes.into_iter().enumerate();
+        let changes = changes
+            .map(|(index, (collection, key, digest, old, alive))| {
+                let states = states.clone();
+                LocalChange { collection, key, digest, old, alive, states, index }
+            })
+            .collect();
         self.commits.push_back(LocalCommit { seq, source, changes, evicted_collections: evicted });
     }
 
