@@ -330,7 +330,7 @@ impl Default for BusConfig {
             max_reassembly: 8 << 20,
             open_timeout: 10_000,
             close_timeout: 5_000,
-            stream_window: 256 << 10,
+            stream_window: 512 << 10,
             max_held_messages: 1_024,
             max_held_bytes: 1 << 20,
             datagram_age: 100,

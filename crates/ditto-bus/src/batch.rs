@@ -48,8 +48,9 @@ impl Batch {
             Form::Empty => self.0 = Form::One(data),
             Form::One(first) if first.len() > MAX_BATCHED => return Err(data),
             Form::One(first) => {
-                // Two lengths of at most two bytes, and the kind.
-                let mut bytes = Vec::with_capacity(2 * (first.len() + data.len()) + 5);
+                // Where two wait, more will: room for a dozen of their size, with lengths of at most two bytes, and the kind.
+                let room = 6 * (first.len() + data.len() + 4);
+                let mut bytes = Vec::with_capacity(room.clamp(first.len() + data.len() + 4, MAX_BATCH) + 1);
                 put_bytes(&mut bytes, first);
                 put_bytes(&mut bytes, &data);
                 let payload = first.len() + data.len();
@@ -81,10 +82,6 @@ impl Batch {
     /// Takes the first message, and says for how many bytes of the circuit it stands: what [`crate::Input::Taken`]
     /// wants to know.
     pub fn pop(&mut self) -> Option<(Vec<u8>, usize)> {
-        let several = match &self.0 {
-            Form::Many { .. } => self.first()?.to_vec(),
-            _ => Vec::new(),
-        };
         match &mut self.0 {
             Form::Empty => None,
             Form::One(data) => {
@@ -93,17 +90,20 @@ impl Batch {
                 self.0 = Form::Empty;
                 Some((data, cost))
             }
-            Form::Many { at, messages, payload, .. } => {
-                let mut cost = varint_len(several.len() as u64) + several.len();
+            Form::Many { bytes, at, messages, payload } => {
+                let mut r = Reader::new(bytes.get(*at..)?);
+                let length = r.len(MAX_BATCH).ok()?;
+                let data = r.take(length).ok()?.to_vec();
+                let mut cost = r.offset();
                 *at += cost;
                 *messages -= 1;
-                *payload -= several.len();
+                *payload -= length;
                 if *messages == 0 {
                     // The kind.
                     cost += 1;
                     self.0 = Form::Empty;
                 }
-                Some((several, cost))
+                Some((data, cost))
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use crate::read_window::ReadWindow;
 use crate::rope::Rope;
 
 /// Credit that a message costs beside its bytes.
@@ -113,7 +114,7 @@ impl SendSide {
 /// The receiving side.
 #[derive(Debug)]
 pub(crate) struct RecvSide {
-    window: u64,
+    window: ReadWindow,
     max_message: usize,
     /// Credit given and not used.
     left: u64,
@@ -140,7 +141,7 @@ impl RecvSide {
     /// `window` is what the sender may use before the first grant.
     pub(crate) fn new(window: u64, max_message: usize) -> Self {
         Self {
-            window,
+            window: ReadWindow::fixed(window),
             max_message,
             left: window,
             assembly: Vec::new(),
@@ -152,7 +153,17 @@ impl RecvSide {
 
     /// With a larger window, of which the sender learns with the first grant.
     pub(crate) fn widened(self, window: u64) -> Self {
-        Self { window: window.max(self.window), ..self }
+        Self { window: ReadWindow::fixed(window.max(self.window.size())), ..self }
+    }
+
+    /// With a window that grows up to this as the app reads.
+    pub(crate) fn growing(self, most: u64) -> Self {
+        Self { window: ReadWindow::new(self.window.size(), most), ..self }
+    }
+
+    /// Whether a message has begun and not ended.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        self.in_message
     }
 
     /// Takes a frame; the message that it completes.
@@ -183,6 +194,7 @@ impl RecvSide {
 
     /// The app is done with this many bytes of what it got, oldest first.
     pub(crate) fn consume(&mut self, mut bytes: usize) {
+        self.window.taken(bytes as u64);
         while let Some(front) = self.delivered.front_mut() {
             let n = bytes.min(*front);
             *front -= n;
@@ -201,8 +213,9 @@ impl RecvSide {
 
     /// Credit to grant now: nothing, or at least half a window.
     pub(crate) fn grant(&mut self) -> Option<u64> {
-        let target = self.window.saturating_sub(self.held);
-        let more = target.checked_sub(self.left).filter(|m| *m > 0 && *m >= self.window / 2)?;
+        let window = self.window.size();
+        let target = window.saturating_sub(self.held);
+        let more = target.checked_sub(self.left).filter(|m| *m > 0 && *m >= window / 2)?;
         self.left += more;
         Some(more)
     }

@@ -194,10 +194,16 @@ pub struct Limits {
     pub bluetooth_standby: bool,
     /// Bytes of one passing circuit and direction that a relay holds at most, except over Bluetooth.
     pub circuit_window: u32,
+    /// The same for circuits that open while `max_wide_circuits` pass already.
+    pub circuit_window_many: u32,
+    /// Passing circuits that get the larger window.
+    pub max_wide_circuits: usize,
     /// The same where the bytes come over Bluetooth.
     pub circuit_window_bluetooth: u32,
-    /// Bytes of one circuit that its end holds for the app.
+    /// Bytes of one circuit that its end holds for the app at first.
     pub circuit_stream_window: u32,
+    /// The same for an app that reads: the window doubles, up to this, whenever it has read as much. At most 1 MiB.
+    pub circuit_stream_window_max: u32,
     /// Bytes waiting in one circuit before [`crate::SendFailure::QueueFull`].
     pub max_circuit_queued: usize,
     /// Circuits over the session with one peer.
@@ -305,9 +311,12 @@ impl Default for Limits {
             retry_interval: 5_000,
             second_dialer_delay: 2_000,
             bluetooth_standby: false,
-            circuit_window: 32 << 10,
+            circuit_window: 128 << 10,
+            circuit_window_many: 32 << 10,
+            max_wide_circuits: 64,
             circuit_window_bluetooth: 4 << 10,
             circuit_stream_window: 128 << 10,
+            circuit_stream_window_max: 512 << 10,
             max_circuit_queued: 4 << 20,
             max_circuits_per_peer: 256,
             max_circuits: 512,

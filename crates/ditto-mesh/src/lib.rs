@@ -40,6 +40,7 @@ mod peer_key;
 pub mod presence;
 mod proof;
 mod rate;
+mod read_window;
 mod rope;
 mod sched;
 mod session;
@@ -61,3 +62,4 @@ pub use peer_key::{PeerKey, PeerKeyError, ShortId};
 pub use presence::{
     MetadataError, PresenceConnection, PresenceGraph, PresencePeer, PresenceView, check_metadata,
 };
+pub use read_window::ReadWindow;

@@ -18,10 +18,10 @@ use crate::rope::Rope;
 use crate::sched::Scheduler;
 
 /// Acknowledge after this many bytes.
-const FACK_BYTES: usize = 64 << 10;
+const FACK_BYTES: usize = 128 << 10;
 
 /// The same while more is known to be coming: then an acknowledgement may wait for it.
-const FACK_BYTES_COMING: usize = 128 << 10;
+const FACK_BYTES_COMING: usize = 256 << 10;
 
 /// Acknowledge at the latest after this time, when no message has ended.
 const FACK_DELAY_MS: u64 = 20;
@@ -176,7 +176,9 @@ impl Session {
             id: None,
             refused: false,
             send: SendSide::default(),
-            recv: RecvSide::new(u64::from(limits.window), s.max_message(limits)).widened(s.window(limits)),
+            recv: RecvSide::new(u64::from(limits.window), s.max_message(limits))
+                .widened(s.window(limits))
+                .growing(s.most(limits)),
         };
         // In the order of the enum, because a service is the index of its channel.
         let channels = [
@@ -261,6 +263,11 @@ impl Session {
 
     pub(crate) fn is_more_coming(&self) -> bool {
         self.is_more_coming
+    }
+
+    /// Whether part of a message is here, so that the rest has been sent or will be.
+    fn is_mid_message(&self) -> bool {
+        self.standing.iter().any(|s| self.channels[*s as usize].recv.is_mid_message())
     }
 
     /// Whether everything that was put into frames is acknowledged.
@@ -414,6 +421,8 @@ impl Session {
         };
         let done = self.channels[service as usize].recv.on_data(payload, end);
         self.unfacked_bytes += payload.len();
+        // Nobody waits for the acknowledgement of a piece of a circuit: its ends have their own.
+        let end = end && service != Service::Circuits;
         if self.unfacked_bytes >= FACK_BYTES || (end && !self.answers) {
             self.fack_now = true;
         } else if end {

@@ -86,7 +86,7 @@ impl BusStream {
     /// Prepares a message of at most 1,048,576 bytes, or 131,072 if unreliable. Nothing is sent before the completion of the
     /// returned object is awaited.
     ///
-    /// At most 256 KiB are on their way, so a reader that does not read holds its sender up.
+    /// At most 512 KiB are on their way, so a reader that does not read holds its sender up.
     pub fn send(&self, data: &[u8]) -> Arc<BusStreamSend> {
         let (stream, data) = (self.inner.clone(), data.to_vec());
         Arc::new(BusStreamSend { sending: Once::new(async move { stream.send(data).await }) })

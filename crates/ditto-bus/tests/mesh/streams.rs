@@ -136,7 +136,7 @@ fn a_flood_in_numbers_stops_at_the_window() {
     }
     let held = w.nodes[1].received(there).len();
     assert!(held * 65 <= 128 << 10, "{held} messages of 64 bytes are held");
-    assert!(w.nodes[0].bus.stream_stats(here).unwrap().messages_in_flight <= 4_096);
+    assert!(w.nodes[0].bus.stream_stats(here).unwrap().messages_in_flight <= 8_192);
     w.nodes[1].takes = true;
     // The kinds of batches that were taken in part count later.
     w.input(1, Input::Taken { stream: there, messages: held, bytes: held * 65 });
@@ -159,16 +159,17 @@ fn a_reader_that_does_not_read_stops_the_sender_and_nobody_else() {
             break;
         }
     }
-    assert!(accepted <= 26, "{accepted} messages of 16 KiB were accepted");
+    // 512 KiB on the way, 128 KiB and a message held there.
+    assert!(accepted <= 42, "{accepted} messages of 16 KiB were accepted");
     // The stream says so when it is asked again.
     w.enqueue(0, slow, vec![1]);
     let early = Action::Enqueued { stream: slow, result: Err(BusError::SendBeforeCompletion) };
     assert_eq!(w.nodes[0].log.last(), Some(&early));
     let stats = w.nodes[0].bus.stream_stats(slow).unwrap();
-    assert!(stats.bytes_in_flight <= 256 << 10, "{stats:?}");
+    assert!(stats.bytes_in_flight <= 512 << 10, "{stats:?}");
     for relay in [1, 2] {
         let stats = w.w.nodes[relay].mesh.circuit_stats();
-        assert!(stats.held <= 2 * (32 << 10) && stats.peak <= 32 << 10, "relay {relay}: {stats:?}");
+        assert!(stats.held <= 2 * (128 << 10) && stats.peak <= 128 << 10, "relay {relay}: {stats:?}");
     }
     // Another stream of the same two peers is not held up.
     w.enqueue(0, fast, b"past".to_vec());

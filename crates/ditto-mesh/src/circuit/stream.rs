@@ -80,7 +80,7 @@ impl Stream {
     ) -> Self {
         let limits = Limits {
             window: limits.circuit_stream_window,
-            max_unacknowledged: 2 * limits.circuit_stream_window as usize,
+            max_unacknowledged: 2 * limits.circuit_stream_window_max as usize,
             ..limits.clone()
         };
         let mut name = [0; 8];

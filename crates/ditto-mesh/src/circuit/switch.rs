@@ -52,8 +52,9 @@ struct Leg {
     opened_by_us: bool,
     /// OK has passed.
     open: bool,
-    /// What the neighbour lets us send.
+    /// What the neighbour lets us send, and what it did at first.
     credit: usize,
+    granted: usize,
     /// What it may send.
     left: usize,
     window: usize,
@@ -65,6 +66,15 @@ struct Leg {
     served: u64,
     /// When the neighbour last sent something on it.
     used: u64,
+}
+
+impl Leg {
+    /// Whether a piece of at most `frame` bytes may go now. Of little credit nothing is made: more than half of the window is on
+    /// its way then, so a grant is bound to come, and records need not be cut in two.
+    fn may_send(&self, frame: usize) -> bool {
+        let rest = !self.out.is_empty() && self.out.len() <= self.credit;
+        self.open && self.credit > 0 && (rest || self.credit >= frame.min(self.granted / 2))
+    }
 }
 
 #[derive(Debug)]
@@ -367,16 +377,16 @@ impl Switch {
     /// The next DATA to a neighbour, of the source whose turn it is.
     fn next_data(&mut self, peer: &PeerKey, frame: usize, now: u64, ends: &mut dyn Ends) -> Option<Rope> {
         let n = self.neighbours.get_mut(peer)?;
+        let frame = frame.clamp(512, MAX_DATA) - DATA_OVERHEAD;
         loop {
             let ready = n.legs.values().filter_map(|id| {
                 let leg = self.legs.get(id)?;
                 let waits = !leg.out.is_empty() || leg.active;
-                let ready = leg.open && leg.credit > 0 && waits;
-                ready.then(|| (n.shares.of(&leg.source), leg.served, *id))
+                (waits && leg.may_send(frame)).then(|| (n.shares.of(&leg.source), leg.served, *id))
             });
             let (_, _, id) = ready.min()?;
             let leg = self.legs.get_mut(&id)?;
-            let max = leg.credit.min(frame.clamp(512, MAX_DATA) - DATA_OVERHEAD);
+            let max = leg.credit.min(frame);
             if leg.out.is_empty() {
                 leg.out = ends.pull(id, max, now);
                 if leg.out.is_empty() {

@@ -259,6 +259,29 @@ fn relays_see_neither_content_nor_kind() {
 }
 
 #[test]
+fn a_relay_grants_less_to_each_when_many_pass() {
+    let mut net = Net::new(3, &LINE);
+    let granted = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let log = granted.clone();
+    net.hook = Box::new(move |from, to, item| {
+        if let ((1, 0), Item::Message(b)) = ((from, to), &item)
+            && let Ok(Message::Ok { window, .. }) = Message::decode(b)
+        {
+            log.borrow_mut().push(window);
+        }
+        vec![item]
+    });
+    let (limits, target) = (Limits::default(), net.nodes[2].key);
+    for i in 0..limits.max_wide_circuits as u64 + 3 {
+        net.nodes[0].call(net.now, |c, cx| c.open(CircuitId(i), target, 3, cx));
+        net.run(10);
+    }
+    let (wide, narrow) = (limits.circuit_window as usize, limits.circuit_window_many as usize);
+    let (first, rest) = (vec![wide; limits.max_wide_circuits], [narrow; 3]);
+    assert_eq!(*granted.borrow(), [&first[..], &rest].concat());
+}
+
+#[test]
 fn a_relay_that_answers_in_the_targets_place_is_found_out() {
     // Machine 1 takes the circuit that should only pass, and speaks TLS with its own key.
     let mut net = Net::new(3, &LINE);

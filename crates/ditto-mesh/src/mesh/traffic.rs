@@ -14,8 +14,9 @@ use crate::session::{DatagramFate, DatagramTag, Delivery, Service, Violation};
 use crate::tls::{RECORD, SecureChannel, TlsError};
 use crate::transport::LinkId;
 
-/// What is encrypted before it is handed to the transport: about four records, whose memory serves again for the next.
-const WRITE: usize = 4 * RECORD - FIRST;
+/// What is encrypted before it is handed to the transport: four records, and the one that they leave the rest of a message
+/// for. Their memory serves again for the next.
+const WRITE: usize = 4 * RECORD + 1;
 
 /// The same for the first write of a burst, one record: the other side can begin with it while the others are encrypted.
 const FIRST: usize = RECORD / 2;
@@ -236,7 +237,9 @@ impl Mesh {
         if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
             let frame = link.frame(&self.limits);
             p.session.expect_more(link.channel.as_ref().is_some_and(SecureChannel::is_mid_record));
-            let (mut pending, most) = (0, if p.in_burst { WRITE } else { FIRST });
+            // While something is on its way the other side has enough to do.
+            let busy = p.in_burst || !p.session.is_settled();
+            let (mut pending, most) = (0, if busy { WRITE } else { FIRST });
             p.in_burst = false;
             loop {
                 let room = link.room(&self.limits).saturating_sub(pending);

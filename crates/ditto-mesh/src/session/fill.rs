@@ -81,7 +81,12 @@ impl Session {
             return;
         }
         let late = self.fack_at.is_some_and(|at| at <= now);
-        if self.is_more_coming && !something && !late && self.unfacked_bytes < FACK_BYTES_COMING {
+        if self.fack_now
+            && !something
+            && !late
+            && self.unfacked_bytes < FACK_BYTES_COMING
+            && (self.is_more_coming || self.is_mid_message())
+        {
             // What comes has to be acknowledged as well: one for both.
             self.fack_at = Some(self.fack_at.map_or(u64::MAX, |at| at).min(now + ANSWER_MS));
             return;

@@ -60,10 +60,17 @@ impl Service {
     }
 
     /// The receive window. Messages of the bulk lanes are as large as the window of others, and the sender shall have the next
-    /// one under way while the one before is verified and written.
+    /// one under way while the one before is verified and written. What comes for circuits never waits here: each of them has
+    /// credit of its own.
     pub(super) fn window(self, limits: &Limits) -> u64 {
-        let windows = if matches!(self, Service::SyncBulk | Service::Blobs) { 4 } else { 1 };
+        let windows =
+            if matches!(self, Service::SyncBulk | Service::Blobs | Service::Circuits) { 4 } else { 1 };
         windows * u64::from(limits.window)
+    }
+
+    /// What the receive window may grow to as the app reads.
+    pub(super) fn most(self, limits: &Limits) -> u64 {
+        if self == Service::Stream { limits.circuit_stream_window_max.into() } else { 0 }
     }
 
     /// Whether a peer may be without it, because earlier releases were.

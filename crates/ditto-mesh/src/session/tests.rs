@@ -239,9 +239,9 @@ fn acknowledgements_ride_on_answers_where_answers_are_usual() {
     assert_eq!(kinds(&mut b, 300, &mut a), (false, true));
     // A lot is acknowledged whatever else.
     b.session.answers = true;
-    a.session.send(Service::SyncBulk, vec![0; 100 << 10], None);
+    a.session.send(Service::SyncBulk, vec![0; 300 << 10], None);
     let before = b.session.facked;
-    for _ in 0..8 {
+    for _ in 0..18 {
         kinds(&mut a, 301, &mut b);
         b.read(301, usize::MAX);
         kinds(&mut b, 301, &mut a);
@@ -286,6 +286,59 @@ fn an_acknowledgement_waits_for_what_is_known_to_come() {
     }
     send(&mut a, &mut b, 300);
     assert!(kinds(&mut b, 300, &mut a).1);
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_rest_of_a_message_that_has_begun() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    for now in [0, 50] {
+        kinds(&mut b, now, &mut a);
+        a.read(now, usize::MAX);
+        kinds(&mut a, now, &mut b);
+        b.read(now, usize::MAX);
+    }
+    // The first message is whole, and a part of the second is here.
+    a.session.send(Service::SyncBulk, vec![1; 10_000], Some(1));
+    a.session.send(Service::SyncBulk, vec![2; 20_000], Some(2));
+    kinds(&mut a, 100, &mut b);
+    b.read(100, usize::MAX);
+    assert_eq!(b.got.len(), 1);
+    assert_eq!(kinds(&mut b, 100, &mut a), (false, false));
+    assert_eq!(b.session.fack_deadline(), Some(100 + ANSWER_MS));
+    kinds(&mut a, 101, &mut b);
+    b.read(101, usize::MAX);
+    assert_eq!(kinds(&mut b, 101, &mut a), (false, true));
+    a.read(101, usize::MAX);
+    assert_eq!(a.transmitted.len(), 2);
+    // What has begun does not go on.
+    a.session.send(Service::SyncBulk, vec![1; 10_000], Some(3));
+    a.session.send(Service::SyncBulk, vec![2; 20_000], Some(4));
+    kinds(&mut a, 200, &mut b);
+    b.read(200, usize::MAX);
+    assert_eq!(kinds(&mut b, 200, &mut a), (false, false));
+    assert_eq!(kinds(&mut b, 200 + ANSWER_MS, &mut a), (false, true));
+}
+
+#[test]
+fn a_piece_of_a_circuit_is_acknowledged_with_others() {
+    let (mut a, mut b) = open_pair(&Limits::default());
+    for now in [0, 50] {
+        kinds(&mut b, now, &mut a);
+        a.read(now, usize::MAX);
+        kinds(&mut a, now, &mut b);
+        b.read(now, usize::MAX);
+    }
+    a.session.send(Service::Circuits, vec![1; 10_000], None);
+    kinds(&mut a, 100, &mut b);
+    b.read(100, usize::MAX);
+    assert_eq!(kinds(&mut b, 100, &mut a), (false, false));
+    assert_eq!(kinds(&mut b, 100 + FACK_DELAY_MS, &mut a), (false, true));
+    for _ in 0..FACK_BYTES / 10_000 + 1 {
+        a.session.send(Service::Circuits, vec![1; 10_000], None);
+        kinds(&mut a, 200, &mut b);
+        b.read(200, usize::MAX);
+    }
+    assert_eq!(kinds(&mut b, 200, &mut a), (false, true));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ditto_mesh::{Lane, PeerKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::Inbox;
-use super::stream::{BusStream, Shared, Wake};
+use super::stream::{BusStream, Shared, Taken, Wake};
 use crate::node::{Command, Driver};
 
 /// What handles ask for.
@@ -236,8 +236,11 @@ impl BusPort {
             }
             Action::Received { stream, batch } => {
                 if let Some(shared) = self.streams.get(&stream) {
-                    shared.push(batch);
+                    let Taken { messages, bytes, .. } = shared.push(batch);
                     self.woken.push(Wake::Arrived(shared.clone()));
+                    if messages > 0 {
+                        self.bus.handle(Input::Taken { stream, messages, bytes }, now);
+                    }
                 }
             }
             Action::Acknowledged { stream, sequence } => {

@@ -7,7 +7,7 @@ use ditto_bus::{
     Batch, BusConfig, BusError, MAX_BATCHED, Reliability, SendWindow, StreamEnd, StreamId, StreamStats,
     check_size,
 };
-use ditto_mesh::PeerKey;
+use ditto_mesh::{Limits, PeerKey, ReadWindow};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::delegate::{BusExecutor, BusStreamDelegate, pump_stream};
@@ -16,9 +16,7 @@ use super::send_error;
 use crate::node::{Command, Driver};
 use crate::{Bus, DittoError, runtime};
 
-/// The other end may send more once this much was taken: a quarter of what it may send. Of an unreliable stream only the
-/// number counts.
-const TELL_BYTES: usize = 32 << 10;
+/// Messages of an unreliable stream that the app has taken when the machine has to know. Of a reliable stream their cost counts.
 const TELL_UNRELIABLE: usize = 64;
 
 /// What the network task and the handles share.
@@ -32,13 +30,36 @@ pub(crate) struct Shared {
     ended: watch::Sender<Option<StreamEnd>>,
 }
 
-#[derive(Default)]
 struct Incoming {
     /// None of them is empty.
     batches: VecDeque<Batch>,
-    taken_messages: usize,
-    taken_bytes: usize,
+    taken: Taken,
+    /// What the other end may have on its way and here.
+    window: ReadWindow,
     ended: bool,
+}
+
+/// What the app has taken and the machine does not know of.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// How many of them ended a message of the circuit.
+    batches: usize,
+}
+
+impl Taken {
+    fn cost(&self) -> u64 {
+        self.bytes as u64 + self.batches as u64 * ReadWindow::MESSAGE_COST
+    }
+}
+
+impl Incoming {
+    /// What the machine is told now.
+    fn tell(&mut self) -> Taken {
+        self.window.taken(self.taken.bytes as u64);
+        std::mem::take(&mut self.taken)
+    }
 }
 
 struct Outgoing {
@@ -70,8 +91,14 @@ impl Shared {
             waiting: 0,
             shut: false,
         };
+        let incoming = Incoming {
+            batches: VecDeque::new(),
+            taken: Taken::default(),
+            window: ReadWindow::of_circuit(&Limits::default()),
+            ended: false,
+        };
         Self {
-            incoming: Mutex::default(),
+            incoming: Mutex::new(incoming),
             arrived: Notify::new(),
             outgoing: Mutex::new(outgoing),
             freed: Notify::new(),
@@ -136,9 +163,11 @@ impl Shared {
         out.waiting > 0 && out.window.is_roomy()
     }
 
-    /// Somebody has to be woken for it.
-    pub(super) fn push(&self, batch: Batch) {
-        self.incoming().batches.push_back(batch);
+    /// Somebody has to be woken for it. Says what the app has taken meanwhile, so that it has no need to.
+    pub(super) fn push(&self, batch: Batch) -> Taken {
+        let mut incoming = self.incoming();
+        incoming.batches.push_back(batch);
+        incoming.tell()
     }
 
     fn is_acknowledged(&self, sequence: u64) -> bool {
@@ -249,7 +278,7 @@ impl BusStream {
     }
 
     /// Sends a message of at most 1,048,576 bytes (131,072 if unreliable) and returns its number when the next may be sent
-    /// (API-447): the first is 1. At most 256 KiB are on their way, so a reader that does not read holds its sender up.
+    /// (API-447): the first is 1. At most 512 KiB are on their way, so a reader that does not read holds its sender up.
     /// Calls that overlap wait for each other.
     ///
     /// A call that is cancelled while it waits has sent nothing. Fails with [`ErrorKind::BusPayloadTooLarge`](crate::ErrorKind::BusPayloadTooLarge) or
@@ -317,11 +346,11 @@ impl BusStream {
     pub async fn recv(&self) -> Option<Vec<u8>> {
         let mut woken = false;
         loop {
-            let arrived = self.handle.shared.arrived.notified();
             if let Some(next) = self.try_recv(woken) {
                 return next;
             }
-            arrived.await;
+            // What has come since has left a permit.
+            self.handle.shared.arrived.notified().await;
             woken = true;
         }
     }
@@ -339,17 +368,17 @@ impl BusStream {
         };
         if state.batches.front().is_some_and(Batch::is_empty) {
             state.batches.pop_front();
+            state.taken.batches += 1;
         }
-        state.taken_messages += 1;
-        state.taken_bytes += bytes;
+        state.taken.messages += 1;
+        state.taken.bytes += bytes;
         let enough = match self.handle.reliability {
-            Reliability::Unreliable => state.taken_messages >= TELL_UNRELIABLE,
-            _ => state.taken_bytes >= TELL_BYTES,
+            Reliability::Unreliable => state.taken.messages >= TELL_UNRELIABLE,
+            _ => state.taken.cost() >= state.window.report_at(),
         };
         let mut credit = None;
         if enough {
-            let messages = std::mem::take(&mut state.taken_messages);
-            let bytes = std::mem::take(&mut state.taken_bytes);
+            let Taken { messages, bytes, .. } = state.tell();
             let taken = BusCommand::Taken { stream: self.handle.id, messages, bytes };
             credit = Some(Command::Bus(taken));
         }

@@ -32,8 +32,12 @@ impl Switch {
     /// Bytes that one side of a hop may send before it is granted more.
     fn window(&self, role: Role, kind: LinkKind) -> usize {
         match role {
-            Role::End => self.limits.circuit_stream_window as usize,
+            // The stream inside has a window of its own, which may grow to this.
+            Role::End => self.limits.circuit_stream_window_max as usize,
             Role::Relay(_) if kind == LinkKind::Bluetooth => self.limits.circuit_window_bluetooth as usize,
+            Role::Relay(_) if self.relayed >= self.limits.max_wide_circuits => {
+                self.limits.circuit_window_many as usize
+            }
             Role::Relay(_) => self.limits.circuit_window as usize,
         }
     }
@@ -65,6 +69,7 @@ impl Switch {
             opened_by_us: true,
             open: false,
             credit: 0,
+            granted: 0,
             left: window,
             window,
             owed: 0,
@@ -157,6 +162,7 @@ impl Switch {
             opened_by_us: false,
             open: false,
             credit: window,
+            granted: window,
             left: 0,
             window: self.window(role, kind),
             owed: 0,
@@ -197,7 +203,7 @@ impl Switch {
             return Err(Violation(format!("agreed to circuit {label} out of turn")));
         }
         leg.open = true;
-        leg.credit = window;
+        (leg.credit, leg.granted) = (window, window);
         match leg.role {
             Role::End => {
                 leg.active = true;
