@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _json
 from ._connections import ConnectionRequestHandler, ConnectionType, RequestDelivery, connection_type
-from ._errors import native_errors
+from ._errors import DittoQueryArgumentsError, DittoValidationError, native_errors
 from ._handles import DeliverOn, Gate, delivery_loop, post
 
 if TYPE_CHECKING:
@@ -327,8 +327,13 @@ class Presence:
 
         Raises:
             DittoSizeLimitExceededError: It is larger.
+            DittoValidationError: It holds what JSON does not have, such as bytes or NaN, or is nested too deeply.
         """
-        self.set_peer_metadata_json(_json.encode(dict(metadata)))
+        try:
+            text = _json.encode(dict(metadata))
+        except DittoQueryArgumentsError as e:
+            raise DittoValidationError(e.reason, code="validation/not-json-compatible") from e
+        self.set_peer_metadata_json(text)
 
     def set_peer_metadata_json(self, metadata: str) -> None:
         """`set_peer_metadata` from the text of a JSON object."""

@@ -181,9 +181,10 @@ async def test_metadata_has_limits(ditto: Ditto) -> None:
     with pytest.raises(DittoError) as caught:
         ditto.presence.set_peer_metadata_json("[1]")
     assert caught.value.code == "validation/not-an-object"
-    with pytest.raises(DittoError) as caught:
-        ditto.presence.set_peer_metadata({"x": b"bytes"})
-    assert caught.value.code == "validation/not-json-compatible"
+    for foreign in (b"bytes", float("nan"), object()):
+        with pytest.raises(DittoError) as caught:
+            ditto.presence.set_peer_metadata({"x": foreign})
+        assert caught.value.code == "validation/not-json-compatible"
     with pytest.raises(DittoError) as caught:
         ditto.presence.set_peer_metadata_json("{")
     assert caught.value.code == "validation/invalid-json"

@@ -101,9 +101,11 @@ impl<'a> Entries<'a> {
         Ok(Entry { name, kind: tag & 7, payload: payload(tag, r)? })
     }
 
-    /// The number of the name of an entry.
+    /// The number of the name of an entry, behind its tag. Where the entry ends does not matter: one that is too short is found
+    /// when it is read.
     fn number(&self, index: usize) -> Result<u32, DecodeError> {
-        let mut r = Reader::new(self.slice(index)?);
+        let bytes = self.bytes.get(self.head.offset(index)..);
+        let mut r = Reader::new(bytes.ok_or(WireError::Invalid { at: 0, what: "offset table" })?);
         r.u8()?;
         Ok(r.len(u32::MAX as usize)? as u32)
     }
@@ -249,6 +251,9 @@ impl<'a> DocView<'a> {
             match self.find_along(node, name, depth, trail)? {
                 Found::Nothing => return Ok(None),
                 Found::Map(child) => node = child,
+                Found::Register(value) if depth + 1 == path.len() => {
+                    return Ok(Some(FieldRef::Encoded(value)));
+                }
                 Found::Register(value) => {
                     return Ok(codec::get(value, &path[depth + 1..])?.map(FieldRef::Encoded));
                 }

@@ -77,8 +77,11 @@ impl Index {
     fn hits(&self, commit: &Commit) -> BTreeMap<u64, Hit> {
         let unlisted = &commit.unlisted_collections;
         let stale = |query: &Query| query.collections.iter().any(|c| unlisted.contains(c));
-        let mut hits: BTreeMap<u64, Hit> =
-            self.queries.iter().filter(|(_, q)| stale(q)).map(|(id, _)| (*id, Hit::Stale)).collect();
+        let mut hits = BTreeMap::new();
+        if !unlisted.is_empty() {
+            let found = self.queries.iter().filter(|(_, query)| stale(query));
+            hits.extend(found.map(|(id, _)| (*id, Hit::Stale)));
+        }
         let mut found = Vec::new();
         for change in &commit.changes {
             if !self.matcher.watches(&change.collection) {
