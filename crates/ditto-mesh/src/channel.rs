@@ -13,8 +13,10 @@ use crate::rope::Rope;
 /// Credit that a message costs beside its bytes.
 pub(crate) const MESSAGE_COST: u64 = 32;
 
-/// Room for a message of which the first frame has come.
-const ASSEMBLY: usize = 66 << 10;
+/// Least and most room that is made for a message of which the first frame has come. Between them it is as much as the one
+/// before needed, so that large messages are not moved as they grow.
+const MIN_ASSEMBLY: usize = 66 << 10;
+const MAX_ASSEMBLY: usize = 1 << 20;
 
 /// The sending side.
 #[derive(Debug, Default)]
@@ -119,6 +121,8 @@ pub(crate) struct RecvSide {
     /// Credit given and not used.
     left: u64,
     assembly: Vec<u8>,
+    /// Length of the last message of several frames.
+    usual: usize,
     in_message: bool,
     /// Cost of the messages delivered and not consumed.
     held: u64,
@@ -145,6 +149,7 @@ impl RecvSide {
             max_message,
             left: window,
             assembly: Vec::new(),
+            usual: 0,
             in_message: false,
             held: 0,
             delivered: VecDeque::new(),
@@ -179,13 +184,15 @@ impl RecvSide {
         self.in_message = !end;
         if !end {
             if self.assembly.is_empty() {
-                // Most messages of several frames fit, so that they are not moved as they grow.
-                self.assembly.reserve(ASSEMBLY.min(self.max_message));
+                self.assembly.reserve(self.usual.clamp(MIN_ASSEMBLY, MAX_ASSEMBLY).min(self.max_message));
             }
             self.assembly.extend_from_slice(payload);
             return Ok(None);
         }
         let mut message = std::mem::take(&mut self.assembly);
+        if !message.is_empty() {
+            self.usual = message.len() + payload.len();
+        }
         message.extend_from_slice(payload);
         self.held += message.len() as u64 + MESSAGE_COST;
         self.delivered.push_back(message.len());

@@ -22,8 +22,8 @@ use crate::table::{LinkPort, LinkTable};
 
 /// Largest piece that one `Bytes` event carries.
 const READ_MAX: usize = 64 * 1024;
-/// A read from which on the machine is let in.
-const READ_LARGE: usize = 16 * 1024;
+/// Bytes read without a pause after which the other tasks of the thread are let in.
+const READ_TURN: usize = 4 * READ_MAX;
 /// Size of the read buffer of a quiet link.
 const READ_MIN: usize = 4 * 1024;
 /// Most writes joined into one system call.
@@ -138,6 +138,7 @@ async fn read_loop<R: AsyncRead + Unpin>(
     // The buffer follows the traffic, so that idle links cost little.
     let mut size = READ_MIN;
     let mut buf = Vec::with_capacity(size);
+    let mut turn = 0;
     loop {
         match reader.read_buf(&mut buf).await {
             Ok(0) => return "closed by the other side".to_owned(),
@@ -162,8 +163,9 @@ async fn read_loop<R: AsyncRead + Unpin>(
                 if !sink.emit(NetEvent::Bytes { link, bytes }).await {
                     return "closed here".to_owned();
                 }
-                if n >= READ_LARGE {
-                    // The machine runs on this thread: it shall answer these bytes before all that wait are read.
+                turn += n;
+                if turn >= READ_TURN {
+                    turn = 0;
                     tokio::task::yield_now().await;
                 }
             }
