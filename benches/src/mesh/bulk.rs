@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use ditto_mesh::{Action, Input, Lane};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -42,6 +43,8 @@ pub(crate) async fn run(report: &mut Report, quick: bool) -> Outcome<()> {
 
 /// Keeps the lane full until everything is sent.
 struct Source {
+    /// The same bytes again and again, as the peers send them.
+    piece: Bytes,
     left: usize,
     waiting: usize,
 }
@@ -59,7 +62,7 @@ impl App for Source {
         while self.waiting < AHEAD && self.left > 0 {
             self.left -= 1;
             self.waiting += 1;
-            inputs.push(Input::Send { peer, lane: Lane::SyncBulk, bytes: vec![7; PIECE], tag: 1 });
+            inputs.push(Input::Send { peer, lane: Lane::SyncBulk, bytes: self.piece.clone(), tag: 1 });
         }
     }
 }
@@ -86,7 +89,8 @@ impl App for Target {
 async fn ours(mib: usize) -> Outcome<Taken> {
     let (done, mut finished) = mpsc::unbounded_channel();
     let b = End::tcp(2, true, Target { left: mib << 20, begun: None, done }).await?;
-    let a = End::tcp(1, false, Source { left: (mib << 20) / PIECE, waiting: 0 }).await?;
+    let source = Source { piece: vec![7; PIECE].into(), left: (mib << 20) / PIECE, waiting: 0 };
+    let a = End::tcp(1, false, source).await?;
     let address = b.address.clone().ok_or("no address")?;
     let watch = Stopwatch::start()?;
     a.dial(&[&address]);

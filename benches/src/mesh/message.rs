@@ -63,7 +63,7 @@ struct Echo;
 fn answer(action: Action, inputs: &mut Vec<Input>) -> bool {
     let Action::Message { peer, lane, bytes } = action else { return false };
     inputs.push(Input::Consumed { peer, lane, bytes: bytes.len() });
-    inputs.push(Input::Send { peer, lane, bytes, tag: 1 });
+    inputs.push(Input::Send { peer, lane, bytes: bytes.into(), tag: 1 });
     true
 }
 
@@ -71,7 +71,7 @@ impl App for Ping {
     fn on(&mut self, action: Action, inputs: &mut Vec<Input>) {
         if let Action::PeerConnected(info) = action {
             self.sent = Instant::now();
-            inputs.push(Input::Send { peer: info.peer, lane: Lane::Bus, bytes: vec![7; SIZE], tag: 1 });
+            inputs.push(Input::Send { peer: info.peer, lane: Lane::Bus, bytes: vec![7; SIZE].into(), tag: 1 });
         } else if self.left > 0 && answer(action, inputs) {
             self.left -= 1;
             self.taken.push(self.sent.elapsed().as_secs_f64() * 1e6 / 2.0);

@@ -1,5 +1,6 @@
 //! What goes into the mesh machine and what comes out.
 
+use bytes::Bytes;
 use ditto_types::Value;
 
 use crate::chooser::{ConnectionPriority, PeerSelector};
@@ -33,8 +34,8 @@ pub enum Input {
         peer: PeerKey,
         /// On which lane.
         lane: Lane,
-        /// Not empty, at most the lane's limit.
-        bytes: Vec<u8>,
+        /// Not empty, at most the lane's limit. They are shared, not copied: the same message can be sent to many.
+        bytes: Bytes,
         /// Chosen by the caller.
         tag: u64,
     },

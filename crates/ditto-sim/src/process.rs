@@ -174,7 +174,7 @@ impl Process {
         use ditto_mesh::Input;
         match action {
             Action::SendReliable { peer, bytes, tag } => {
-                self.mesh.handle(Input::Send { peer, lane: Lane::Bus, bytes, tag }, now);
+                self.mesh.handle(Input::Send { peer, lane: Lane::Bus, bytes: bytes.into(), tag }, now);
             }
             Action::SendDatagram { peer, bytes, tag } => {
                 self.mesh.handle(Input::SendDatagram { peer, bytes, tag }, now);

@@ -151,7 +151,7 @@ impl BusWorld {
         use ditto_mesh::Input as In;
         match action {
             Action::SendReliable { peer, bytes, tag } => {
-                self.w.input(i, In::Send { peer, lane: Lane::Bus, bytes, tag });
+                self.w.input(i, In::Send { peer, lane: Lane::Bus, bytes: bytes.into(), tag });
             }
             Action::SendDatagram { peer, bytes, tag } => {
                 self.w.input(i, In::SendDatagram { peer, bytes, tag });

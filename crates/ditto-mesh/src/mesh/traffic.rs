@@ -2,6 +2,8 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 use super::sessions::Peer;
 use super::{BYE_REFUSED, MAX_DATAGRAM, Mesh};
 use crate::api::{Action, Lane, SendFailure};
@@ -167,7 +169,7 @@ impl Mesh {
         }
     }
 
-    pub(super) fn on_send(&mut self, peer: PeerKey, lane: Lane, bytes: Vec<u8>, tag: u64) {
+    pub(super) fn on_send(&mut self, peer: PeerKey, lane: Lane, bytes: Bytes, tag: u64) {
         let service = Service::from(lane);
         let Some(p) = self.peers.get_mut(&peer).filter(|p| p.announced) else {
             return self.send_failed(peer, tag, SendFailure::NotConnected);

@@ -167,7 +167,7 @@ fn datagrams_arrive_or_are_dropped_in_time() {
 fn nobody_else_takes_sends() {
     let mut w = connected_pair(|_| {});
     let stranger = identity(99).peer_key();
-    w.input(0, Input::Send { peer: stranger, lane: Lane::Bus, bytes: vec![1], tag: 1 });
+    w.input(0, Input::Send { peer: stranger, lane: Lane::Bus, bytes: vec![1].into(), tag: 1 });
     w.input(0, Input::SendDatagram { peer: stranger, bytes: vec![1], tag: 2 });
     w.input(0, Input::Consumed { peer: stranger, lane: Lane::Bus, bytes: 5 });
     w.input(0, Input::Disconnect { peer: stranger, reason: "who".into() });

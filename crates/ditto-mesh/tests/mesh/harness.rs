@@ -339,7 +339,7 @@ impl World {
 
     pub(crate) fn send(&mut self, from: usize, to: usize, lane: Lane, bytes: Vec<u8>, tag: u64) {
         let peer = self.nodes[to].key;
-        self.input(from, Input::Send { peer, lane, bytes, tag });
+        self.input(from, Input::Send { peer, lane, bytes: bytes.into(), tag });
     }
 
     /// Opens a circuit; `id` tells circuits of one node apart.

@@ -113,8 +113,8 @@ async fn meshes_sync(config: LoopbackConfig, count: usize, len: usize) {
         for number in 0..count {
             for lane in [Lane::SyncLive, Lane::SyncBulk] {
                 let bytes = message(number, len);
-                a.input(Input::Send { peer: to_b, lane, bytes: bytes.clone(), tag: 1 });
-                b.input(Input::Send { peer: to_a, lane, bytes, tag: 1 });
+                a.input(Input::Send { peer: to_b, lane, bytes: bytes.clone().into(), tag: 1 });
+                b.input(Input::Send { peer: to_a, lane, bytes: bytes.into(), tag: 1 });
             }
         }
         let has_all = |side: &Instance| {

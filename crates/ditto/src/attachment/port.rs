@@ -174,7 +174,7 @@ impl BlobPort {
     pub(crate) fn command(&mut self, command: BlobCommand) -> Option<Input> {
         match command {
             BlobCommand::Send { line, bytes } => Some(match *self.ways.get(&line)? {
-                Way::Session(peer) => Input::Send { peer, lane: Lane::Blobs, bytes, tag: 0 },
+                Way::Session(peer) => Input::Send { peer, lane: Lane::Blobs, bytes: bytes.into(), tag: 0 },
                 Way::Circuit(circuit) => Input::CircuitSend { circuit, bytes, tag: 0 },
             }),
             BlobCommand::Consumed { line, bytes } => Some(match *self.ways.get(&line)? {

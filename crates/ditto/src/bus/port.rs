@@ -165,7 +165,7 @@ impl BusPort {
         while let Some(action) = self.bus.poll() {
             match action {
                 Action::SendReliable { peer, bytes, tag } => {
-                    return Some(Mesh::Send { peer, lane: Lane::Bus, bytes, tag });
+                    return Some(Mesh::Send { peer, lane: Lane::Bus, bytes: bytes.into(), tag });
                 }
                 Action::SendDatagram { peer, bytes, tag } => {
                     return Some(Mesh::SendDatagram { peer, bytes, tag });

@@ -70,7 +70,7 @@ impl SyncPort {
             ditto_sync::Lane::Bulk => Lane::SyncBulk,
         };
         let peer = peer_key(peer)?;
-        Some(self.about(peer, ditto_mesh::Input::Send { peer, lane, bytes, tag: 0 }))
+        Some(self.about(peer, ditto_mesh::Input::Send { peer, lane, bytes: bytes.into(), tag: 0 }))
     }
 
     /// The end of a session, as the machine wants it.
