@@ -71,7 +71,12 @@ impl App for Ping {
     fn on(&mut self, action: Action, inputs: &mut Vec<Input>) {
         if let Action::PeerConnected(info) = action {
             self.sent = Instant::now();
-            inputs.push(Input::Send { peer: info.peer, lane: Lane::Bus, bytes: vec![7; SIZE].into(), tag: 1 });
+            inputs.push(Input::Send {
+                peer: info.peer,
+                lane: Lane::Bus,
+                bytes: vec![7; SIZE].into(),
+                tag: 1,
+            });
         } else if self.left > 0 && answer(action, inputs) {
             self.left -= 1;
             self.taken.push(self.sent.elapsed().as_secs_f64() * 1e6 / 2.0);

@@ -38,7 +38,8 @@ pub fn slow_link(seed: u64) -> Result<SlowReport, Broken> {
     }
     let peer = world.nodes[1].key;
     for _ in 0..BULK.0 {
-        world.mesh_input(0, Input::Send { peer, lane: Lane::SyncBulk, bytes: vec![1; BULK.1].into(), tag: 0 });
+        world
+            .mesh_input(0, Input::Send { peer, lane: Lane::SyncBulk, bytes: vec![1; BULK.1].into(), tag: 0 });
     }
     world.run_for(2_000)?;
     let (begun, bytes) = (world.now, world.stats.link_bytes);
