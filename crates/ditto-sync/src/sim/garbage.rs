@@ -206,14 +206,28 @@ fn foreign() -> Txn {
 
 #[test]
 fn requests_are_bounded() {
-    let mut victim = Victim::new();
-    assert_eq!(victim.say(Lane::Live, &subs(1, vec![add(1, ALL)])), None);
-    victim.input(Input::Queued { peer: peer_id(7), lane: Lane::Bulk, bytes: 1 << 30 });
-    for round in 0..5u64 {
-        let wants = (0..4_096).map(|k| Want { key: KeyHash(round * 4_096 + k), vv: None }).collect();
-        let disconnect = victim.say(Lane::Live, &Message::Want(wants));
-        assert_eq!(disconnect.is_some(), round == 4, "{disconnect:?}");
+    for message in [Message::Want as fn(_) -> _, Message::WantBack] {
+        let mut victim = Victim::new();
+        assert_eq!(victim.say(Lane::Live, &subs(1, vec![add(1, ALL)])), None);
+        victim.input(Input::Queued { peer: peer_id(7), lane: Lane::Bulk, bytes: 1 << 30 });
+        for round in 0..5u64 {
+            let wants = (0..4_096).map(|k| Want { key: KeyHash(round * 4_096 + k), vv: None }).collect();
+            let disconnect = victim.say(Lane::Live, &message(wants));
+            assert_eq!(disconnect.is_some(), round == 4, "{disconnect:?}");
+        }
     }
+}
+
+#[test]
+fn requests_back_that_answer_nothing_are_requests() {
+    let mut victim = Victim::new();
+    victim.say(Lane::Live, &subs(1, vec![add(1, ALL)]));
+    let key = victim.net.nodes[0].store.docs()[0].key;
+    let sent = victim.sent.len();
+    let wants = vec![Want { key, vv: None }, Want { key: KeyHash(5), vv: None }];
+    assert_eq!(victim.say(Lane::Live, &Message::WantBack(wants)), None);
+    let answers: Vec<_> = victim.sent[sent..].iter().map(|(_, m)| m.name()).collect();
+    assert!(answers.contains(&"TXN") && answers.contains(&"GONE"), "{answers:?}");
 }
 
 #[test]
