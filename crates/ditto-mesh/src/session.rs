@@ -275,6 +275,11 @@ impl Session {
         self.unacked.is_empty()
     }
 
+    /// Bytes of frames that were made and are not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacked_bytes
+    }
+
     /// Whether the standing channel of a service is open.
     pub(crate) fn is_open(&self, service: Service) -> bool {
         self.channels[service as usize].id.is_some()

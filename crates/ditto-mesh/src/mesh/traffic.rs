@@ -239,8 +239,8 @@ impl Mesh {
         if let Some(link) = p.tx.and_then(|id| self.links.get_mut(&id)) {
             let frame = link.frame(&self.limits);
             p.session.expect_more(link.channel.as_ref().is_some_and(SecureChannel::is_mid_record));
-            // While something is on its way the other side has enough to do.
-            let busy = p.in_burst || !p.session.is_settled();
+            // While this much is on its way the other side has enough to do.
+            let busy = p.in_burst || p.session.unacknowledged() >= RECORD;
             let (mut pending, most) = (0, if busy { WRITE } else { FIRST });
             p.in_burst = false;
             loop {
