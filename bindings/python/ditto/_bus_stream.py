@@ -159,7 +159,7 @@ class BusStream(AsyncIterator[bytes]):
     async def send(self, data: bytes | bytearray | memoryview) -> int:
         """Sends a message of at most 1,048,576 bytes, or 131,072 if unreliable.
 
-        Returns its number when the next may be sent: the first is 1. At most 256 KiB are on their way, so a reader
+        Returns its number when the next may be sent: the first is 1. At most 512 KiB are on their way, so a reader
         that does not read holds its sender up. Calls that overlap wait for each other. A call that is cancelled
         may have sent its message.
 
